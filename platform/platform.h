@@ -1,0 +1,219 @@
+// The platform seam: what tidemark asks of an operating system, and nothing else. One folder per OS
+// implements it; none/ is the blank port that a new one is copied from. Plain functions, chosen at
+// build time. Everything here may be called from any thread, one object from one thread at a time.
+//
+// "Not available" has three faces: a value is NAN when this OS or kernel lacks it; the group's bit
+// is set in `withheld` when a missing privilege hides it (tm_plat_privilege says which would help);
+// and a call answers TM_E_UNSUPPORTED when the OS lacks the whole thing.
+#ifndef TM_PLATFORM_H
+#define TM_PLATFORM_H
+
+#include "base/ctx.h"
+#include "base/units.h"
+
+#include <math.h>
+
+typedef enum tm_signal {
+#define TM_SIGNAL(id, name, unit, group, kind, doc) TM_SIGNAL_##id,
+#include "platform/signals.def"
+#undef TM_SIGNAL
+  TM_SIGNAL_COUNT
+} tm_signal;
+
+typedef enum tm_signal_kind { TM_SIGNAL_IS_GAUGE, TM_SIGNAL_IS_COUNTER } tm_signal_kind;
+
+// What is read together, dearest last; costs are measured ones of Linux, warm, for one process.
+typedef enum tm_group {
+  TM_GROUP_STATM,   // 0.7-1.2 us (kept open, pread)
+  TM_GROUP_STAT,    // 2-4 us
+  TM_GROUP_FDS,     // 0.6 us (st_size of the fd folder), or a listing on old kernels
+  TM_GROUP_OOM,     // 0.4 us
+  TM_GROUP_IO,      // 1 us
+  TM_GROUP_STATUS,  // 4-6 us
+  TM_GROUP_LIMITS,  // 3 us
+  TM_GROUP_CGROUP,  // 20 us
+  TM_GROUP_SYSTEM,  // 25 us, per machine
+  TM_GROUP_PSI,     // 4 us, per machine
+  TM_GROUP_TREE,    // a listing of all processes
+  TM_GROUP_HANDLES, // 1 us per new descriptor
+  TM_GROUP_MAPS,    // 0.15 us per mapping
+  TM_GROUP_ROLLUP,  // 25-47 ns per resident page: budgeted
+  TM_GROUP_COUNT
+} tm_group;
+
+#define TM_GROUP_BIT(group) (1u << (group))
+
+typedef struct tm_signal_info {
+  const char *name; // "proc.rss"
+  tm_unit unit;
+  tm_group group;
+  tm_signal_kind kind;
+  const char *doc;
+} tm_signal_info;
+
+// Rows by tm_signal; NULL for a number out of range.
+const tm_signal_info *tm_signal_describe(tm_signal signal);
+
+// The signal of a name, or TM_SIGNAL_COUNT when there is none.
+tm_signal tm_signal_by_name(const char *name);
+
+typedef enum tm_handle_kind {
+#define TM_HANDLE(id, name, doc) TM_HANDLE_##id,
+#include "platform/handles.def"
+#undef TM_HANDLE
+  TM_HANDLE_COUNT
+} tm_handle_kind;
+
+typedef enum tm_mapping_kind {
+#define TM_MAPPING(id, name, doc) TM_MAPPING_##id,
+#include "platform/mappings.def"
+#undef TM_MAPPING
+  TM_MAPPING_COUNT
+} tm_mapping_kind;
+
+const char *tm_handle_kind_name(tm_handle_kind kind);
+const char *tm_mapping_kind_name(tm_mapping_kind kind);
+
+// One reading of one process.
+typedef struct tm_reading {
+  double value[TM_SIGNAL_COUNT];          // in the unit of the signal; NAN = not read or not there
+  double handles[TM_HANDLE_COUNT];        // descriptors by kind; NAN unless HANDLES was read
+  double handle_bytes[TM_HANDLE_COUNT];   // bytes behind them where that can be known (memfd,
+                                          // deleted, socket)
+  double mappings[TM_MAPPING_COUNT];      // mappings by kind; NAN unless MAPS was read
+  double mapping_bytes[TM_MAPPING_COUNT]; // address space by kind
+  uint32_t withheld;                      // bits of groups that a missing privilege hid
+} tm_reading;
+
+// Sets every value to NAN.
+void tm_reading_clear(tm_reading *reading);
+
+// Who a process is, for good: a pid is reused, a pid with its start time is not.
+typedef struct tm_identity {
+  int64_t pid;
+  uint64_t start_ticks; // clock ticks after boot; 0 = not known
+} tm_identity;
+
+typedef struct tm_process_info {
+  tm_identity id;
+  int64_t parent_pid;
+  uint32_t uid;
+  int64_t start_time_ns; // since the epoch
+  char name[64];         // short name (comm)
+  char command[512];     // command line, arguments joined by blanks, control bytes shown as '?'
+  char exe[512];         // executable; "" when withheld
+} tm_process_info;
+
+// Where /proc and /sys stand: tests and recordings point them at a fixture tree. A platform value
+// is per reader, never global.
+typedef struct tm_plat tm_plat;
+typedef struct tm_proc tm_proc;
+
+// Opens the seam. proc_root, sys_root: NULL = the machine's own. Free with tm_plat_close (after
+// every tm_proc of it). TM_E_UNSUPPORTED on the blank port.
+TM_NODISCARD tm_status tm_plat_open(tm_ctx *ctx, const char *proc_root, const char *sys_root,
+                                    tm_plat **out);
+void tm_plat_close(tm_plat *plat);
+
+// All pids, ascending; *out_pids belongs to plat until the next call. Cost: one listing, 0.33 us a
+// process.
+TM_NODISCARD tm_status tm_plat_list(tm_ctx *ctx, tm_plat *plat, const int64_t **out_pids,
+                                    size_t *out_count);
+
+// Describes a process. TM_E_GONE when it does not exist (any more).
+TM_NODISCARD tm_status tm_plat_describe(tm_ctx *ctx, tm_plat *plat, int64_t pid,
+                                        tm_process_info *out);
+
+// Opens a process for repeated reading (keeps descriptors open: 1 for STATM, more as groups are
+// read, at most 4). TM_E_GONE, TM_E_PERM, TM_E_IO. Close with tm_proc_close; NULL is fine.
+TM_NODISCARD tm_status tm_proc_open(tm_ctx *ctx, tm_plat *plat, int64_t pid, tm_proc **out);
+void tm_proc_close(tm_proc *proc);
+tm_identity tm_proc_identity(const tm_proc *proc);
+
+// Reads the groups whose bits are set into *out, which is not cleared first: values of other groups
+// stay as they are. TM_E_GONE once the process ended, is a zombie, or its pid belongs to another
+// one now. A group that a privilege hides sets its `withheld` bit and is no error.
+TM_NODISCARD tm_status tm_proc_read(tm_ctx *ctx, tm_proc *proc, uint32_t groups, tm_reading *out);
+
+// Starts a new interval for PEAK: after it, proc.peak_rss is the highest RSS since this call.
+// TM_E_PERM or TM_E_UNSUPPORTED where that is not to be had; PEAK then stays the peak since start.
+TM_NODISCARD tm_status tm_proc_reset_peak(tm_ctx *ctx, tm_proc *proc);
+
+// One descriptor, as evidence.
+typedef struct tm_handle_row {
+  int64_t number;
+  tm_handle_kind kind;
+  uint64_t bytes;   // behind it where known (memfd, deleted, socket queue), else 0
+  char target[256]; // path, socket address or object
+} tm_handle_row;
+
+// Calls fn for each descriptor in ascending order until it answers false. Evidence, not sampling:
+// costs a readlink each.
+TM_NODISCARD tm_status tm_proc_each_handle(tm_ctx *ctx, tm_proc *proc,
+                                           bool (*fn)(void *ud, const tm_handle_row *row),
+                                           void *ud);
+
+typedef struct tm_mapping_row {
+  uint64_t start, end;
+  tm_mapping_kind kind;
+  char access[5]; // rwxp
+  char name[256];
+} tm_mapping_row;
+TM_NODISCARD tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
+                                            bool (*fn)(void *ud, const tm_mapping_row *row),
+                                            void *ud);
+
+// Bulk reading of RSS, anon/file/shmem/swap, threads, mapping count and major faults of all
+// processes at once. TM_E_UNSUPPORTED or TM_E_PERM where it is not to be had: then read each
+// process. row.value holds the groups' values.
+typedef struct tm_bulk_row {
+  int64_t pid;
+  double rss, anon, file, shmem, swap, threads, maps, majflt; // bytes, bytes..., counts
+} tm_bulk_row;
+TM_NODISCARD tm_status tm_plat_bulk(tm_ctx *ctx, tm_plat *plat, const tm_bulk_row **out_rows,
+                                    size_t *out_count);
+
+// Groups of machine-wide signals only (SYSTEM, PSI), without a process.
+TM_NODISCARD tm_status tm_plat_read_system(tm_ctx *ctx, tm_plat *plat, uint32_t groups,
+                                           tm_reading *out);
+
+// A pollable memory-pressure trigger: *out_fd becomes readable by POLLPRI when tasks stalled for
+// stall_ns within window_ns. cgroup_of: a pid whose cgroup is meant, or 0 for the machine. The
+// window is raised to a multiple of 2 s where the kernel wants that; *out_window_ns says what was
+// taken. Close the fd to end it.
+TM_NODISCARD tm_status tm_plat_pressure_fd(tm_ctx *ctx, tm_plat *plat, int64_t cgroup_of,
+                                           uint64_t stall_ns, uint64_t window_ns, int *out_fd,
+                                           uint64_t *out_window_ns);
+
+// A descriptor that becomes readable when the process ends (pidfd), so that an exit is seen at
+// once. TM_E_UNSUPPORTED = poll.
+TM_NODISCARD tm_status tm_proc_exit_fd(tm_ctx *ctx, tm_proc *proc, int *out_fd);
+
+// Cleanup actions. Each answers TM_E_PERM, TM_E_GONE or TM_E_UNSUPPORTED with a message that names
+// what would help.
+typedef enum tm_plat_act {
+  TM_PLAT_ACT_RECLAIM,  // cgroup memory.reclaim (v2) or force_empty (v1); argument: bytes
+  TM_PLAT_ACT_HIGH,     // cgroup memory.high (v2) or soft limit (v1); argument: bytes, 0 = lift
+  TM_PLAT_ACT_PAGE_OUT, // process_madvise(MADV_PAGEOUT) of anonymous mappings; argument: bytes at
+                        // most, 0 = all
+  TM_PLAT_ACT_COLD,     // process_madvise(MADV_COLD)
+  TM_PLAT_ACT_FREEZE,   // cgroup.freeze, else SIGSTOP
+  TM_PLAT_ACT_THAW,
+  TM_PLAT_ACT_SIGNAL, // argument: signal number
+} tm_plat_act;
+TM_NODISCARD tm_status tm_proc_act(tm_ctx *ctx, tm_proc *proc, tm_plat_act act, uint64_t argument);
+
+// Lists what a missing privilege withholds for this process, as sentences: calls fn(group, "what is
+// missing", "which privilege would add it"). Used by `attach` and `doctor`.
+void tm_proc_withheld(tm_proc *proc,
+                      void (*fn)(void *ud, tm_group group, const char *what, const char *remedy),
+                      void *ud);
+
+// One check of the machine ("PSI triggers": "works", "" | "absent": remedy), for `doctor`.
+typedef void (*tm_doctor_fn)(void *ud, const char *what, bool works, const char *detail,
+                             const char *remedy);
+void tm_plat_doctor(tm_plat *plat, tm_doctor_fn fn, void *ud);
+
+const char *tm_group_name(tm_group group);
+
+#endif
