@@ -76,14 +76,14 @@ static void bench_hour(tm_ctx *ctx, const char *name, double (*value)(int64_t), 
 }
 
 static void bench_thinned(tm_ctx *ctx, const char *name, double (*value)(int64_t)) {
-  enum { HOURS = 100, TICKS_AN_HOUR = 720 };
+  enum { HOURS = 36, TICKS_AN_HOUR = 720 };
   tm_series *series;
   if (tm_series_new(ctx, 60, 1 << 24, &series) != TM_OK) return;
   int64_t i = 0;
-  for (; i < 10 * TICKS_AN_HOUR; i++)
+  for (; i < 4 * TICKS_AN_HOUR; i++)
     if (tm_series_push(ctx, series, START_NS + i * TICK_NS, value(i)) != TM_OK) return;
   size_t before = tm_series_memory_bytes(series);
-  for (; i < (10 + HOURS) * TICKS_AN_HOUR; i++)
+  for (; i < (4 + HOURS) * TICKS_AN_HOUR; i++)
     if (tm_series_push(ctx, series, START_NS + i * TICK_NS, value(i)) != TM_OK) return;
   printf("series %-5s %5zu B per retained hour in the older tier\n", name,
          (tm_series_memory_bytes(series) - before) / HOURS);

@@ -1,7 +1,7 @@
 // Ring + minutes + chunks. A sample pushed out of the full ring goes into the open minute; when a
 // sample of a later minute comes, the minute's two extremes are appended to the open chunk, at the
 // minute's start and middle, so that their times are even and cost nothing. A chunk is closed after
-// two hours and trimmed; the oldest goes when all chunks together exceed the cap.
+// two hours and trimmed; the oldest goes when it is two days old or all together exceed the cap.
 // Cost: a push is O(1); a copy decodes only chunks that reach into its window.
 #include "model/series.h"
 
@@ -129,7 +129,9 @@ static tm_status close_minute(tm_ctx *ctx, tm_series *series) {
     TM_TRY(close_chunk(ctx, series));
   TM_TRY(tm_chunk_append(ctx, &series->tail, m->start_ns, least_first ? m->least : m->most));
   TM_TRY(tm_chunk_append(ctx, &series->tail, middle_ns, least_first ? m->most : m->least));
-  while (series->chunks.count && older_cost(series) > series->older_bytes)
+  while (series->chunks.count
+         && (older_cost(series) > series->older_bytes
+             || series->chunks.items[0].last_ns < m->start_ns - TM_SERIES_OLDER_NS))
     drop_oldest_chunk(ctx, series);
   return TM_OK;
 }

@@ -10,12 +10,15 @@
 // What one pair of the older tier stands for.
 #define TM_SERIES_BUCKET_NS (60 * INT64_C(1000000000))
 
+// Minutes older than this are forgotten; the history on disk has them.
+#define TM_SERIES_OLDER_NS (48 * 60 * TM_SERIES_BUCKET_NS)
+
 typedef struct tm_series tm_series;
 
 // An empty series that keeps `capacity` raw samples (at least 1; 16 bytes each, taken at once) and
-// spends at most older_bytes on minutes before them (0 = forgets them; 4096 holds five hours of
-// pure noise, a day of a calm signal, weeks of an idle one). It keeps a copy of ctx's allocator.
-// TM_E_NOMEM.
+// spends at most older_bytes on the minutes before them, two days of them at most (0 = forgets
+// them; 4096 holds four hours of pure noise, half a day of a calm signal, two days of an idle one).
+// It keeps a copy of ctx's allocator. TM_E_NOMEM.
 TM_NODISCARD tm_status tm_series_new(tm_ctx *ctx, size_t capacity, size_t older_bytes,
                                      tm_series **out);
 void tm_series_free(tm_series *series);
