@@ -88,6 +88,9 @@ typedef struct tm_reading {
 // Sets every value to NAN.
 void tm_reading_clear(tm_reading *reading);
 
+// Sets the values of the groups whose bits are set to NAN, and touches no others.
+void tm_reading_clear_groups(tm_reading *reading, uint32_t groups);
+
 // Who a process is, for good: a pid is reused, a pid with its start time is not.
 typedef struct tm_identity {
   int64_t pid;
@@ -105,12 +108,14 @@ typedef struct tm_process_info {
 } tm_process_info;
 
 // Where /proc and /sys stand: tests and recordings point them at a fixture tree. A platform value
-// is per reader, never global.
+// is per reader, never global; it holds the buffers that all its processes read through, so a
+// tm_plat and its tm_procs belong to one thread at a time.
 typedef struct tm_plat tm_plat;
 typedef struct tm_proc tm_proc;
 
-// Opens the seam. proc_root, sys_root: NULL = the machine's own. Free with tm_plat_close (after
-// every tm_proc of it). TM_E_UNSUPPORTED on the blank port.
+// Opens the seam. proc_root, sys_root: NULL = the machine's own. Below a given root nothing is kept
+// open and nothing is signalled: its files are data, its pids are nobody's. Free with tm_plat_close
+// (after every tm_proc of it). TM_E_UNSUPPORTED on the blank port.
 TM_NODISCARD tm_status tm_plat_open(tm_ctx *ctx, const char *proc_root, const char *sys_root,
                                     tm_plat **out);
 void tm_plat_close(tm_plat *plat);
