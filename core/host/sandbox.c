@@ -1,0 +1,418 @@
+// Budgets for a Lua state. Three places look at the clock: the count hook (every 250 VM
+// instructions), the allocator (every 64 KiB, because one instruction can copy megabytes), and
+// tm_sandbox_spend (every 8192 steps of a C loop). Whoever finds the call over its budget sets
+// `stop` and re-arms the hook with count 1, so that every further instruction raises until the
+// call has unwound. The hook costs x2.3 of pure Lua time at any count >= 100, hence nothing is
+// gained by a longer one; a call that does not run has no hook.
+#include "host/sandbox.h"
+
+#include "base/clock.h"
+#include "host/guarded.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+  HOOK_COUNT = 250,
+  CHECK_ALLOC_BYTES = 64 << 10,
+  CHECK_STEPS = 8192,
+  RESERVE_BYTES = 64 << 10,
+  SOURCE_MAX_BYTES = 1 << 20,
+  WHERE_WORDS = 10, // "file:line" in 80 bytes
+};
+#define WHERE_EVERY_NS 1000000u
+#define DEFAULT_SEED   0x7469646d61726bll // "tidmark"
+
+typedef enum stop_reason { STOP_NONE, STOP_BUDGET, STOP_INTERRUPT } stop_reason;
+
+typedef struct budget {
+  lua_State *running; // the thread that the call runs on; NULL = no call
+  uint64_t start_ns;
+  uint64_t deadline_ns;
+  uint64_t cpu_start_ns; // 0 = nobody asked
+  stop_reason stop;
+} budget;
+
+struct tm_sandbox {
+  lua_State *L;
+  tm_allocator alloc;
+  tm_sandbox_limits limits;
+  tm_sandbox_outside outside;
+  budget now;
+  uint64_t unchecked_steps;
+  uint64_t unchecked_alloc_bytes;
+  uint64_t where_ns; // when `where` was written last
+  int env_ref;
+  atomic_bool interrupted;
+  atomic_size_t memory_bytes, peak_bytes;
+  atomic_uint_least64_t running_since_ns;
+  atomic_uint where_turn; // odd while the words are being written
+  atomic_uint_least64_t where[WHERE_WORDS];
+};
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+tm_sandbox *tm_sandbox_of(lua_State *L) {
+  tm_sandbox *sandbox;
+  memcpy(&sandbox, lua_getextraspace(L), sizeof sandbox);
+  return sandbox;
+}
+
+// --- time ----------------------------------------------------------------------------------------
+
+static bool over_budget(tm_sandbox *sandbox) {
+  budget *b = &sandbox->now;
+  if (!b->running) return false;
+  if (b->stop != STOP_NONE) return true;
+  if (atomic_load_explicit(&sandbox->interrupted, memory_order_relaxed)) {
+    b->stop = STOP_INTERRUPT;
+  } else if (tm_clock_mono_ns() >= b->deadline_ns) {
+    b->stop = STOP_BUDGET;
+  }
+  return b->stop != STOP_NONE;
+}
+
+static void stop_at_next_instruction(lua_State *L) {
+  lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+}
+
+static const char *stop_text(const tm_sandbox *sandbox) {
+  return sandbox->now.stop == STOP_INTERRUPT ? "interrupted" : "stopped: over its time budget";
+}
+
+static void write_where(tm_sandbox *sandbox, const lua_Debug *ar) {
+  char text[WHERE_WORDS * 8] = {0};
+  uint64_t words[WHERE_WORDS];
+  snprintf(text, sizeof text, "%s:%d", ar->short_src, ar->currentline);
+  memcpy(words, text, sizeof words);
+  unsigned turn = atomic_load_explicit(&sandbox->where_turn, memory_order_relaxed);
+  atomic_store_explicit(&sandbox->where_turn, turn + 1, memory_order_relaxed);
+  atomic_thread_fence(memory_order_release);
+  for (int i = 0; i < WHERE_WORDS; i++) {
+    atomic_store_explicit(&sandbox->where[i], words[i], memory_order_relaxed);
+  }
+  atomic_store_explicit(&sandbox->where_turn, turn + 2, memory_order_release);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar) {
+  tm_sandbox *sandbox = tm_sandbox_of(L);
+  bool over = over_budget(sandbox);
+  uint64_t now_ns = over ? UINT64_MAX : tm_clock_mono_ns();
+  if (!over && now_ns - sandbox->where_ns < WHERE_EVERY_NS) return;
+  lua_getinfo(L, "Sl", ar);
+  write_where(sandbox, ar);
+  sandbox->where_ns = over ? 0 : now_ns;
+  if (!over) return;
+  stop_at_next_instruction(L);
+  lua_pushfstring(L, "%s:%d: %s", ar->short_src, ar->currentline, stop_text(sandbox));
+  lua_error(L);
+}
+
+void tm_sandbox_spend(lua_State *L, uint64_t steps) {
+  tm_sandbox *sandbox = tm_sandbox_of(L);
+  sandbox->unchecked_steps += steps;
+  if (TM_LIKELY(sandbox->unchecked_steps < CHECK_STEPS)) return;
+  sandbox->unchecked_steps = 0;
+  if (!over_budget(sandbox)) return;
+  stop_at_next_instruction(L);
+  luaL_error(L, "%s", stop_text(sandbox));
+}
+
+void tm_sandbox_interrupt(tm_sandbox *sandbox) {
+  atomic_store_explicit(&sandbox->interrupted, true, memory_order_relaxed);
+}
+
+uint64_t tm_sandbox_running_since_ns(const tm_sandbox *sandbox) {
+  return atomic_load_explicit(&sandbox->running_since_ns, memory_order_relaxed);
+}
+
+void tm_sandbox_where(const tm_sandbox *sandbox, char *out, size_t size) {
+  uint64_t words[WHERE_WORDS + 1] = {0};
+  for (int attempt = 0; attempt < 100; attempt++) {
+    unsigned before = atomic_load_explicit(&sandbox->where_turn, memory_order_acquire);
+    for (int i = 0; i < WHERE_WORDS; i++) {
+      words[i] = atomic_load_explicit(&sandbox->where[i], memory_order_relaxed);
+    }
+    atomic_thread_fence(memory_order_acquire);
+    unsigned after = atomic_load_explicit(&sandbox->where_turn, memory_order_relaxed);
+    if (before == after && before % 2 == 0) break;
+    memset(words, 0, sizeof words);
+  }
+  const char *text = (const char *)words;
+  snprintf(out, size, "%s", *text ? text : "?");
+}
+
+// --- memory --------------------------------------------------------------------------------------
+
+static void check_clock_in_allocator(tm_sandbox *sandbox) {
+  sandbox->unchecked_alloc_bytes = 0;
+  if (over_budget(sandbox)) stop_at_next_instruction(sandbox->now.running); // may not raise here
+}
+
+static void *sandbox_realloc(void *ud, void *p, size_t old_size, size_t size) {
+  tm_sandbox *sandbox = ud;
+  if (!p) old_size = 0; // Lua gives a type tag there
+  size_t used = atomic_load_explicit(&sandbox->memory_bytes, memory_order_relaxed);
+  if (size > old_size) {
+    size_t cap = sandbox->limits.memory_bytes;
+    if (sandbox->now.stop != STOP_NONE) cap += RESERVE_BYTES;
+    sandbox->unchecked_alloc_bytes += size - old_size;
+    bool refused = used > cap || size - old_size > cap - used;
+    if (refused || sandbox->unchecked_alloc_bytes > CHECK_ALLOC_BYTES) {
+      check_clock_in_allocator(sandbox);
+    }
+    if (refused) return NULL;
+  }
+  void *result = NULL;
+  if (size || p) result = sandbox->alloc.realloc_fn(sandbox->alloc.ud, p, old_size, size);
+  if (size && !result) return NULL;
+  used = used - old_size + size;
+  atomic_store_explicit(&sandbox->memory_bytes, used, memory_order_relaxed);
+  if (used > atomic_load_explicit(&sandbox->peak_bytes, memory_order_relaxed)) {
+    atomic_store_explicit(&sandbox->peak_bytes, used, memory_order_relaxed);
+  }
+  return result;
+}
+
+size_t tm_sandbox_memory_bytes(const tm_sandbox *sandbox) {
+  return atomic_load_explicit(&sandbox->memory_bytes, memory_order_relaxed);
+}
+
+size_t tm_sandbox_memory_peak_bytes(const tm_sandbox *sandbox) {
+  return atomic_load_explicit(&sandbox->peak_bytes, memory_order_relaxed);
+}
+
+// --- errors --------------------------------------------------------------------------------------
+
+// The message on top of L, without running a metamethod and without allocating.
+static const char *error_text(lua_State *L, char *space, size_t size) {
+  switch (lua_type(L, -1)) {
+  case LUA_TSTRING:
+    return lua_tostring(L, -1);
+  case LUA_TNUMBER:
+    snprintf(space, size, "%.14g", (double)lua_tonumber(L, -1));
+    return space;
+  default:
+    snprintf(space, size, "the error is a %s value; raise a string", luaL_typename(L, -1));
+    return space;
+  }
+}
+
+static tm_status fail_from(tm_ctx *ctx, tm_sandbox *sandbox, lua_State *L, int lua_status,
+                           stop_reason stop, uint64_t budget_ns) {
+  char space[80];
+  const char *text = lua_status == LUA_OK ? "stopped" : error_text(L, space, sizeof space);
+  if (stop == STOP_INTERRUPT) return tm_fail(ctx, TM_E_CANCELLED, TM_NO_OFFSET, "%s", text);
+  if (stop == STOP_BUDGET) {
+    return tm_fail(ctx, TM_E_TIMEOUT, TM_NO_OFFSET, "%s (%.4g ms)", text, (double)budget_ns / 1e6);
+  }
+  if (lua_status == LUA_ERRMEM) {
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "Lua: not enough memory (cap %zu KiB)",
+                   sandbox->limits.memory_bytes >> 10);
+  }
+  return tm_fail(ctx, TM_E_LUA, TM_NO_OFFSET, "%s", text);
+}
+
+// lua_atpanic: every entry is protected, so this says which bug of ours is about to end the
+// process.
+static int on_panic(lua_State *L) {
+  char space[80];
+  const char *text = error_text(L, space, sizeof space);
+  tm_sandbox_print(L, "a Lua error outside of a protected call:", 40);
+  tm_sandbox_print(L, text, strlen(text));
+  return 0;
+}
+
+// --- life ----------------------------------------------------------------------------------------
+
+static int build(lua_State *L) {
+  tm_sandbox *sandbox = lua_touserdata(L, 1);
+  tm_guarded_open(L);
+  sandbox->env_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  tm_guarded_seed(L, DEFAULT_SEED);
+  return 0;
+}
+
+static void set_limits(tm_sandbox_limits *own, const tm_sandbox_limits *given) {
+  if (given) *own = *given;
+  if (!own->memory_bytes) own->memory_bytes = (size_t)16 << 20;
+  if (!own->load_ns) own->load_ns = 200000000;
+  if (!own->soft_ns) own->soft_ns = 5000000;
+  if (!own->hard_ns) own->hard_ns = 50000000;
+}
+
+tm_status tm_sandbox_new(tm_ctx *ctx, const tm_sandbox_limits *limits, tm_sandbox **out) {
+  tm_sandbox *sandbox = tm_calloc(ctx, 1, sizeof *sandbox);
+  if (!sandbox) return TM_E_NOMEM;
+  sandbox->alloc = ctx->alloc;
+  set_limits(&sandbox->limits, limits);
+  sandbox->L = lua_newstate(sandbox_realloc, sandbox);
+  if (!sandbox->L) {
+    tm_free(ctx, sandbox, sizeof *sandbox);
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "no memory for a Lua state");
+  }
+  memcpy(lua_getextraspace(sandbox->L), &sandbox, sizeof sandbox);
+  lua_atpanic(sandbox->L, on_panic);
+  lua_pushcfunction(sandbox->L, build);
+  lua_pushlightuserdata(sandbox->L, sandbox);
+  int lua_status = lua_pcall(sandbox->L, 1, 0, 0);
+  if (lua_status != LUA_OK) {
+    tm_status status = fail_from(ctx, sandbox, sandbox->L, lua_status, STOP_NONE, 0);
+    tm_sandbox_free(sandbox);
+    return status;
+  }
+  *out = sandbox;
+  return TM_OK;
+}
+
+void tm_sandbox_free(tm_sandbox *sandbox) {
+  if (!sandbox) return;
+  lua_close(sandbox->L);
+  tm_allocator alloc = sandbox->alloc;
+  alloc.realloc_fn(alloc.ud, sandbox, sizeof *sandbox, 0);
+}
+
+lua_State *tm_sandbox_state(tm_sandbox *sandbox) {
+  return sandbox->L;
+}
+
+void tm_sandbox_env(tm_sandbox *sandbox) {
+  lua_rawgeti(sandbox->L, LUA_REGISTRYINDEX, sandbox->env_ref);
+}
+
+void tm_sandbox_set_outside(tm_sandbox *sandbox, const tm_sandbox_outside *outside) {
+  sandbox->outside = *outside;
+}
+
+void tm_sandbox_print(lua_State *L, const char *text, size_t size) {
+  const tm_sandbox_outside *outside = &tm_sandbox_of(L)->outside;
+  if (outside->print_fn) outside->print_fn(outside->ud, text, size);
+}
+
+int64_t tm_sandbox_now_ns(lua_State *L) {
+  const tm_sandbox_outside *outside = &tm_sandbox_of(L)->outside;
+  return outside->now_ns_fn ? outside->now_ns_fn(outside->ud) : tm_clock_wall_ns();
+}
+
+static int seed(lua_State *L) {
+  tm_guarded_seed(L, lua_tointeger(L, 1));
+  return 0;
+}
+
+tm_status tm_sandbox_seed(tm_ctx *ctx, tm_sandbox *sandbox, int64_t value) {
+  lua_pushcfunction(sandbox->L, seed);
+  lua_pushinteger(sandbox->L, value);
+  return tm_sandbox_call(ctx, sandbox, 1, 0, 0, NULL);
+}
+
+// --- calls ---------------------------------------------------------------------------------------
+
+static const char *find_bytes(const char *text, size_t size, const char *word) {
+  return memmem(text, size, word, strlen(word));
+}
+
+tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const char *name, const char *source,
+                          size_t size) {
+  lua_State *L = sandbox->L;
+  if (size > SOURCE_MAX_BYTES) {
+    return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "%s: %zu bytes of source; at most 1 MiB", name,
+                   size);
+  }
+  const char *env = find_bytes(source, size, "_ENV");
+  if (env) {
+    size_t line = 1;
+    for (const char *p = source; p < env; p++) line += *p == '\n';
+    return tm_fail(ctx, TM_E_LUA, (uint64_t)(env - source),
+                   "%s:%zu: _ENV cannot be used in a rule, not even in a comment", name, line);
+  }
+  char chunk[256];
+  snprintf(chunk, sizeof chunk, "@%s", name);
+  if (!lua_checkstack(L, 4)) {
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "%s: no Lua stack left", name);
+  }
+  int lua_status = luaL_loadbufferx(L, source, size, chunk, "t");
+  if (lua_status != LUA_OK) {
+    tm_status status = fail_from(ctx, sandbox, L, lua_status, STOP_NONE, 0);
+    lua_pop(L, 1);
+    return status;
+  }
+  tm_sandbox_env(sandbox);
+  lua_setupvalue(L, -2, 1);
+  return TM_OK;
+}
+
+// Starts a budget on L; the answer goes to budget_leave.
+static budget budget_enter(tm_sandbox *sandbox, lua_State *L, uint64_t hard_ns, bool want_cpu) {
+  budget outer = sandbox->now;
+  budget *b = &sandbox->now;
+  *b = (budget){.running = L, .start_ns = tm_clock_mono_ns(), .deadline_ns = UINT64_MAX};
+  if (hard_ns < UINT64_MAX - b->start_ns) b->deadline_ns = b->start_ns + hard_ns;
+  if (want_cpu) b->cpu_start_ns = tm_clock_thread_cpu_ns();
+  if (outer.running) {
+    if (outer.deadline_ns < b->deadline_ns) b->deadline_ns = outer.deadline_ns;
+    b->stop = outer.stop;
+  } else {
+    atomic_store_explicit(&sandbox->interrupted, false, memory_order_relaxed);
+    atomic_store_explicit(&sandbox->running_since_ns, b->start_ns, memory_order_relaxed);
+    sandbox->unchecked_steps = sandbox->unchecked_alloc_bytes = 0;
+    sandbox->where_ns = 0;
+  }
+  lua_sethook(L, on_count, LUA_MASKCOUNT, b->stop != STOP_NONE ? 1 : HOOK_COUNT);
+  return outer;
+}
+
+static stop_reason budget_leave(tm_sandbox *sandbox, const budget *outer, tm_sandbox_cost *cost) {
+  budget ended = sandbox->now;
+  lua_sethook(ended.running, NULL, 0, 0);
+  if (cost) {
+    cost->wall_ns = tm_clock_mono_ns() - ended.start_ns;
+    cost->cpu_ns = tm_clock_thread_cpu_ns() - ended.cpu_start_ns;
+    cost->soft_exceeded = cost->wall_ns > sandbox->limits.soft_ns;
+    cost->killed = ended.stop != STOP_NONE;
+  }
+  sandbox->now = *outer;
+  if (outer->running) {
+    lua_sethook(outer->running, on_count, LUA_MASKCOUNT, over_budget(sandbox) ? 1 : HOOK_COUNT);
+  } else {
+    atomic_store_explicit(&sandbox->running_since_ns, 0, memory_order_relaxed);
+  }
+  return ended.stop;
+}
+
+tm_status tm_sandbox_call(tm_ctx *ctx, tm_sandbox *sandbox, int nargs, int nresults,
+                          uint64_t hard_ns, tm_sandbox_cost *cost) {
+  lua_State *L = sandbox->L;
+  int base = lua_gettop(L) - nargs - 1;
+  if (!hard_ns) hard_ns = sandbox->limits.hard_ns;
+  budget outer = budget_enter(sandbox, L, hard_ns, cost != NULL);
+  int lua_status = lua_pcall(L, nargs, nresults, 0);
+  stop_reason stop = budget_leave(sandbox, &outer, cost);
+  if (lua_status == LUA_OK && stop == STOP_NONE) return TM_OK;
+  // A stop that a pcall in tail position caught ends with LUA_OK; it is a stop all the same.
+  tm_status status = fail_from(ctx, sandbox, L, lua_status, stop, hard_ns);
+  lua_settop(L, base);
+  return status;
+}
+
+tm_status tm_sandbox_run(tm_ctx *ctx, tm_sandbox *sandbox, int nresults, tm_sandbox_cost *cost) {
+  return tm_sandbox_call(ctx, sandbox, 0, nresults, sandbox->limits.load_ns, cost);
+}
+
+tm_status tm_sandbox_resume(tm_ctx *ctx, tm_sandbox *sandbox, lua_State *co, int nargs,
+                            int *nresults, bool *yielded, uint64_t hard_ns, tm_sandbox_cost *cost) {
+  if (!hard_ns) hard_ns = sandbox->limits.hard_ns;
+  budget outer = budget_enter(sandbox, co, hard_ns, cost != NULL);
+  int count = 0;
+  int lua_status = lua_resume(co, outer.running, nargs, &count);
+  stop_reason stop = budget_leave(sandbox, &outer, cost);
+  if ((lua_status != LUA_OK && lua_status != LUA_YIELD) || stop != STOP_NONE) {
+    return fail_from(ctx, sandbox, co, lua_status == LUA_YIELD ? LUA_OK : lua_status, stop,
+                     hard_ns);
+  }
+  *nresults = count;
+  *yielded = lua_status == LUA_YIELD;
+  return TM_OK;
+}
