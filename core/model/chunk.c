@@ -157,7 +157,7 @@ tm_status tm_chunk_append(tm_ctx *ctx, tm_chunk *chunk, int64_t time_ns, double 
 }
 
 void tm_chunk_reader_init(tm_chunk_reader *reader, const void *bytes, size_t size) {
-  *reader = (tm_chunk_reader){.in = tm_cursor_of(bytes, size, 0)};
+  *reader = (tm_chunk_reader){.in = tm_cursor_of(size ? bytes : "", size, 0)};
   if (!size) return;
   if (tm_get_u8(&reader->in) != VERSION) reader->in.ok = false;
   reader->tick_ns = tm_get_varint(&reader->in);
