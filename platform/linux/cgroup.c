@@ -269,7 +269,12 @@ int tm_proc_read_cgroup(tm_proc *proc, tm_reading *out) {
   tm_cgroups groups;
   tm_reading_clear_groups(out, TM_GROUP_BIT(TM_GROUP_CGROUP));
   int err = tm_proc_cgroups(proc, &groups);
-  if (err && err != ENOENT) return err;
+  if (err == ENOENT) { // a kernel without cgroups, or no process any more
+    char buf[1024];
+    tm_procfs_stat stat;
+    err = tm_proc_stat(proc, buf, sizeof buf, &stat);
+  }
+  if (err) return err;
   tm_plat *plat = proc->plat;
   int v1_fd = open_cgroup(plat, &groups.memory_v1), v2_fd = open_cgroup(plat, &groups.v2);
   if (v1_fd >= 0)
