@@ -13,6 +13,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -37,15 +38,6 @@ static int base_collectgarbage(lua_State *L) {
   lua_pushnumber(L, (lua_Number)kib + (lua_Number)rest / 1024);
   return 1;
 }
-
-static const char *const metamethods[] = {
-    "__index", "__newindex", "__call", "__tostring", "__name",      "__len",  "__pairs",
-    "__eq",    "__lt",       "__le",   "__concat",   "__add",       "__sub",  "__mul",
-    "__div",   "__mod",      "__pow",  "__unm",      "__idiv",      "__band", "__bor",
-    "__bxor",  "__shl",      "__shr",  "__bnot",     "__metatable",
-};
-
-static const char *const refused_metamethods[] = {"__gc", "__mode", "__close"};
 
 static int base_getmetatable(lua_State *L) {
   luaL_checkany(L, 1);
@@ -88,6 +80,47 @@ static void push_private_metatable(lua_State *L) {
   lua_remove(L, kept);
 }
 
+static const char *const refused_metamethods[] = {"__gc", "__mode", "__close"};
+
+static void check_metamethods(lua_State *L) {
+  for (size_t i = 0; i < TM_COUNT(refused_metamethods); i++) {
+    lua_pushstring(L, refused_metamethods[i]);
+    if (lua_rawget(L, 2) != LUA_TNIL) {
+      luaL_error(L, "a metatable may not have %s here", refused_metamethods[i]);
+    }
+    lua_pop(L, 1);
+  }
+}
+
+static bool is_metamethod(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TSTRING) return false;
+  const char *name = lua_tostring(L, index);
+  return name[0] == '_' && name[1] == '_';
+}
+
+// Makes the private metatable at 3 say what the script's table at 2 says now.
+static void copy_metamethods(lua_State *L) {
+  lua_pushnil(L);
+  while (lua_next(L, 3)) {
+    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TSTRING) continue;
+    lua_pushvalue(L, -1);
+    lua_pushnil(L);
+    lua_rawset(L, 3);
+  }
+  lua_pushnil(L);
+  while (lua_next(L, 2)) {
+    tm_sandbox_spend(L, 1);
+    if (is_metamethod(L, -2)) {
+      lua_pushvalue(L, -2);
+      lua_insert(L, -2);
+      lua_rawset(L, 3);
+    } else {
+      lua_pop(L, 1);
+    }
+  }
+}
+
 static int base_setmetatable(lua_State *L) {
   int type = lua_type(L, 2);
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -96,23 +129,10 @@ static int base_setmetatable(lua_State *L) {
     return luaL_error(L, "cannot change a protected metatable");
   }
   lua_settop(L, 2);
-  if (type == LUA_TNIL) {
-    lua_setmetatable(L, 1);
-    return 1;
-  }
-  for (size_t i = 0; i < TM_COUNT(refused_metamethods); i++) {
-    lua_pushstring(L, refused_metamethods[i]);
-    if (lua_rawget(L, 2) != LUA_TNIL) {
-      return luaL_error(L, "a metatable may not have %s here", refused_metamethods[i]);
-    }
-    lua_pop(L, 1);
-  }
-  push_private_metatable(L);
-  for (size_t i = 0; i < TM_COUNT(metamethods); i++) {
-    lua_pushstring(L, metamethods[i]);
-    lua_pushvalue(L, -1);
-    lua_rawget(L, 2);
-    lua_rawset(L, 3);
+  if (type == LUA_TTABLE) {
+    check_metamethods(L);
+    push_private_metatable(L);
+    copy_metamethods(L);
   }
   lua_setmetatable(L, 1);
   lua_settop(L, 1);
@@ -150,7 +170,7 @@ static int xpcall_called(lua_State *L, int status, lua_KContext context) {
   }
   lua_pushboolean(L, 0);
   lua_insert(L, 1); // false, handler, error
-  return xpcall_handled(L, lua_pcallk(L, 1, LUA_MULTRET, 0, 0, xpcall_handled), 0);
+  return xpcall_handled(L, lua_pcallk(L, 1, 1, 0, 0, xpcall_handled), 0);
 }
 
 // The handler runs after unwinding: as a message handler it would run inside of the hook that

@@ -17,7 +17,7 @@ void tm_guarded_seed(lua_State *L, lua_Integer seed);
 void tm_guarded_freeze(lua_State *L);
 
 // string.find, match, gmatch, gsub with stock semantics; backtracking is paid for in
-// tm_sandbox_spend and ends with "pattern too complex" after 20 million steps.
+// tm_sandbox_spend and ends with "pattern too complex" after 100 million steps.
 // Source: Lua 5.4 reference manual, section 6.4.1.
 int tm_guarded_find(lua_State *L);
 int tm_guarded_match(lua_State *L);

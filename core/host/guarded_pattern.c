@@ -1,5 +1,5 @@
 // Lua patterns by backtracking, like the stock matcher, but every step is counted: a pattern whose
-// backtracking explodes stops at the call's time budget, or after 20 million steps.
+// backtracking explodes stops at the call's time budget, or after 100 million steps.
 // A pattern is read as a list of items; an item is one class ('a', '.', '%d', '[...]') with a
 // quantifier, or one of ( ) $ %b %f %1. Recursion only at captures and quantifiers, 200 deep.
 // Source: Lua 5.4 reference manual, section 6.4.1.
@@ -15,7 +15,7 @@ enum {
   CAPTURES_MAX = 32,
   DEPTH_MAX = 200,
   PAY_EVERY_STEPS = 1024,
-  STEPS_MAX = 20000000,
+  STEPS_MAX = 100000000,
   RESULT_MAX_BYTES = 16 << 20,
 };
 

@@ -310,8 +310,15 @@ tm_status tm_sandbox_seed(tm_ctx *ctx, tm_sandbox *sandbox, int64_t value) {
 
 // --- calls ---------------------------------------------------------------------------------------
 
-static const char *find_bytes(const char *text, size_t size, const char *word) {
-  return memmem(text, size, word, strlen(word));
+// Lua 5.4.4 compiles an assignment to a global under `local _ENV <const> = 11` into an access to
+// stack slot 11, whatever lies there. Bytes are searched, not tokens: a comment counts as well.
+static tm_status refuse_env(tm_ctx *ctx, const char *name, const char *source, size_t size) {
+  const char *env = memmem(source, size, "_ENV", 4);
+  if (!env) return TM_OK;
+  size_t line = 1;
+  for (const char *p = source; p < env; p++) line += *p == '\n';
+  return tm_fail(ctx, TM_E_LUA, (uint64_t)(env - source),
+                 "%s:%zu: _ENV cannot be used in a rule, not even in a comment", name, line);
 }
 
 tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const char *name, const char *source,
@@ -321,21 +328,15 @@ tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const char *name, co
     return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "%s: %zu bytes of source; at most 1 MiB", name,
                    size);
   }
-  const char *env = find_bytes(source, size, "_ENV");
-  if (env) {
-    size_t line = 1;
-    for (const char *p = source; p < env; p++) line += *p == '\n';
-    return tm_fail(ctx, TM_E_LUA, (uint64_t)(env - source),
-                   "%s:%zu: _ENV cannot be used in a rule, not even in a comment", name, line);
-  }
-  char chunk[256];
-  snprintf(chunk, sizeof chunk, "@%s", name);
   if (!lua_checkstack(L, 4)) {
     return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "%s: no Lua stack left", name);
   }
+  char chunk[256];
+  snprintf(chunk, sizeof chunk, "@%s", name);
   int lua_status = luaL_loadbufferx(L, source, size, chunk, "t");
-  if (lua_status != LUA_OK) {
-    tm_status status = fail_from(ctx, sandbox, L, lua_status, STOP_NONE, 0);
+  tm_status status = lua_status != LUA_OK ? fail_from(ctx, sandbox, L, lua_status, STOP_NONE, 0)
+                                          : refuse_env(ctx, name, source, size);
+  if (status != TM_OK) {
     lua_pop(L, 1);
     return status;
   }
