@@ -571,6 +571,34 @@ static void sets_a_pressure_trigger(void **state) {
   tm_ctx_clear(&ctx);
 }
 
+static void reads_all_processes_at_once(void **state) {
+  (void)state;
+  const tm_bulk_row *rows;
+  size_t count, at = 0;
+  tm_status status = tm_plat_bulk(&ctx, plat, &rows, &count);
+  if (status == TM_E_UNSUPPORTED || status == TM_E_PERM) {
+    assert_true(ctx.error.message[0]);
+    tm_ctx_clear(&ctx);
+    skip();
+  }
+  void (*const steps[])(void) = {start_five_threads, NULL};
+  child c = child_start(steps);
+  tm_proc *proc = open_child(&c);
+  read_groups(proc, TM_GROUP_BIT(TM_GROUP_STATM) | TM_GROUP_BIT(TM_GROUP_MAPS)
+                        | TM_GROUP_BIT(TM_GROUP_STAT));
+  assert_int_equal(tm_plat_bulk(&ctx, plat, &rows, &count), TM_OK);
+  while (at < count && rows[at].pid != c.pid) at++;
+  assert_true(at < count);
+  double slack = 64.0 * (double)sysconf(_SC_NPROCESSORS_CONF) * (double)sysconf(_SC_PAGESIZE);
+  assert_true(fabs(rows[at].rss - now.value[TM_SIGNAL_RSS]) <= slack);
+  assert_true(rows[at].threads == 6);
+  assert_true(rows[at].maps == now.value[TM_SIGNAL_MAPS]);
+  assert_true(rows[at].majflt == now.value[TM_SIGNAL_MAJFLT]);
+  for (size_t i = 1; i < count; i++) assert_true(rows[i - 1].pid < rows[i].pid);
+  tm_proc_close(proc);
+  child_end(&c);
+}
+
 // ---- Acts and privileges.
 
 static char state_of(pid_t pid) {
@@ -716,6 +744,7 @@ int main(void) {
       TEST(sums_a_tree),
       TEST(measures_peaks_per_interval),
       TEST(sets_a_pressure_trigger),
+      TEST(reads_all_processes_at_once),
       TEST(freezes_and_thaws),
       TEST(refuses_acts_that_cannot_help),
       TEST(says_what_is_withheld),
