@@ -38,12 +38,13 @@ if [ "$list" = yes ]; then
   exit 0
 fi
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
-  echo "setup: this is not a Debian system; install what these packages of Debian 12 hold: $packages" >&2
+  echo "setup: not a Debian system; install what these packages of Debian 12 hold: $packages" >&2
   exit 1
 fi
 
 # shellcheck disable=SC2086,SC2016 # a list of words; the format is dpkg-query's
-installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $packages 2>/dev/null | sed -n 's/^[ih]i *//p')
+installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' $packages 2>/dev/null |
+  sed -n 's/^[ih]i *//p')
 missing=""
 for package in $packages; do
   echo "$installed" | grep -qxF -- "$package" || missing="$missing $package"
@@ -63,7 +64,8 @@ if [ "$(id -u)" != 0 ]; then
   [ -t 0 ] || as_root="sudo -n" # nobody is there to type a password
 fi
 apt() {
-  $as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1
+  $as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1
 }
 
 log=$(mktemp)

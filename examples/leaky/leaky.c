@@ -21,7 +21,8 @@ static uint64_t rss_bytes(void) {
   return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void print_status(const leaky *app, double now_s) {
+// False when nobody reads the lines any more.
+static bool print_status(const leaky *app, double now_s) {
   printf("%6.1fs  rss %.1f MB", now_s, (double)rss_bytes() / 1048576.0);
   for (uint32_t i = 0; i < LEAKY_MODE_COUNT; i++) {
     if (app->paid[i] == 0 && app->options.rates[i].amount == 0) continue;
@@ -32,8 +33,7 @@ static void print_status(const leaky *app, double now_s) {
       printf("  %s %" PRIu64, leaky_modes[i].name, app->held[i]);
   }
   putchar('\n');
-  // Nobody reads any more: go on leaking, in silence.
-  if (fflush(stdout) != 0) clearerr(stdout);
+  return fflush(stdout) == 0;
 }
 
 static int open_signals(void) {
@@ -85,7 +85,7 @@ static void run(leaky *app, int signal_fd) {
       next_turn_s = now_s + TURN_MS / 1000.0;
     }
     if (now_s >= next_status_s) {
-      if (!app->options.quiet) print_status(app, now_s);
+      if (!app->options.quiet && !print_status(app, now_s)) return;
       next_status_s += 1;
     }
     double wait_ms = (next_turn_s - (leaky_now_s() - start_s)) * 1000 + 1;

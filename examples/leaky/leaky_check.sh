@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Holds leaky to its word: leaky_check.sh LEAKY [LEAKY_GO]. Every mode runs beside the others for about
-# two seconds; /proc must show the growth it promises, the quiet modes must show none, and SIGTERM
-# must end each process with exit code 0 and nothing left behind.
+# Holds leaky to its word: leaky_check.sh LEAKY [LEAKY_GO]. Every mode runs beside the others for
+# about two seconds; /proc must show the growth it promises, the quiet modes must show none, and
+# SIGTERM must end each process with exit code 0 and nothing left behind.
 set -u
 leaky=$1
 leaky_go=${2:-}
@@ -129,7 +129,8 @@ check "shm: kB left behind" "$(shm_kb_of shm)" 0 0
 check "hook: socket left behind" "$(find "$folder" -name hook | wc -l)" 0 0
 pids=()
 
-for words in "--heap 1MB" "--heap 5/s" "--fds 1MB/s" "--fd-kind tube" "--burst fds=5" "--nonsense" "word" ""; do
+for words in "--heap 1MB" "--heap 5/s" "--fds 1MB/s" "--fd-kind tube" "--burst fds=5" \
+  "--nonsense" "word" ""; do
   # shellcheck disable=SC2086 # the words are meant to be split
   timeout 5 "$leaky" $words >/dev/null 2>&1
   check "usage: leaky $words: exit code" "$?" 2 2
@@ -141,11 +142,13 @@ if [ -x "$leaky_go" ]; then
   "$leaky_go" -goroutines 50/s -heap 5MB/s -tickers 5/s -gc-churn 20MB/s >"$folder/go.out" 2>&1 &
   pids[go]=$!
   sleep 1.5
-  read -r word url <"$folder/go.out"
-  check "go: first line is pprof and where" "$(grep -c '^pprof http://127.0.0.1:[0-9]*/debug/pprof/$' <<<"$word $url")" 1
+  read -r _ url <"$folder/go.out"
+  where='^pprof http://127.0.0.1:[0-9]*/debug/pprof/$'
+  check "go: first line is pprof and where" "$(head -n 1 "$folder/go.out" | grep -c "$where")" 1
   if command -v curl >/dev/null; then
-    profile=$(curl -s --noproxy '*' "${url}goroutine?debug=1")
-    check "go: goroutines parked" "$(awk '/waitForever/ && !n { n = last } / @ / { last = $1 } END { print n + 0 }' <<<"$profile")" 25
+    parked=$(curl -s --noproxy '*' "${url}goroutine?debug=1" |
+      awk '/ @ / { count = $1 } /waitForever/ { parked = count } END { print parked + 0 }')
+    check "go: goroutines parked" "$parked" 25
   fi
   kill -TERM "${pids[go]}"
   wait "${pids[go]}"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds leaky-go: build.sh GO OUT. Offline, standard library only. It always exits 0: the Go app is an
-# extra, so a toolchain that is too old or broken costs a warning and no more.
+# Builds leaky-go: build.sh GO OUT. Offline, standard library only. It always exits 0: the Go app is
+# an extra, so a toolchain that is too old or broken costs a warning and no more.
 go=$1 out=$2
 cd "$(dirname "$0")" || exit 0
 export GOFLAGS=-mod=mod GOPROXY=off GOTOOLCHAIN=local GO111MODULE=on

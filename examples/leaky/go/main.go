@@ -1,5 +1,5 @@
 // Command leaky-go leaks what only a Go app can: goroutines, collected heap, memory of C behind the
-// collector's back, tickers. It serves net/http/pprof and expvar, and prints where as its first line.
+// collector's back, tickers. It serves net/http/pprof and expvar; its first line says where.
 package main
 
 import (
