@@ -130,8 +130,8 @@ static void bench_stops(tm_ctx *ctx) {
       "local s = ('x'):rep(4e6) while true do local _ = s .. 'y' end",
       "local a = ('x'):rep(4e6) local b = a .. '' while true do local _ = a <= b end",
       "local s = ('1'):rep(6e6) while true do local _ = math.abs(s) end",
-      "local t = {} for i = 1, 2^18 do t['k' .. i % 1000 .. i] = 1 end",
-      "local t = {} for i = 1, 2^17 do t[i + 0.5] = 1 end for k in pairs(t) do t[k] = nil end"
+      "local t = {} for i = 1, 16385 do t[i * 32767] = true end while true do end",
+      "local t = {} for i = 1, 2^15 do t[i + 0.5] = 1 end for k in pairs(t) do t[k] = nil end"
       " while true do next(t) end",
       "while true do pcall(string.rep, 'x', 15e6) end",
   };

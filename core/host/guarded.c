@@ -110,7 +110,7 @@ static void copy_metamethods(lua_State *L) {
   }
   lua_pushnil(L);
   while (lua_next(L, 2)) {
-    tm_sandbox_spend(L, 1);
+    tm_sandbox_spend(L, 64); // lua_next walks chains of colliding keys
     if (is_metamethod(L, -2)) {
       lua_pushvalue(L, -2);
       lua_insert(L, -2);

@@ -21,6 +21,9 @@ enum {
   CHECK_STEPS = 8192,
   RESERVE_BYTES = 64 << 10,
   SOURCE_MAX_BYTES = 1 << 20,
+  PIECE_BYTES = 256,
+  NODES_MAX = 1 << 15,
+  NODE_BYTES = 24,  // of one entry in a Lua 5.4 table
   WHERE_WORDS = 10, // "file:line" in 80 bytes
 };
 #define WHERE_EVERY_NS 1000000u
@@ -46,6 +49,7 @@ struct tm_sandbox {
   uint64_t unchecked_alloc_bytes;
   uint64_t where_ns; // when `where` was written last
   int env_ref;
+  bool table_refused; // by is_large_hash, in the running call
   atomic_bool interrupted;
   atomic_size_t memory_bytes, peak_bytes;
   atomic_uint_least64_t running_since_ns;
@@ -83,18 +87,16 @@ static const char *stop_text(const tm_sandbox *sandbox) {
   return sandbox->now.stop == STOP_INTERRUPT ? "interrupted" : "stopped: over its time budget";
 }
 
+// `where` is written by the running thread and read by any: the reader takes what it copied when
+// where_turn was even and the same before and after.
 static void write_where(tm_sandbox *sandbox, const lua_Debug *ar) {
   char text[WHERE_WORDS * 8] = {0};
   uint64_t words[WHERE_WORDS];
   snprintf(text, sizeof text, "%s:%d", ar->short_src, ar->currentline);
   memcpy(words, text, sizeof words);
-  unsigned turn = atomic_load_explicit(&sandbox->where_turn, memory_order_relaxed);
-  atomic_store_explicit(&sandbox->where_turn, turn + 1, memory_order_relaxed);
-  atomic_thread_fence(memory_order_release);
-  for (int i = 0; i < WHERE_WORDS; i++) {
-    atomic_store_explicit(&sandbox->where[i], words[i], memory_order_relaxed);
-  }
-  atomic_store_explicit(&sandbox->where_turn, turn + 2, memory_order_release);
+  atomic_fetch_add(&sandbox->where_turn, 1);
+  for (int i = 0; i < WHERE_WORDS; i++) atomic_store(&sandbox->where[i], words[i]);
+  atomic_fetch_add(&sandbox->where_turn, 1);
 }
 
 static void on_count(lua_State *L, lua_Debug *ar) {
@@ -132,14 +134,10 @@ uint64_t tm_sandbox_running_since_ns(const tm_sandbox *sandbox) {
 void tm_sandbox_where(const tm_sandbox *sandbox, char *out, size_t size) {
   uint64_t words[WHERE_WORDS + 1] = {0};
   for (int attempt = 0; attempt < 100; attempt++) {
-    unsigned before = atomic_load_explicit(&sandbox->where_turn, memory_order_acquire);
-    for (int i = 0; i < WHERE_WORDS; i++) {
-      words[i] = atomic_load_explicit(&sandbox->where[i], memory_order_relaxed);
-    }
-    atomic_thread_fence(memory_order_acquire);
-    unsigned after = atomic_load_explicit(&sandbox->where_turn, memory_order_relaxed);
-    if (before == after && before % 2 == 0) break;
-    memset(words, 0, sizeof words);
+    unsigned before = atomic_load(&sandbox->where_turn);
+    for (int i = 0; i < WHERE_WORDS; i++) words[i] = atomic_load(&sandbox->where[i]);
+    if (before == atomic_load(&sandbox->where_turn) && before % 2 == 0) break;
+    words[0] = 0;
   }
   const char *text = (const char *)words;
   snprintf(out, size, "%s", *text ? text : "?");
@@ -152,8 +150,20 @@ static void check_clock_in_allocator(tm_sandbox *sandbox) {
   if (over_budget(sandbox)) stop_at_next_instruction(sandbox->now.running); // may not raise here
 }
 
+// Is this block the hash part of a table with too many entries? Keys i * (2^k - 1) all collide at
+// 2^k entries and at no smaller size: moving 65536 of them there takes 7 s inside one instruction,
+// 16384 take half a second. Lua asks for hash parts as new blocks without a type, 24 * 2^k bytes.
+static bool is_large_hash(const void *p, size_t tag, size_t size) {
+  size_t nodes = size / NODE_BYTES;
+  return !p && tag == 0 && nodes > NODES_MAX && size % NODE_BYTES == 0 && !(nodes & (nodes - 1));
+}
+
 static void *sandbox_realloc(void *ud, void *p, size_t old_size, size_t size) {
   tm_sandbox *sandbox = ud;
+  if (is_large_hash(p, old_size, size)) {
+    sandbox->table_refused = true;
+    return NULL;
+  }
   if (!p) old_size = 0; // Lua gives a type tag there
   size_t used = atomic_load_explicit(&sandbox->memory_bytes, memory_order_relaxed);
   if (size > old_size) {
@@ -208,6 +218,10 @@ static tm_status fail_from(tm_ctx *ctx, tm_sandbox *sandbox, lua_State *L, int l
   if (stop == STOP_INTERRUPT) return tm_fail(ctx, TM_E_CANCELLED, TM_NO_OFFSET, "%s", text);
   if (stop == STOP_BUDGET) {
     return tm_fail(ctx, TM_E_TIMEOUT, TM_NO_OFFSET, "%s (%.4g ms)", text, (double)budget_ns / 1e6);
+  }
+  if (lua_status == LUA_ERRMEM && sandbox->table_refused) {
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "Lua: a table with more than %d keyed entries",
+                   (int)NODES_MAX);
   }
   if (lua_status == LUA_ERRMEM) {
     return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "Lua: not enough memory (cap %zu KiB)",
@@ -321,30 +335,6 @@ static tm_status refuse_env(tm_ctx *ctx, const char *name, const char *source, s
                  "%s:%zu: _ENV cannot be used in a rule, not even in a comment", name, line);
 }
 
-tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const char *name, const char *source,
-                          size_t size) {
-  lua_State *L = sandbox->L;
-  if (size > SOURCE_MAX_BYTES) {
-    return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "%s: %zu bytes of source; at most 1 MiB", name,
-                   size);
-  }
-  if (!lua_checkstack(L, 4)) {
-    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "%s: no Lua stack left", name);
-  }
-  char chunk[256];
-  snprintf(chunk, sizeof chunk, "@%s", name);
-  int lua_status = luaL_loadbufferx(L, source, size, chunk, "t");
-  tm_status status = lua_status != LUA_OK ? fail_from(ctx, sandbox, L, lua_status, STOP_NONE, 0)
-                                          : refuse_env(ctx, name, source, size);
-  if (status != TM_OK) {
-    lua_pop(L, 1);
-    return status;
-  }
-  tm_sandbox_env(sandbox);
-  lua_setupvalue(L, -2, 1);
-  return TM_OK;
-}
-
 // Starts a budget on L; the answer goes to budget_leave.
 static budget budget_enter(tm_sandbox *sandbox, lua_State *L, uint64_t hard_ns, bool want_cpu) {
   budget outer = sandbox->now;
@@ -360,6 +350,7 @@ static budget budget_enter(tm_sandbox *sandbox, lua_State *L, uint64_t hard_ns, 
     atomic_store_explicit(&sandbox->running_since_ns, b->start_ns, memory_order_relaxed);
     sandbox->unchecked_steps = sandbox->unchecked_alloc_bytes = 0;
     sandbox->where_ns = 0;
+    sandbox->table_refused = false;
   }
   lua_sethook(L, on_count, LUA_MASKCOUNT, b->stop != STOP_NONE ? 1 : HOOK_COUNT);
   return outer;
@@ -381,6 +372,55 @@ static stop_reason budget_leave(tm_sandbox *sandbox, const budget *outer, tm_san
     atomic_store_explicit(&sandbox->running_since_ns, 0, memory_order_relaxed);
   }
   return ended.stop;
+}
+
+typedef struct reading {
+  tm_sandbox *sandbox;
+  const char *next, *end;
+} reading;
+
+// lua_Reader in small pieces: the parser has no hook, and some sources take the square of their
+// size.
+static const char *read_piece(lua_State *L, void *ud, size_t *size) {
+  reading *r = ud;
+  if (over_budget(r->sandbox)) luaL_error(L, "%s", stop_text(r->sandbox));
+  size_t left = (size_t)(r->end - r->next);
+  const char *piece = r->next;
+  *size = left < PIECE_BYTES ? left : PIECE_BYTES;
+  r->next += *size;
+  return piece;
+}
+
+tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const char *name, const char *source,
+                          size_t size) {
+  lua_State *L = sandbox->L;
+  if (size > SOURCE_MAX_BYTES) {
+    return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "%s: %zu bytes of source; at most 1 MiB", name,
+                   size);
+  }
+  if (!lua_checkstack(L, 4)) {
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "%s: no Lua stack left", name);
+  }
+  char chunk[256];
+  snprintf(chunk, sizeof chunk, "@%s", name);
+  reading r = {sandbox, source, source + size};
+  budget outer = budget_enter(sandbox, L, sandbox->limits.load_ns, false);
+  int lua_status = lua_load(L, read_piece, &r, chunk, "t");
+  stop_reason stop = budget_leave(sandbox, &outer, NULL);
+  tm_status status = TM_OK;
+  if (lua_status != LUA_OK) {
+    status = fail_from(ctx, sandbox, L, lua_status, stop, sandbox->limits.load_ns);
+    if (stop != STOP_NONE) status = tm_fail_in(ctx, "parsing %s", name);
+  } else {
+    status = refuse_env(ctx, name, source, size);
+  }
+  if (status != TM_OK) {
+    lua_pop(L, 1);
+    return status;
+  }
+  tm_sandbox_env(sandbox);
+  lua_setupvalue(L, -2, 1);
+  return TM_OK;
 }
 
 tm_status tm_sandbox_call(tm_ctx *ctx, tm_sandbox *sandbox, int nargs, int nresults,

@@ -1,21 +1,23 @@
 // A Lua 5.4 state in which a file that nobody vouches for may run: it sees an allow-list of names,
 // uses at most so much memory and so much time, and reaches nothing outside.
 //
-// What holds it, and where:
-//   memory   an allocator that counts bytes and refuses; the state lives on after "not enough
-//   memory" time     a count hook while a call runs, the allocator, and tm_sandbox_spend in every C
-//   function
-//            with a loop; past its budget a call is stopped at each further instruction, so that
-//            pcall cannot keep it alive
-//   names    an environment built from an allow-list; library tables are read-only; no coroutines,
-//            no load, no debug, io, package (core/host/guarded.c lists them all)
-//   source   text only, at most 1 MiB, and the word _ENV is refused (Lua 5.4.4 makes code that
-//            reads foreign stack slots from `local _ENV <const>`)
+// What holds it:
+//   - memory: an allocator counts bytes and refuses; the state lives on after "not enough memory";
+//   - time: a count hook while a call runs, the allocator, and tm_sandbox_spend in every C function
+//     with a loop. Past its budget a call is stopped at each further instruction, so that pcall
+//     cannot keep it alive. The worst single instructions take about half a second;
+//   - names: an environment built from an allow-list, with read-only library tables; no coroutines,
+//     load, debug, io, package (core/host/guarded.c lists all that there is);
+//   - metatables: read by setmetatable, each time; fields added later wait until then;
+//   - tables: 32768 keyed entries at most; the array part is bounded by memory only;
+//   - source: text, 1 MiB at most, without the word _ENV (Lua 5.4.4 lets `local _ENV <const>` read
+//     foreign stack slots).
 //
 // What the host keeps to:
 //   - one state per rule package; one thread at a time per state;
 //   - every metatable of its own that a rule's value can carry has `__metatable = false`;
-//   - its C functions call tm_sandbox_spend in loops over sizes that a rule can choose;
+//   - its C functions call tm_sandbox_spend in loops over sizes that a rule can choose (64 for
+//     each lua_next over a rule's table);
 //   - it gives rules no weak-keyed table to fill (their collection can cost the square of their
 //     size, with no hook), and drops a coroutine that it abandons: lua_resetthread would run code.
 #ifndef TM_HOST_SANDBOX_H
@@ -30,7 +32,7 @@
 
 typedef struct tm_sandbox_limits {
   size_t memory_bytes; // 0 = 16 MiB; 64 KiB more are kept for the way out of a stopped call
-  uint64_t load_ns;    // running a file's top level; 0 = 200 ms
+  uint64_t load_ns;    // parsing a file, and again running its top level; 0 = 200 ms
   uint64_t soft_ns;    // a call beyond it is reported in its cost; 0 = 5 ms
   uint64_t hard_ns;    // a call beyond it is stopped; 0 = 50 ms
 } tm_sandbox_limits;
@@ -76,8 +78,9 @@ tm_sandbox *tm_sandbox_of(lua_State *L);
 void tm_sandbox_env(tm_sandbox *sandbox);
 
 // Compiles source and pushes it as a function of no arguments with the rules' environment. name
-// is what messages call the file. TM_E_LUA with file:line for what does not parse, TM_E_LIMIT
-// beyond 1 MiB, TM_E_NOMEM beyond the memory cap; nothing is pushed then.
+// is what messages call the file. Takes at most limits.load_ns. TM_E_LUA with file:line for what
+// does not parse, TM_E_LIMIT beyond 1 MiB, TM_E_NOMEM beyond the memory cap, TM_E_TIMEOUT; nothing
+// is pushed then.
 TM_NODISCARD tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const char *name,
                                        const char *source, size_t size);
 

@@ -25,7 +25,7 @@ typedef struct fixture {
 static int setup(void **state) {
   fixture *f = calloc(1, sizeof *f);
   tm_ctx_init(&f->ctx, NULL);
-  tm_sandbox_limits limits = {.hard_ns = HARD_NS, .load_ns = HARD_NS};
+  tm_sandbox_limits limits = {.hard_ns = HARD_NS, .load_ns = 1000000000};
   assert_int_equal(tm_sandbox_new(&f->ctx, &limits, &f->sandbox), TM_OK);
   *state = f;
   return 0;
@@ -275,6 +275,50 @@ static void memory_and_depth_end_cleanly(void **state) {
   assert_true(tm_sandbox_memory_peak_bytes(f->sandbox) <= 16u << 20);
   lua_gc(tm_sandbox_state(f->sandbox), LUA_GCCOLLECT);
   assert_true(tm_sandbox_memory_bytes(f->sandbox) < 100u << 10);
+}
+
+// Integer keys that collide at one size of a table and at none before: 131072 of them keep stock
+// Lua busy for half a minute inside one instruction.
+static void colliding_keys_cannot_stall(void **state) {
+  static const attempt attempts[] = {
+      {TM_E_NOMEM, "more than 32768 keyed entries",
+       "local t = {} for i = 1, 131073 do t[i * 262143] = true end"},
+      {TM_E_NOMEM, NULL, "local t = {} for i = 1, 32769 do t['k' .. i] = i end"},
+      {TM_OK, NULL, "local t = {} for i = 1, 32768 do t['k' .. i] = i end"},
+      {TM_OK, NULL, "local t = {} for i = 1, 300000 do t[i] = i end assert(#t == 300000)"},
+      {TM_E_TIMEOUT, NULL,
+       "local t = {} for i = 1, 16385 do t[i * 32767] = true end"
+       " while true do end"},
+      {TM_E_TIMEOUT, NULL,
+       "local t = {} for i = 1, 8193 do t[i * 16383] = true end"
+       " while true do setmetatable({}, t) end"},
+  };
+  TRY_ALL(state, attempts);
+}
+
+// 150 functions inside of each other with 190 locals each: every global name searches them all.
+static void parsing_has_a_budget(void **state) {
+  fixture *f = *state;
+  tm_sandbox_free(f->sandbox);
+  assert_int_equal(tm_sandbox_new(&f->ctx, &(tm_sandbox_limits){.load_ns = HARD_NS}, &f->sandbox),
+                   TM_OK);
+  size_t capacity = 1 << 20, size = 0;
+  char *source = malloc(capacity);
+  for (int level = 0; level < 150; level++) {
+    size += (size_t)snprintf(source + size, capacity - size, "local function f() local a");
+    for (int i = 0; i < 190; i++) size += (size_t)snprintf(source + size, 9, ",a");
+    source[size++] = ' ';
+  }
+  while (size + 4 < capacity) {
+    memcpy(source + size, "x=x ", 4);
+    size += 4;
+  }
+  uint64_t start_ns = tm_clock_mono_ns();
+  assert_int_equal(tm_sandbox_load(&f->ctx, f->sandbox, "slow.lua", source, size), TM_E_TIMEOUT);
+  assert_true(tm_clock_mono_ns() - start_ns < HANG_NS);
+  assert_non_null(strstr(f->ctx.error.message, "parsing slow.lua"));
+  free(source);
+  works(f);
 }
 
 static void deep_sources_are_refused(void **state) {
@@ -655,6 +699,8 @@ int main(void) {
       TEST(no_chain_of_ephemeron_tables_can_be_built),
       TEST(shared_things_cannot_be_changed),
       TEST(memory_and_depth_end_cleanly),
+      TEST(colliding_keys_cannot_stall),
+      TEST(parsing_has_a_budget),
       TEST(deep_sources_are_refused),
       TEST(rules_see_exactly_these_names),
       TEST(env_cannot_be_named),
