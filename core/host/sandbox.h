@@ -55,7 +55,7 @@ typedef struct tm_sandbox_outside {
 typedef struct tm_sandbox tm_sandbox;
 
 // A new state with the guarded library. limits NULL = all defaults. TM_E_NOMEM when the memory of
-// the process or memory_bytes (a state takes about 30 KB) does not suffice. Free with
+// the process or memory_bytes (a state takes about 21 KB at birth) does not suffice. Free with
 // tm_sandbox_free; NULL is fine there. The allocator of ctx must outlive the sandbox.
 TM_NODISCARD tm_status tm_sandbox_new(tm_ctx *ctx, const tm_sandbox_limits *limits,
                                       tm_sandbox **out);
