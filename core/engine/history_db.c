@@ -32,6 +32,7 @@ static const char schema[] =
     "INTEGER,"
     " count INTEGER, data BLOB);"
     "CREATE INDEX chunk_series ON chunk(series, first_ns);"
+    "CREATE INDEX chunk_age ON chunk(last_ns);"
     "CREATE TABLE tail(id INTEGER PRIMARY KEY, data BLOB);"
     "CREATE TABLE entry(id INTEGER PRIMARY KEY, kind INTEGER, time_ns INTEGER, state TEXT, level "
     "TEXT,"
@@ -298,7 +299,7 @@ void tm_history_db_close(tm_history_db *db) {
   tm_ctx *ctx = &db->ctx;
   if (db->sql) {
     tm_history_fold(ctx, db->sql);
-    execute(db, "PRAGMA optimize");
+    execute(db, "PRAGMA incremental_vacuum"); // the room that the tail took
   }
   close_file(db);
   free_definitions(ctx, &db->targets);

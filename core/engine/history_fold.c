@@ -216,9 +216,11 @@ static int delete_some(sqlite3 *sql, uint64_t max_bytes, bool *out_more) {
 int tm_history_retain(sqlite3 *sql, int64_t now_ns, uint64_t max_age_ns, uint64_t max_bytes) {
   int64_t age_ns = max_age_ns > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)max_age_ns;
   int rc = delete_older(sql, now_ns - age_ns);
-  bool more = content_bytes(sql) > max_bytes;
+  bool more = content_bytes(sql) > max_bytes, shrink = more;
   while (rc == SQLITE_OK && more && content_bytes(sql) > max_bytes / 10 * 9)
     rc = delete_some(sql, max_bytes, &more);
-  if (rc == SQLITE_OK) rc = sqlite3_exec(sql, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
+  // Otherwise free pages stay for the next tail.
+  if (rc == SQLITE_OK && shrink)
+    rc = sqlite3_exec(sql, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
   return rc;
 }
