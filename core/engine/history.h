@@ -100,23 +100,36 @@ tm_history_stats tm_history_get_stats(tm_history *history);
 // --- Queries, on a connection of their own each: any thread, also without an open history. They
 // see what was committed. Strings and arrays are valid for the callback; false ends the query. ---
 
-typedef bool (*tm_history_series_fn)(void *ud, const char *target, const char *metric,
-                                     const char *key, tm_unit unit, const int64_t *times_ns,
-                                     const double *values, size_t count);
+// What is asked for.
+typedef struct tm_history_query {
+  const char *target;     // a glob for its id (of series: or its name); NULL = all
+  const char *metric;     // a glob; NULL = all; not for entries
+  int64_t from_ns, to_ns; // both inclusive; to_ns 0 = no end
+} tm_history_query;
+
+// The samples of one series, ascending in time, at least one.
+typedef struct tm_history_samples {
+  const char *target, *metric, *key;
+  tm_unit unit;
+  const int64_t *times_ns;
+  const double *values;
+  size_t count;
+} tm_history_samples;
+
+typedef bool (*tm_history_series_fn)(void *ud, const tm_history_samples *samples);
 typedef bool (*tm_history_entry_fn)(void *ud, const tm_history_entry *entry);
 typedef bool (*tm_history_target_fn)(void *ud, const tm_history_target *target);
 
-// Calls fn once for each series with samples in [from_ns, to_ns], ascending in time. target: a glob
-// that its id or its name must match; metric: a glob; NULL = all. TM_E_IO when there is no history,
-// TM_E_FORMAT when it is damaged, TM_E_NOMEM.
-TM_NODISCARD tm_status tm_history_series(tm_ctx *ctx, const char *path, const char *target,
-                                         const char *metric, int64_t from_ns, int64_t to_ns,
-                                         tm_history_series_fn fn, void *ud);
+// Calls fn once for each series that has samples in the window. TM_E_IO when there is no history,
+// TM_E_FORMAT when it is damaged, TM_E_BUSY, TM_E_NOMEM; the same for the queries below.
+TM_NODISCARD tm_status tm_history_series(tm_ctx *ctx, const char *path,
+                                         const tm_history_query *query, tm_history_series_fn fn,
+                                         void *ud);
 
-// Entries of a kind in [from_ns, to_ns], oldest first; target as above but of ids only.
+// Entries of a kind, oldest first.
 TM_NODISCARD tm_status tm_history_entries(tm_ctx *ctx, const char *path, tm_entry_kind kind,
-                                          const char *target, int64_t from_ns, int64_t to_ns,
-                                          tm_history_entry_fn fn, void *ud);
+                                          const tm_history_query *query, tm_history_entry_fn fn,
+                                          void *ud);
 
 // All targets known, the one seen last first.
 TM_NODISCARD tm_status tm_history_targets(tm_ctx *ctx, const char *path, tm_history_target_fn fn,

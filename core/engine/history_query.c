@@ -13,14 +13,15 @@
 
 enum { BUSY_MS = 2000, QUERY_SAMPLES_MAX = 64 * 1024 * 1024 };
 
-typedef struct query {
+// A connection and its statement.
+typedef struct asking {
   tm_ctx *ctx;
   const char *path;
   sqlite3 *sql;
   sqlite3_stmt *statement;
-} query;
+} asking;
 
-static tm_status failed(query *q, int rc) {
+static tm_status failed(asking *q, int rc) {
   tm_status status = TM_E_IO;
   if (rc == SQLITE_NOMEM) status = TM_E_NOMEM;
   if (rc == SQLITE_CORRUPT || rc == SQLITE_NOTADB || rc == SQLITE_ERROR) status = TM_E_FORMAT;
@@ -28,7 +29,7 @@ static tm_status failed(query *q, int rc) {
   return tm_fail(q->ctx, status, TM_NO_OFFSET, "history %s: %s", q->path, sqlite3_errstr(rc));
 }
 
-static tm_status open_query(query *q, const char *text) {
+static tm_status open_query(asking *q, const char *text) {
   if (access(q->path, R_OK) != 0) return tm_fail_errno(q->ctx, errno, "no history at %s", q->path);
   int rc = sqlite3_open_v2(q->path, &q->sql, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
   if (rc == SQLITE_OK) rc = sqlite3_busy_timeout(q->sql, BUSY_MS);
@@ -38,14 +39,14 @@ static tm_status open_query(query *q, const char *text) {
 }
 
 // Frees the connection; status stays what it was.
-static tm_status close_query(query *q, tm_status status) {
+static tm_status close_query(asking *q, tm_status status) {
   sqlite3_finalize(q->statement);
   sqlite3_close(q->sql);
   return status;
 }
 
 // The next row: true and SQLITE_ROW, or the end (TM_OK) or an error in *status.
-static bool next_row(query *q, tm_status *status) {
+static bool next_row(asking *q, tm_status *status) {
   int rc = sqlite3_step(q->statement);
   if (rc == SQLITE_ROW) return true;
   *status = rc == SQLITE_DONE ? TM_OK : failed(q, rc & 0xff);
@@ -57,7 +58,7 @@ static const char *text_at(sqlite3_stmt *s, int column) {
   return text ? text : "";
 }
 
-static void bind_text(query *q, int at, const char *text) {
+static void bind_text(asking *q, int at, const char *text) {
   sqlite3_bind_text(q->statement, at, text, -1, SQLITE_STATIC); // NULL stays NULL
 }
 
@@ -100,8 +101,8 @@ static int by_time(const void *a, const void *b) {
   return x->order < y->order ? -1 : x->order > y->order;
 }
 
-static tm_status each_blob(query *q, const char *text, gather *g, bool tail) {
-  query rows = {q->ctx, q->path, q->sql, NULL};
+static tm_status each_blob(asking *q, const char *text, gather *g, bool tail) {
+  asking rows = {q->ctx, q->path, q->sql, NULL};
   tm_status status = TM_OK;
   int rc = sqlite3_prepare_v2(q->sql, text, -1, &rows.statement, NULL);
   if (rc != SQLITE_OK) return failed(q, rc & 0xff);
@@ -138,7 +139,7 @@ static tm_status arrange(gather *g) {
   return TM_OK;
 }
 
-static tm_status gather_series(query *q, gather *g) {
+static tm_status gather_series(asking *q, gather *g) {
   g->points.count = 0;
   TM_TRY(each_blob(q,
                    "SELECT data FROM chunk WHERE series = ?1 AND first_ns <= ?2 AND last_ns >= ?3"
@@ -148,24 +149,29 @@ static tm_status gather_series(query *q, gather *g) {
   return arrange(g);
 }
 
-static tm_status run_series(query *q, gather *g, tm_history_series_fn fn, void *ud) {
+static tm_status run_series(asking *q, gather *g, tm_history_series_fn fn, void *ud) {
   tm_status status = TM_OK;
   while (status == TM_OK && next_row(q, &status)) {
     sqlite3_stmt *s = q->statement;
     g->wanted = sqlite3_column_int64(s, 0);
     status = gather_series(q, g);
     if (status != TM_OK || !g->times_ns.count) continue;
-    if (!fn(ud, text_at(s, 1), text_at(s, 2), text_at(s, 3), tm_unit_by_name(text_at(s, 4)),
-            g->times_ns.items, g->values.items, g->times_ns.count))
-      break;
+    const tm_history_samples samples = {
+        text_at(s, 1),     text_at(s, 2),   text_at(s, 3),    tm_unit_by_name(text_at(s, 4)),
+        g->times_ns.items, g->values.items, g->times_ns.count};
+    if (!fn(ud, &samples)) break;
   }
   return status;
 }
 
-tm_status tm_history_series(tm_ctx *ctx, const char *path, const char *target, const char *metric,
-                            int64_t from_ns, int64_t to_ns, tm_history_series_fn fn, void *ud) {
-  query q = {ctx, path, NULL, NULL};
-  gather g = {.ctx = ctx, .from_ns = from_ns, .to_ns = to_ns};
+static int64_t end_of(const tm_history_query *query) {
+  return query->to_ns ? query->to_ns : INT64_MAX;
+}
+
+tm_status tm_history_series(tm_ctx *ctx, const char *path, const tm_history_query *query,
+                            tm_history_series_fn fn, void *ud) {
+  asking q = {ctx, path, NULL, NULL};
+  gather g = {.ctx = ctx, .from_ns = query->from_ns, .to_ns = end_of(query)};
   tm_status status = open_query(
       &q,
       "SELECT s.id, t.ident, s.metric, s.key, s.unit FROM series s JOIN target t ON t.id = s.target"
@@ -173,8 +179,8 @@ tm_status tm_history_series(tm_ctx *ctx, const char *path, const char *target, c
       "?2)"
       " ORDER BY t.id, s.id");
   if (status == TM_OK) {
-    bind_text(&q, 1, target);
-    bind_text(&q, 2, metric);
+    bind_text(&q, 1, query->target);
+    bind_text(&q, 2, query->metric);
     status = run_series(&q, &g, fn, ud);
   }
   tm_vec_free(ctx, &g.points);
@@ -185,9 +191,9 @@ tm_status tm_history_series(tm_ctx *ctx, const char *path, const char *target, c
 
 // --- Entries, targets, state ---
 
-tm_status tm_history_entries(tm_ctx *ctx, const char *path, tm_entry_kind kind, const char *target,
-                             int64_t from_ns, int64_t to_ns, tm_history_entry_fn fn, void *ud) {
-  query q = {ctx, path, NULL, NULL};
+tm_status tm_history_entries(tm_ctx *ctx, const char *path, tm_entry_kind kind,
+                             const tm_history_query *query, tm_history_entry_fn fn, void *ud) {
+  asking q = {ctx, path, NULL, NULL};
   tm_status status = open_query(
       &q, "SELECT time_ns, state, level, rule, target, key, value, unit, text, json FROM entry"
           " WHERE kind = ?1 AND time_ns BETWEEN ?2 AND ?3 AND (?4 IS NULL OR target GLOB ?4)"
@@ -195,9 +201,9 @@ tm_status tm_history_entries(tm_ctx *ctx, const char *path, tm_entry_kind kind, 
   if (status != TM_OK) return close_query(&q, status);
   sqlite3_stmt *s = q.statement;
   sqlite3_bind_int64(s, 1, kind);
-  sqlite3_bind_int64(s, 2, from_ns);
-  sqlite3_bind_int64(s, 3, to_ns);
-  bind_text(&q, 4, target);
+  sqlite3_bind_int64(s, 2, query->from_ns);
+  sqlite3_bind_int64(s, 3, end_of(query));
+  bind_text(&q, 4, query->target);
   while (next_row(&q, &status)) {
     bool none = sqlite3_column_type(s, 6) == SQLITE_NULL;
     tm_history_entry entry = {
@@ -219,7 +225,7 @@ tm_status tm_history_entries(tm_ctx *ctx, const char *path, tm_entry_kind kind, 
 }
 
 tm_status tm_history_targets(tm_ctx *ctx, const char *path, tm_history_target_fn fn, void *ud) {
-  query q = {ctx, path, NULL, NULL};
+  asking q = {ctx, path, NULL, NULL};
   tm_status status =
       open_query(&q, "SELECT ident, pid, start_ns, name, command, labels, first_ns, last_ns"
                      " FROM target ORDER BY last_ns DESC, id DESC");
@@ -241,7 +247,7 @@ tm_status tm_history_targets(tm_ctx *ctx, const char *path, tm_history_target_fn
 }
 
 // The blob of the first row into scratch memory.
-static tm_status first_blob(query *q, const void **out_data, size_t *out_size) {
+static tm_status first_blob(asking *q, const void **out_data, size_t *out_size) {
   tm_status status = TM_OK;
   *out_data = NULL;
   *out_size = 0;
@@ -257,7 +263,7 @@ static tm_status first_blob(query *q, const void **out_data, size_t *out_size) {
 
 tm_status tm_history_get(tm_ctx *ctx, const char *path, const char *key, const void **out_data,
                          size_t *out_size) {
-  query q = {ctx, path, NULL, NULL};
+  asking q = {ctx, path, NULL, NULL};
   tm_status status = open_query(&q, "SELECT data FROM state WHERE key = ?1");
   if (status == TM_OK) {
     bind_text(&q, 1, key);
@@ -268,7 +274,7 @@ tm_status tm_history_get(tm_ctx *ctx, const char *path, const char *key, const v
 
 tm_status tm_history_get_evidence(tm_ctx *ctx, const char *path, const char *target,
                                   const char *name, const void **out_data, size_t *out_size) {
-  query q = {ctx, path, NULL, NULL};
+  asking q = {ctx, path, NULL, NULL};
   tm_status status = open_query(&q, "SELECT data FROM evidence WHERE target = ?1 AND name = ?2 "
                                     "ORDER BY time_ns DESC, id DESC LIMIT 1");
   if (status == TM_OK) {

@@ -104,26 +104,25 @@ typedef struct got {
   char names[256];
 } got;
 
-static bool take(void *ud, const char *target, const char *metric, const char *key, tm_unit unit,
-                 const int64_t *times_ns, const double *values, size_t count) {
+static bool take(void *ud, const tm_history_samples *s) {
   got *g = ud;
   size_t n = strlen(g->names);
-  snprintf(g->names + n, sizeof g->names - n, "%s %s%s %s\n", target, metric, key,
-           tm_unit_name(unit));
+  snprintf(g->names + n, sizeof g->names - n, "%s %s%s %s\n", s->target, s->metric, s->key,
+           tm_unit_name(s->unit));
   g->series++;
-  g->count += count;
-  g->first_ns = times_ns[0];
-  g->last_ns = times_ns[count - 1];
-  for (size_t i = 0; i < count; i++) {
-    g->sum += values[i];
-    if (i && times_ns[i] < times_ns[i - 1]) g->ascending = false;
+  g->count += s->count;
+  g->first_ns = s->times_ns[0];
+  g->last_ns = s->times_ns[s->count - 1];
+  for (size_t i = 0; i < s->count; i++) {
+    g->sum += s->values[i];
+    if (i && s->times_ns[i] < s->times_ns[i - 1]) g->ascending = false;
   }
   return true;
 }
 
 static got ask(const char *target, const char *metric, int64_t from_ns, int64_t to_ns) {
   got g = {.ascending = true};
-  OK(tm_history_series(&ctx, path, target, metric, from_ns, to_ns, take, &g));
+  OK(tm_history_series(&ctx, path, &(tm_history_query){target, metric, from_ns, to_ns}, take, &g));
   assert_true(g.ascending);
   return g;
 }
@@ -139,7 +138,7 @@ static bool count_entry(void *ud, const tm_history_entry *entry) {
 
 static size_t count_entries(void) {
   size_t n = 0;
-  OK(tm_history_entries(&ctx, path, TM_ENTRY_ALERT, NULL, 0, INT64_MAX, count_entry, &n));
+  OK(tm_history_entries(&ctx, path, TM_ENTRY_ALERT, &(tm_history_query){0}, count_entry, &n));
   return n;
 }
 
@@ -202,9 +201,10 @@ static void gives_back_what_was_recorded(void **state) {
     assert_int_equal(ask("leak*", NULL, 0, INT64_MAX).count, 4000);
     assert_int_equal(ask("nobody", NULL, 0, INT64_MAX).series, 0);
     int n = 0;
-    OK(tm_history_entries(&ctx, path, TM_ENTRY_ALERT, "47:*", 0, INT64_MAX, check_alert, &n));
+    OK(tm_history_entries(&ctx, path, TM_ENTRY_ALERT, &(tm_history_query){.target = "47:*"},
+                          check_alert, &n));
     assert_int_equal(n, 1);
-    OK(tm_history_entries(&ctx, path, TM_ENTRY_ACTION, NULL, 0, INT64_MAX, check_alert, &n));
+    OK(tm_history_entries(&ctx, path, TM_ENTRY_ACTION, &(tm_history_query){0}, check_alert, &n));
     OK(tm_history_targets(&ctx, path, check_target, &n));
     assert_int_equal(n, 3);
     const void *data;
@@ -448,7 +448,7 @@ static void *read_all_the_time(void *ud) {
   tm_ctx_init(&own, NULL);
   while (!atomic_load(&reading_ends)) {
     got g = {.ascending = true};
-    tm_status status = tm_history_series(&own, path, NULL, NULL, 0, INT64_MAX, take, &g);
+    tm_status status = tm_history_series(&own, path, &(tm_history_query){0}, take, &g);
     if (status != TM_OK || !g.ascending || g.count < before) break;
     if (g.count != (size_t)g.sum) break; // every value is 1
     before = g.count;
