@@ -156,12 +156,16 @@ struct entry { // what getdents64 fills; Source: getdents(2)
   char name[];
 };
 
+// A folder of 10,000 descriptors comes through here at every change: no strlen, no second pass.
 static bool entry_number(const char *name, int64_t *out) {
-  uint64_t value;
-  tm_text text = tm_text_of(name, strlen(name));
-  if (!tm_text_u64(&text, &value) || tm_text_size(text) || value > INT32_MAX) return false;
-  *out = (int64_t)value;
-  return true;
+  int64_t value = 0;
+  const char *p = name;
+  for (; (uint8_t)(*p - '0') <= 9; p++) {
+    value = value * 10 + (*p - '0');
+    if (value > INT32_MAX) return false;
+  }
+  *out = value;
+  return p != name && *p == '\0';
 }
 
 int tm_plat_each_number(tm_plat *plat, int dir_fd, bool (*fn)(void *ud, int64_t number), void *ud) {

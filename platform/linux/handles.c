@@ -75,8 +75,9 @@ typedef struct number_list {
 static bool add_number(void *ud, int64_t number) {
   number_list *list = ud;
   tm_plat *plat = list->plat;
-  list->err = tm_plat_grow(plat, (void **)&plat->numbers, &plat->number_room,
-                           plat->number_count + 1, sizeof *plat->numbers);
+  if (plat->number_count == plat->number_room)
+    list->err = tm_plat_grow(plat, (void **)&plat->numbers, &plat->number_room,
+                             plat->number_count + 1, sizeof *plat->numbers);
   if (list->err) return false;
   if (plat->number_count && plat->numbers[plat->number_count - 1] > number) list->sorted = false;
   plat->numbers[plat->number_count++] = (int32_t)number;
@@ -169,6 +170,7 @@ static int measure_files(tm_proc *proc, int fds_fd) {
   tm_plat *plat = proc->plat;
   plat->held_count = 0;
   int err = 0;
+  if (!proc->kind_counts[TM_HANDLE_MEMFD] && !proc->kind_counts[TM_HANDLE_DELETED]) return 0;
   for (size_t i = 0; !err && i < proc->fds.count; i++) {
     const tm_fd_entry *entry = &proc->fds.items[i];
     if (entry->kind == TM_HANDLE_MEMFD || entry->kind == TM_HANDLE_DELETED)
@@ -215,6 +217,7 @@ static int measure_sockets(tm_proc *proc) {
   tm_plat *plat = proc->plat;
   plat->socket_count = 0;
   proc->kind_bytes[TM_HANDLE_SOCKET] = 0;
+  if (!proc->kind_counts[TM_HANDLE_SOCKET]) return 0;
   int err = tm_plat_grow(plat, (void **)&plat->sockets, &plat->socket_room,
                          proc->kind_counts[TM_HANDLE_SOCKET], sizeof *plat->sockets);
   if (err) return err;

@@ -157,6 +157,7 @@ struct tm_plat {
   tm_buffer dirents; // a folder
   int64_t *pids;
   size_t pid_count, pid_room;
+  uint64_t newest_task; // when pids were listed; 0 = list again
 
   tm_tree_row *tree;
   size_t tree_count, tree_room;

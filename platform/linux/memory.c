@@ -73,8 +73,8 @@ tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
 }
 
 // The kernel walks every resident page for these sums (25-47 ns each, 12 ms for 1 GiB) and holds
-// the target's mmap lock meanwhile. So one walk buys its own pause: at most 2 % of a core.
-enum { ROLLUP_PAUSE = 50 };
+// the target's mmap lock meanwhile. So one walk buys its own pause: at most 1 % of a core.
+enum { ROLLUP_PAUSE = 100 };
 
 int tm_proc_read_rollup(tm_proc *proc, tm_reading *out) {
   static const tm_procfs_key keys[] = {

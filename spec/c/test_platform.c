@@ -255,14 +255,18 @@ static void counts_cpu_time(void **state) {
 }
 
 static void *sleep_for_ever(void *arg) {
+  pthread_barrier_wait(arg); // started: maps nothing from here on
   for (;;) pause();
   return arg;
 }
 
 static void start_five_threads(void) {
+  static pthread_barrier_t started;
   pthread_t thread;
+  pthread_barrier_init(&started, NULL, 6);
   for (int i = 0; i < 5; i++)
-    if (pthread_create(&thread, NULL, sleep_for_ever, NULL)) _exit(1);
+    if (pthread_create(&thread, NULL, sleep_for_ever, &started)) _exit(1);
+  pthread_barrier_wait(&started);
 }
 
 static void counts_threads_and_their_stacks(void **state) {
