@@ -221,8 +221,9 @@ static bool move_aside(tm_history_db *db) {
   for (int i = 2; access(name, F_OK) == 0 && i < 100; i++) // twice in a second
     snprintf(name, sizeof name, "%.4000s.corrupt-%s-%d", db->path, when, i);
   if (rename(db->path, name) != 0) {
+    char why[128];
     tm_log_line(&db->log, TM_LOG_ERROR, "history", "%s is damaged and cannot be moved aside: %s",
-                db->path, strerror(errno));
+                db->path, strerror_r(errno, why, sizeof why));
     return false;
   }
   static const char *const parts[] = {"-wal", "-shm"};

@@ -175,8 +175,7 @@ static int delete_older(sqlite3 *sql, int64_t before_ns) {
       "DELETE FROM chunk WHERE last_ns < ?1",
       "DELETE FROM entry WHERE time_ns < ?1",
       "DELETE FROM evidence WHERE time_ns < ?1",
-      "DELETE FROM series WHERE id NOT IN (SELECT series FROM chunk) AND target IN"
-      " (SELECT id FROM target WHERE last_ns < ?1)",
+      "DELETE FROM series WHERE target IN (SELECT id FROM target WHERE last_ns < ?1)",
       "DELETE FROM target WHERE last_ns < ?1 AND id NOT IN (SELECT target FROM series)",
   };
   for (size_t i = 0; i < TM_COUNT(statements); i++) {

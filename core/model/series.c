@@ -71,9 +71,14 @@ void tm_series_free(tm_series *series) {
   tm_ctx_fini(&ctx);
 }
 
-static const sample *raw_at(const tm_series *series, size_t index) {
+// Where the index-th oldest sample stands; index <= capacity.
+static size_t slot_of(const tm_series *series, size_t index) {
   size_t at = series->head + index;
-  return &series->ring[at < series->capacity ? at : at - series->capacity];
+  return at < series->capacity ? at : at - series->capacity;
+}
+
+static const sample *raw_at(const tm_series *series, size_t index) {
+  return &series->ring[slot_of(series, index)];
 }
 
 tm_status tm_series_reserve(tm_ctx *ctx, tm_series *series, size_t capacity) {
@@ -162,8 +167,7 @@ tm_status tm_series_push(tm_ctx *ctx, tm_series *series, int64_t time_ns, double
   if (time_ns < 0 || time_ns > time_max)
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the time of a sample is out of range");
   if (series->count) {
-    size_t at = (series->head + series->count - 1) % series->capacity;
-    sample *last = &series->ring[at];
+    sample *last = &series->ring[slot_of(series, series->count - 1)];
     if (time_ns < last->time_ns)
       return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "a sample is older than the newest one");
     if (time_ns == last->time_ns) {
@@ -174,10 +178,10 @@ tm_status tm_series_push(tm_ctx *ctx, tm_series *series, int64_t time_ns, double
   tm_status status = TM_OK;
   if (series->count == series->capacity) {
     status = thin(ctx, series, *raw_at(series, 0));
-    series->head = (series->head + 1) % series->capacity;
+    series->head = slot_of(series, 1);
     series->count--;
   }
-  series->ring[(series->head + series->count++) % series->capacity] = (sample){time_ns, value};
+  series->ring[slot_of(series, series->count++)] = (sample){time_ns, value};
   return status;
 }
 
@@ -269,7 +273,9 @@ static void copy_one(void *ud, sample s) {
 
 size_t tm_series_copy(const tm_series *series, int64_t since_ns, int64_t *times_ns, double *values,
                       size_t max) {
-  copy_job job = {times_ns, values, 0, 0};
+  copy_job job = {0};
+  job.times_ns = times_ns;
+  job.values = values;
   size_t first = raw_from(series, since_ns), raw = series->count - first;
   if (raw >= max) {
     first += raw - max;

@@ -11,7 +11,7 @@
 #define TM_SERIES_BUCKET_NS (60 * INT64_C(1000000000))
 
 // Minutes older than this are forgotten; the history on disk has them.
-#define TM_SERIES_OLDER_NS (48 * 60 * TM_SERIES_BUCKET_NS)
+#define TM_SERIES_OLDER_NS (INT64_C(48) * 60 * TM_SERIES_BUCKET_NS)
 
 typedef struct tm_series tm_series;
 

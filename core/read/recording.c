@@ -305,33 +305,45 @@ static tm_status visit(reading *r, const record *rec) {
   return status;
 }
 
+// A record with a wrong checksum is left out when what follows it is whole (or is the end);
+// otherwise its length cannot be trusted either.
+static tm_status judge_bad_sum(reading *r, const record *rec, frame_state *frame) {
+  record next = {0};
+  frame_state after;
+  TM_TRY(parse_frame(r, rec->frame_size, &next, &after));
+  if (after == FRAME_OK || r->left == rec->frame_size)
+    leave_out(r, r->offset_bytes, "wrong checksum");
+  else
+    *frame = FRAME_NONSENSE;
+  return TM_OK;
+}
+
+static void end_early(reading *r, frame_state frame) {
+  r->summary->cut = true;
+  say(r, "%s at byte %llu: everything before it was read, what follows is lost",
+      frame == FRAME_CUT ? "cut" : "damaged", (unsigned long long)r->offset_bytes);
+}
+
+static tm_status take_record(reading *r, record *rec, frame_state *frame) {
+  TM_TRY(parse_frame(r, 0, rec, frame));
+  if (*frame == FRAME_BAD_SUM) return judge_bad_sum(r, rec, frame);
+  if (*frame != FRAME_OK) return TM_OK;
+  r->summary->records++;
+  return visit(r, rec);
+}
+
 static tm_status read_records(reading *r) {
-  record rec = {0}, next = {0};
-  frame_state frame, after;
-  for (;;) {
-    TM_TRY(tm_ctx_tick(r->ctx, r->offset_bytes));
-    TM_TRY(parse_frame(r, 0, &rec, &frame));
+  record rec = {0};
+  frame_state frame;
+  for (;; advance(r, rec.frame_size)) {
     r->summary->read_bytes = r->offset_bytes;
+    TM_TRY(tm_ctx_tick(r->ctx, r->offset_bytes));
+    TM_TRY(take_record(r, &rec, &frame));
     if (!r->left) return TM_OK;
-    if (frame == FRAME_BAD_SUM) {
-      TM_TRY(parse_frame(r, rec.frame_size, &next, &after));
-      if (after == FRAME_OK || r->left == rec.frame_size)
-        leave_out(r, r->offset_bytes, "wrong checksum");
-      else
-        frame = FRAME_NONSENSE;
-    }
-    if (frame == FRAME_CUT || frame == FRAME_NONSENSE) {
-      r->summary->cut = true;
-      say(r, "%s at byte %llu: everything before it was read, what follows is lost",
-          frame == FRAME_CUT ? "cut" : "damaged", (unsigned long long)r->offset_bytes);
-      return TM_OK;
-    }
-    if (frame == FRAME_OK) {
-      r->summary->records++;
-      TM_TRY(visit(r, &rec));
-    }
-    advance(r, rec.frame_size);
+    if (frame == FRAME_CUT || frame == FRAME_NONSENSE) break;
   }
+  end_early(r, frame);
+  return TM_OK;
 }
 
 static tm_status read_all(reading *r) {

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -142,8 +143,8 @@ static tm_status write_out(tm_ctx *ctx, tm_recording *rec) {
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0)
       return tm_fail_errno(ctx, n ? errno : ENOSPC,
-                           "recording: cannot write at byte %llu; free disk space",
-                           (unsigned long long)(rec->offset_bytes + done));
+                           "recording: cannot write at byte %" PRIu64 "; free disk space",
+                           rec->offset_bytes + done);
     done += (size_t)n;
   }
   rec->offset_bytes += done;
