@@ -206,8 +206,8 @@ TM_NODISCARD tm_status tm_proc_exit_fd(tm_ctx *ctx, tm_proc *proc, int *out_fd);
 typedef enum tm_plat_act {
   TM_PLAT_ACT_RECLAIM,  // cgroup memory.reclaim (v2) or force_empty (v1); argument: bytes
   TM_PLAT_ACT_HIGH,     // cgroup memory.high (v2) or soft limit (v1); argument: bytes, 0 = lift
-  TM_PLAT_ACT_PAGE_OUT, // process_madvise(MADV_PAGEOUT) of anonymous mappings; argument: bytes at
-                        // most, 0 = all
+  TM_PLAT_ACT_PAGE_OUT, // process_madvise(MADV_PAGEOUT) of anonymous mappings; argument: RSS
+                        // bytes at most (the next call goes on behind them), 0 = all
   TM_PLAT_ACT_COLD,     // process_madvise(MADV_COLD)
   TM_PLAT_ACT_FREEZE,   // cgroup.freeze, else SIGSTOP
   TM_PLAT_ACT_THAW,

@@ -151,17 +151,43 @@ static tm_status thaw(tm_ctx *ctx, tm_proc *proc) {
 
 // ---- Advice about pages.
 
-enum { RANGES = 256 };
+// A cap counts resident bytes where that can be seen: address space may be empty for terabytes. So
+// batches are no larger than what is still allowed, and RSS is looked at between them.
+enum { RANGES = 256, MOST_BATCHES = 4096 };
 
 typedef struct advice {
   tm_ctx *ctx;
-  int pidfd, advice, err;
+  int pidfd, dir_fd, advice, err;
+  uint64_t cap_bytes;  // 0 = none
   uint64_t left_bytes; // how much may still be advised
+  uint64_t from;       // lower addresses had their turn
+  uint64_t batch_bytes, rss_pages, page_bytes;
+  uint32_t batch_count;
   tm_procfs_map previous;
   bool has_previous;
   size_t count;
   struct iovec ranges[RANGES];
 } advice;
+
+static uint64_t rss_pages(const advice *a) {
+  char buf[160];
+  tm_text text;
+  tm_procfs_statm statm = {0};
+  if (tm_plat_head(a->dir_fd, "statm", buf, sizeof buf, &text)) return 0;
+  return tm_procfs_parse_statm(text, &statm) ? statm.rss_pages : 0;
+}
+
+static void account(advice *a) {
+  if (!a->cap_bytes) return;
+  if (a->advice == MADV_PAGEOUT) {
+    uint64_t pages = rss_pages(a);
+    uint64_t gone = pages < a->rss_pages ? (a->rss_pages - pages) * a->page_bytes : 0;
+    a->left_bytes = gone < a->cap_bytes ? a->cap_bytes - gone : 0;
+  } else {
+    a->left_bytes -= a->batch_bytes;
+  }
+  if (++a->batch_count == MOST_BATCHES) a->left_bytes = 0;
+}
 
 // The kernel may stop inside a batch; what is left is given again, a range it refuses is skipped.
 static bool flush_ranges(advice *a) {
@@ -183,7 +209,9 @@ static bool flush_ranges(advice *a) {
     if (n == 0) at++;
     if (tm_ctx_tick(a->ctx, 0) != TM_OK) a->err = ECANCELED;
   }
+  account(a);
   a->count = 0;
+  a->batch_bytes = 0;
   return !a->err;
 }
 
@@ -201,15 +229,20 @@ static bool advise_map(void *ud, tm_text line) {
   a->previous = map;
   a->has_previous = true;
   if (!is_advisable(&map, kind)) return true;
-  uint64_t bytes = map.end - map.start;
-  if (bytes > a->left_bytes) bytes = a->left_bytes & ~(uint64_t)4095;
-  if (bytes) {
-    a->ranges[a->count].iov_base = (void *)(uintptr_t)map.start;
-    a->ranges[a->count++].iov_len = (size_t)bytes;
-    a->left_bytes -= bytes;
+  uint64_t start = map.start > a->from ? map.start : a->from;
+  while (start < map.end && a->left_bytes >= a->page_bytes) {
+    uint64_t bytes = map.end - start, room = a->left_bytes - a->batch_bytes;
+    if (bytes > room) bytes = room & ~(a->page_bytes - 1);
+    if (bytes) {
+      a->ranges[a->count].iov_base = (void *)(uintptr_t)start;
+      a->ranges[a->count++].iov_len = (size_t)bytes;
+      a->batch_bytes += bytes;
+      a->from = start += bytes;
+    }
+    bool full = a->count == RANGES || a->left_bytes - a->batch_bytes < a->page_bytes;
+    if ((full || !bytes) && !flush_ranges(a)) return false;
   }
-  if (!bytes || a->count == RANGES) return flush_ranges(a) && bytes;
-  return true;
+  return a->left_bytes >= a->page_bytes;
 }
 
 static bool has_swap(tm_plat *plat) {
@@ -222,17 +255,25 @@ static bool has_swap(tm_plat *plat) {
 }
 
 static tm_status advise(tm_ctx *ctx, tm_proc *proc, int advice_number, uint64_t cap_bytes) {
-  advice a = {
-      .ctx = ctx, .advice = advice_number, .left_bytes = cap_bytes ? cap_bytes : UINT64_MAX};
+  advice a = {.ctx = ctx, .advice = advice_number, .cap_bytes = cap_bytes};
+  a.left_bytes = cap_bytes ? cap_bytes : UINT64_MAX;
+  a.page_bytes = proc->plat->page_bytes;
+  a.from = cap_bytes ? proc->advised_to : 0;
   if (!proc->plat->proc_fixture && !has_swap(proc->plat))
     return tm_fail(
         ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
         "this machine has no swap: anonymous memory has nowhere to go; add swap or zram");
   TM_TRY(open_pidfd(ctx, proc, &a.pidfd));
   int err, dir_fd = tm_proc_dir(proc, &err);
-  if (dir_fd >= 0) err = tm_plat_each_line(proc->plat, dir_fd, "maps", advise_map, &a);
+  if (dir_fd >= 0) {
+    a.dir_fd = dir_fd;
+    a.rss_pages = rss_pages(&a);
+    err = tm_plat_each_line(proc->plat, dir_fd, "maps", advise_map, &a);
+  }
   if (!err && !a.err) flush_ranges(&a);
   close(a.pidfd);
+  proc->advised_to =
+      a.left_bytes < a.page_bytes ? a.from : 0; // reached the end: begin anew next time
   if (!err) err = a.err;
   if (!err) return TM_OK;
   if (err == ENOENT || err == ESRCH) return gone(ctx, proc);

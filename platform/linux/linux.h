@@ -199,6 +199,7 @@ struct tm_proc {
   double as_limit_bytes; // last seen; NAN = unlimited
   bool limits_known;
 
+  uint64_t advised_to; // where the last capped advice ended: the next one goes on from there
   uint64_t rollup_read_ns, rollup_cost_ns;
   double rollup[4];
 };

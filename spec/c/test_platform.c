@@ -647,6 +647,25 @@ static void refuses_acts_that_cannot_help(void **state) {
   tm_proc_close(self);
 }
 
+static void hold_32_mib(void) {
+  hold(32 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+static void pages_out_what_was_asked(void **state) {
+  (void)state;
+  if (number_of(getpid(), "../meminfo", "SwapFree:") < 64 << 10) skip();
+  void (*const steps[])(void) = {hold_32_mib, NULL};
+  child c = child_start(steps);
+  tm_proc *proc = open_child(&c);
+  read_groups(proc, TM_GROUP_BIT(TM_GROUP_STATUS));
+  double before = now.value[TM_SIGNAL_SWAP];
+  assert_int_equal(tm_proc_act(&ctx, proc, TM_PLAT_ACT_PAGE_OUT, 0), TM_OK);
+  read_groups(proc, TM_GROUP_BIT(TM_GROUP_STATUS));
+  assert_true(now.value[TM_SIGNAL_SWAP] - before > 24 * MIB);
+  tm_proc_close(proc);
+  child_end(&c);
+}
+
 static void count_withheld(void *ud, tm_group group, const char *what, const char *remedy) {
   uint32_t *bits = ud;
   *bits |= TM_GROUP_BIT(group);
@@ -751,6 +770,7 @@ int main(void) {
       TEST(reads_all_processes_at_once),
       TEST(freezes_and_thaws),
       TEST(refuses_acts_that_cannot_help),
+      TEST(pages_out_what_was_asked),
       TEST(says_what_is_withheld),
       TEST(examines_the_machine),
       TEST(allocates_nothing_in_the_steady_state),
