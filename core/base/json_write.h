@@ -32,7 +32,7 @@ void tm_json_string(tm_json *w, const char *text);
 void tm_json_string_n(tm_json *w, const char *text, size_t size);
 void tm_json_int(tm_json *w, int64_t value);
 void tm_json_uint(tm_json *w, uint64_t value);
-void tm_json_double(tm_json *w, double value); // shortest that reads back equal; NaN, inf = null
+void tm_json_double(tm_json *w, double value); // 15 to 17 digits, reads back equal; NaN, inf = null
 void tm_json_bool(tm_json *w, bool value);
 void tm_json_null(tm_json *w);
 void tm_json_raw(tm_json *w, const char *json); // one finished value; NULL or "" = null
