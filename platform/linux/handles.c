@@ -208,7 +208,7 @@ static void measure_dmabufs(tm_proc *proc) {
 }
 
 static int by_inode(const void *a, const void *b) {
-  const tm_procfs_socket *x = a, *y = b;
+  const tm_socket *x = a, *y = b;
   return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
@@ -223,7 +223,7 @@ static int measure_sockets(tm_proc *proc) {
   if (err) return err;
   for (size_t i = 0; i < proc->fds.count; i++)
     if (proc->fds.items[i].kind == TM_HANDLE_SOCKET && proc->fds.items[i].inode)
-      plat->sockets[plat->socket_count++] = (tm_procfs_socket){.inode = proc->fds.items[i].inode};
+      plat->sockets[plat->socket_count++] = (tm_socket){.inode = proc->fds.items[i].inode};
   if (!plat->socket_count) return 0;
   qsort(plat->sockets, plat->socket_count, sizeof *plat->sockets, by_inode);
   size_t kept = 1;
@@ -306,21 +306,58 @@ int tm_proc_read_handles(tm_proc *proc, tm_reading *out) {
   return 0;
 }
 
-static uint64_t row_bytes(const tm_proc *proc, int fds_fd, const tm_fd_entry *entry) {
-  const tm_plat *plat = proc->plat;
-  if (entry->kind == TM_HANDLE_SOCKET) {
-    tm_procfs_socket key = {.inode = entry->inode};
-    const tm_procfs_socket *found =
-        plat->socket_count ? bsearch(&key, plat->sockets, plat->socket_count, sizeof key, by_inode)
-                           : NULL;
-    return found ? found->bytes : 0;
-  }
-  if (plat->proc_fixture || (entry->kind != TM_HANDLE_MEMFD && entry->kind != TM_HANDLE_DELETED))
+// ---- Rows, as evidence.
+
+typedef struct socket_names {
+  const tm_plat *plat;
+  char (*names)[160]; // beside plat->sockets; "" = has none
+} socket_names;
+
+static tm_socket *find_socket(const tm_plat *plat, uint64_t inode) {
+  tm_socket key = {.inode = inode};
+  if (!plat->socket_count) return NULL;
+  return bsearch(&key, plat->sockets, plat->socket_count, sizeof key, by_inode);
+}
+
+static void keep_name(void *ud, uint64_t inode, const char *text) {
+  const socket_names *names = ud;
+  const tm_socket *socket = find_socket(names->plat, inode);
+  if (socket) snprintf(names->names[socket - names->plat->sockets], 160, "%s", text);
+}
+
+static void fill_socket_row(const socket_names *names, uint64_t inode, tm_handle_row *row) {
+  const tm_socket *socket = find_socket(names->plat, inode);
+  if (!socket) return;
+  row->bytes = socket->bytes;
+  const char *name = names->names[socket - names->plat->sockets];
+  if (*name) snprintf(row->target, sizeof row->target, "%s", name);
+}
+
+static uint64_t file_bytes(const tm_proc *proc, int fds_fd, const tm_fd_entry *entry) {
+  if (proc->plat->proc_fixture
+      || (entry->kind != TM_HANDLE_MEMFD && entry->kind != TM_HANDLE_DELETED))
     return 0;
   char name[16];
   held_stat st;
   snprintf(name, sizeof name, "%d", entry->number);
   return stat_descriptor(fds_fd, name, &st) ? 0 : st.bytes;
+}
+
+static void give_rows(tm_proc *proc, int fds_fd, const socket_names *names,
+                      bool (*fn)(void *ud, const tm_handle_row *row), void *ud) {
+  for (size_t i = 0; i < proc->fds.count; i++) {
+    char target[256];
+    size_t length;
+    tm_fd_entry entry;
+    if (classify(proc->plat, fds_fd, proc->fds.items[i].number, target, sizeof target, &length,
+                 &entry))
+      continue; // closed meanwhile
+    tm_handle_row row = {.number = entry.number, .kind = entry.kind};
+    row.bytes = file_bytes(proc, fds_fd, &entry);
+    tm_text_copy(tm_text_of(target, length), row.target, sizeof row.target);
+    if (entry.kind == TM_HANDLE_SOCKET) fill_socket_row(names, entry.inode, &row);
+    if (!fn(ud, &row)) break;
+  }
 }
 
 tm_status tm_proc_each_handle(tm_ctx *ctx, tm_proc *proc,
@@ -335,18 +372,14 @@ tm_status tm_proc_each_handle(tm_ctx *ctx, tm_proc *proc,
   if (err)
     return tm_fail_errno(ctx, err, "cannot list the descriptors of process %lld",
                          (long long)proc->id.pid);
-  for (size_t i = 0; i < proc->fds.count; i++) {
-    char target[256];
-    size_t length;
-    tm_fd_entry entry;
-    if (classify(proc->plat, fds_fd, proc->fds.items[i].number, target, sizeof target, &length,
-                 &entry))
-      continue; // closed meanwhile
-    tm_handle_row row = {.number = entry.number, .kind = entry.kind};
-    row.bytes = row_bytes(proc, fds_fd, &entry);
-    tm_text_copy(tm_text_of(target, length), row.target, sizeof row.target);
-    if (!fn(ud, &row)) break;
+  socket_names names = {.plat = proc->plat};
+  size_t count = proc->plat->socket_count;
+  if (count) {
+    names.names = tm_calloc(ctx, count, sizeof *names.names);
+    if (names.names) tm_proc_each_address(proc, keep_name, &names);
   }
+  if (names.names || !count) give_rows(proc, fds_fd, &names, fn, ud);
   close(fds_fd);
-  return TM_OK;
+  tm_free(ctx, names.names, count * sizeof *names.names);
+  return names.names || !count ? TM_OK : TM_E_NOMEM;
 }

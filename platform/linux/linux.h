@@ -96,9 +96,15 @@ bool tm_procfs_parse_cgroup(tm_text line, tm_procfs_cgroup *out);
 
 typedef struct tm_procfs_socket {
   uint64_t inode, bytes;
+  tm_text local, remote; // "0100007F:1F90": address and port as the kernel prints them
 } tm_procfs_socket;
 // A line of /proc/PID/net/{tcp,tcp6,udp,udp6}: bytes in both queues.
 bool tm_procfs_parse_socket(tm_text line, tm_procfs_socket *out);
+
+// "127.0.0.1:8080" or "[::1]:8080" of such an address; false for other lengths.
+bool tm_procfs_format_address(tm_text address, char *out, size_t size);
+// The path of a line of /proc/PID/net/unix ("" = none); '@' stands for an abstract one.
+bool tm_procfs_parse_unix(tm_text line, uint64_t *out_inode, tm_text *out_path);
 
 // A line of /proc/sysvipc/shm.
 typedef struct tm_procfs_segment {
@@ -139,6 +145,11 @@ typedef struct tm_held_file {
   tm_handle_kind kind;
 } tm_held_file;
 
+// A socket of the process that was measured last.
+typedef struct tm_socket {
+  uint64_t inode, bytes;
+} tm_socket;
+
 typedef struct tm_bulk tm_bulk;
 
 struct tm_plat {
@@ -169,7 +180,7 @@ struct tm_plat {
   size_t number_count, number_room;
   tm_held_file *held;
   size_t held_count, held_room;
-  tm_procfs_socket *sockets;
+  tm_socket *sockets;
   size_t socket_count, socket_room;
   int netlink_fd;      // sock_diag; -1 = not opened
   uint64_t own_net_ns; // inode of our network namespace; 0 = not known
@@ -252,6 +263,10 @@ int tm_proc_count_fds(tm_proc *proc, uint64_t *out);
 // Queue bytes of the sockets in plat->sockets (ascending by inode, no inode twice), filled in
 // place; those of sockets that nobody tells of stay 0.
 void tm_proc_fill_sockets(tm_proc *proc);
+
+// Calls fn for each socket of the process's network namespace that has an address or a path.
+void tm_proc_each_address(tm_proc *proc, void (*fn)(void *ud, uint64_t inode, const char *text),
+                          void *ud);
 
 // The process's cgroup folder: v2 or v1 with the memory controller. relative to plat->sys_fd.
 typedef struct tm_cgroup {

@@ -3,6 +3,8 @@
 // Source: proc(5); Documentation/filesystems/proc.rst of the kernel.
 #include "platform/linux/linux.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 
 bool tm_procfs_parse_statm(tm_text text, tm_procfs_statm *out) {
@@ -239,17 +241,49 @@ tm_handle_kind tm_procfs_link_kind(tm_text target, uint64_t *out_inode) {
   return tm_text_starts(target, "/") ? TM_HANDLE_FILE : TM_HANDLE_OTHER;
 }
 
-// "tx_queue:rx_queue" in hex is the 5th word, the inode the 10th.
+// slot LOCAL REMOTE state TX:RX timer retransmits uid timeout INODE
 bool tm_procfs_parse_socket(tm_text line, tm_procfs_socket *out) {
   uint64_t sent, received;
-  for (int i = 0; i < 4; i++)
-    if (!tm_text_size(tm_text_word(&line))) return false;
+  tm_text_word(&line);
+  out->local = tm_text_word(&line);
+  out->remote = tm_text_word(&line);
+  tm_text_word(&line);
   if (!tm_text_hex(&line, &sent) || tm_text_size(line) < 1 || *line.at++ != ':') return false;
   if (!tm_text_hex(&line, &received)) return false;
   for (int i = 0; i < 4; i++)
     if (!tm_text_size(tm_text_word(&line))) return false;
   if (!tm_text_u64(&line, &out->inode)) return false;
   out->bytes = (uint32_t)sent + (uint64_t)(uint32_t)received;
+  return true;
+}
+
+// The kernel prints each 32-bit word of an address as a number, so that its bytes come out in the
+// machine's order; the port comes in reading order.
+bool tm_procfs_format_address(tm_text address, char *out, size_t size) {
+  uint32_t words[4] = {0};
+  uint64_t value;
+  size_t digits = tm_text_size(address) > 5 ? tm_text_size(address) - 5 : 0;
+  if (digits != 8 && digits != 32) return false;
+  for (size_t i = 0; i < digits / 8; i++) {
+    tm_text word = {address.at + i * 8, address.at + i * 8 + 8};
+    if (!tm_text_hex(&word, &value) || tm_text_size(word)) return false;
+    words[i] = (uint32_t)value;
+  }
+  tm_text port = {address.end - 4, address.end};
+  if (address.end[-5] != ':' || !tm_text_hex(&port, &value) || tm_text_size(port)) return false;
+  char text[INET6_ADDRSTRLEN];
+  if (!inet_ntop(digits == 8 ? AF_INET : AF_INET6, words, text, sizeof text)) return false;
+  snprintf(out, size, digits == 8 ? "%s:%u" : "[%s]:%u", text, (uint32_t)value);
+  return true;
+}
+
+// Num RefCount Protocol Flags Type St INODE PATH
+bool tm_procfs_parse_unix(tm_text line, uint64_t *out_inode, tm_text *out_path) {
+  for (int i = 0; i < 6; i++)
+    if (!tm_text_size(tm_text_word(&line))) return false;
+  if (!tm_text_u64(&line, out_inode)) return false;
+  if (line.at < line.end) line.at++; // one blank; the path may hold more
+  *out_path = line;
   return true;
 }
 

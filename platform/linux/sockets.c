@@ -12,6 +12,7 @@
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -19,13 +20,13 @@
 #include <unistd.h>
 
 static int by_inode(const void *a, const void *b) {
-  const tm_procfs_socket *x = a, *y = b;
+  const tm_socket *x = a, *y = b;
   return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
 static void add_bytes(tm_plat *plat, uint64_t inode, uint64_t bytes) {
-  tm_procfs_socket key = {.inode = inode};
-  tm_procfs_socket *found = bsearch(&key, plat->sockets, plat->socket_count, sizeof key, by_inode);
+  tm_socket key = {.inode = inode};
+  tm_socket *found = bsearch(&key, plat->sockets, plat->socket_count, sizeof key, by_inode);
   if (found && inode) found->bytes = bytes;
 }
 
@@ -177,4 +178,51 @@ void tm_proc_fill_sockets(tm_proc *proc) {
   }
   for (size_t i = 0; i < TM_COUNT(tables); i++)
     tm_plat_each_line(plat, proc->dir_fd, tables[i], add_line, plat);
+}
+
+// ---- Names, as evidence.
+
+typedef struct address_walk {
+  const char *protocol;
+  void (*fn)(void *ud, uint64_t inode, const char *text);
+  void *ud;
+} address_walk;
+
+static bool give_address(void *ud, tm_text line) {
+  const address_walk *walk = ud;
+  tm_procfs_socket socket;
+  char local[64], remote[64], text[160];
+  if (!tm_procfs_parse_socket(line, &socket) || !socket.inode) return true;
+  if (!tm_procfs_format_address(socket.local, local, sizeof local)) return true;
+  if (!tm_procfs_format_address(socket.remote, remote, sizeof remote)) return true;
+  bool connected = !tm_text_ends(socket.remote, ":0000");
+  snprintf(text, sizeof text, "%s %s%s%s", walk->protocol, local, connected ? " -> " : "",
+           connected ? remote : "");
+  walk->fn(walk->ud, socket.inode, text);
+  return true;
+}
+
+static bool give_path(void *ud, tm_text line) {
+  const address_walk *walk = ud;
+  uint64_t inode;
+  tm_text path;
+  char copy[128], text[160];
+  if (!tm_procfs_parse_unix(line, &inode, &path)) return true;
+  tm_text_copy(path, copy, sizeof copy);
+  snprintf(text, sizeof text, "unix%s%s", *copy ? " " : "", copy);
+  walk->fn(walk->ud, inode, text);
+  return true;
+}
+
+void tm_proc_each_address(tm_proc *proc, void (*fn)(void *ud, uint64_t inode, const char *text),
+                          void *ud) {
+  static const struct {
+    const char *file, *protocol;
+  } tables[] = {{"net/tcp", "tcp"}, {"net/tcp6", "tcp"}, {"net/udp", "udp"}, {"net/udp6", "udp"}};
+  address_walk walk = {.fn = fn, .ud = ud};
+  for (size_t i = 0; i < TM_COUNT(tables); i++) {
+    walk.protocol = tables[i].protocol;
+    tm_plat_each_line(proc->plat, proc->dir_fd, tables[i].file, give_address, &walk);
+  }
+  tm_plat_each_line(proc->plat, proc->dir_fd, "net/unix", give_path, &walk);
 }

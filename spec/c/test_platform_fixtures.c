@@ -382,6 +382,24 @@ static void stops_a_listing_when_told(void **state) {
   assert_int_equal(count, 2);
 }
 
+static bool note_socket(void *ud, const tm_handle_row *row) {
+  char *text = ud;
+  if (row->kind != TM_HANDLE_SOCKET) return true;
+  size_t n = strlen(text);
+  snprintf(text + n, 300 - n, "%d %s %d\n", (int)row->number, row->target, (int)row->bytes);
+  return true;
+}
+
+static void names_sockets_by_their_addresses(void **state) {
+  (void)state;
+  char text[300] = "";
+  open_fixture("proc-cgroup2");
+  assert_int_equal(tm_proc_each_handle(&ctx, proc, note_socket, text), TM_OK);
+  assert_string_equal(text, "3 tcp 127.0.0.1:8080 0\n"
+                            "4 tcp 127.0.0.1:8080 -> 127.0.0.1:54000 4608\n"
+                            "17 tcp 127.0.0.1:8080 -> 127.0.0.1:54000 4608\n");
+}
+
 // ---- Acts below a fixture root touch its files and nothing else.
 
 static void write_v2_tree(void) {
@@ -493,6 +511,7 @@ int main(void) {
       TEST(survives_damaged_files),
       TEST(survives_huge_numbers_and_endless_lines),
       TEST(stops_a_listing_when_told),
+      TEST(names_sockets_by_their_addresses),
       TEST(acts_on_a_cgroup_v2),
       TEST(acts_on_a_cgroup_v1),
       TEST(never_squeezes_the_root_cgroup),

@@ -9,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void fuzz_lines(char which, tm_text text) {
-  tm_text line;
+  tm_text line, path;
   tm_procfs_map map, previous;
   bool has_previous = false;
   while (tm_text_line(&text, &line)) {
@@ -26,7 +26,13 @@ static void fuzz_lines(char which, tm_text text) {
     if (which == 'M' && tm_procfs_parse_mount(line, &mount))
       assert(memchr(mount.dir, '\0', sizeof mount.dir));
     if (which == 'g' && tm_procfs_parse_cgroup(line, &group)) assert(*group.path.at == '/');
-    if (which == 't') (void)tm_procfs_parse_socket(line, &socket);
+    if (which == 't' && tm_procfs_parse_socket(line, &socket)) {
+      char address[64] = "";
+      (void)tm_procfs_format_address(socket.local, address, sizeof address);
+      (void)tm_procfs_format_address(socket.remote, address, 8);
+    }
+    uint64_t inode;
+    if (which == 'u' && tm_procfs_parse_unix(line, &inode, &path)) assert(path.at <= path.end);
     if (which == 'h' && tm_procfs_parse_segment(line, &segment)) assert(segment.creator_pid >= 0);
   }
 }
