@@ -12,28 +12,34 @@ bool tm_procfs_parse_statm(tm_text text, tm_procfs_statm *out) {
          && tm_text_u64(&text, &out->shared_pages);
 }
 
+// Takes words first..last of a line of blank-separated numbers, those of `wanted` into field.
+static bool take_fields(tm_text text, int first, int last, uint32_t wanted, uint64_t *field) {
+  for (int i = first; i <= last; i++) {
+    if (text.at == text.end || *text.at++ != ' ' || text.at == text.end) return false;
+    if (!(wanted >> i & 1)) {
+      while (text.at < text.end && *text.at != ' ') text.at++;
+    } else if (!tm_text_u64(&text, &field[i])) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // "PID (NAME) S PPID ...": a name may hold ") R 1", so the last bracket ends it.
 bool tm_procfs_parse_stat(tm_text text, tm_procfs_stat *out) {
   enum { PARENT = 4, MINFLT = 10, MAJFLT = 12, UTIME = 14, STIME = 15, THREADS = 20, START = 22 };
   enum { RSS = 24, FIELDS };
+  const uint32_t wanted = 1u << PARENT | 1u << MINFLT | 1u << MAJFLT | 1u << UTIME | 1u << STIME
+                          | 1u << THREADS | 1u << START | 1u << RSS;
   if (!tm_text_size(text)) return false;
   const char *open = memchr(text.at, '(', tm_text_size(text));
   const char *close = memrchr(text.at, ')', tm_text_size(text));
-  if (!open || !close || close < open) return false;
+  if (!open || !close || close < open || text.end - close < 4 || close[1] != ' ') return false;
   out->name = (tm_text){open + 1, close};
-
-  text.at = close + 1;
-  tm_text state = tm_text_word(&text);
-  if (tm_text_size(state) != 1) return false;
-  out->state = *state.at;
+  out->state = close[2];
 
   uint64_t field[FIELDS] = {0};
-  for (int i = PARENT; i < FIELDS; i++) {
-    tm_text word = tm_text_word(&text);
-    if (!tm_text_size(word)) return false;
-    if (*word.at == '-') continue; // priorities and groups may be negative: none of ours
-    if (!tm_text_u64(&word, &field[i])) return false;
-  }
+  if (!take_fields((tm_text){close + 3, text.end}, PARENT, RSS, wanted, field)) return false;
   out->parent_pid = (int64_t)(field[PARENT] & INT64_MAX);
   out->minflt_count = field[MINFLT];
   out->majflt_count = field[MAJFLT];

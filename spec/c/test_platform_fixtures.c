@@ -309,7 +309,7 @@ static void survives_damaged_files(void **state) {
       "42 )app( S 1",
       "42 (app) S",
       "42 (app) S 1 1 1 0 -1 0 11 0",
-      "42 (app)) S 1 1 1 0 x 0 11 0 3 0 20 10 0 0 20 0 2 y 5000 4096 7\n",
+      "42 (app)) S 1 1 1 0 x 0 11 0 3 0 20 10 0 0 20 0 2 0 y 4096 7\n",
   };
   put("proc/42/statm", "100 50 10\n");
   for (size_t i = 0; i < TM_COUNT(stats); i++) {
