@@ -1,0 +1,610 @@
+// One timer stands at the earliest of: a sampler's next group, what the rules want, an alert's or
+// action's timer (once a second while there are any). A tick reads what is due, feeds it, and moves
+// the engine's clock.
+#include "engine/runner.h"
+
+#include "base/clock.h"
+#include "base/vec.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define SECOND_NS UINT64_C(1000000000)
+
+typedef struct posted {
+  struct posted *next;
+  void (*fn)(void *arg);
+  void *arg;
+} posted;
+
+typedef struct watched {
+  tm_runner *runner;
+  tm_target *target;
+  tm_sampler *sampler;
+  uv_poll_t exit_poll; // of its pidfd
+  int exit_fd;
+  bool polling;
+} watched;
+
+typedef struct ticker {
+  uv_timer_t timer;
+  void (*fn)(void *ud);
+  void *ud;
+} ticker;
+
+typedef struct spawned {
+  uv_process_t process;
+  tm_runner *runner;
+  bool running;
+} spawned;
+
+typedef struct pressure {
+  uv_poll_t poll;
+  tm_runner *runner;
+  int fd;
+} pressure;
+
+struct tm_runner {
+  tm_ctx *ctx;
+  tm_engine *engine;
+  tm_runner_options options;
+  tm_plat *plat;
+  uv_loop_t own_loop, *loop;
+  uv_timer_t timer;
+  uv_async_t async;
+  pthread_mutex_t post_lock;
+  posted *first, *last;
+  TM_VEC(watched *) watched;
+  TM_VEC(ticker *) tickers;
+  TM_VEC(spawned *) spawned;
+  TM_VEC(pressure *) pressures;
+  int64_t wall_base_ns;
+  uint64_t mono_base_ns;
+  int exit_code;
+  atomic_bool stopping;
+  bool until_idle, closing;
+  tm_runner_stats stats;
+};
+
+int64_t tm_runner_now_ns(const tm_runner *runner) {
+  return runner->wall_base_ns + (int64_t)(tm_clock_mono_ns() - runner->mono_base_ns);
+}
+
+static void follow_wall_clock(tm_runner *runner) {
+  int64_t ahead = tm_clock_wall_ns() - tm_runner_now_ns(runner);
+  if (ahead > 2 * (int64_t)SECOND_NS) runner->wall_base_ns += ahead;
+}
+
+// ---- posting ----
+
+void tm_runner_post(tm_runner *runner, void (*fn)(void *arg), void *arg) {
+  posted *p = runner->ctx->alloc.realloc_fn(runner->ctx->alloc.ud, NULL, 0, sizeof *p);
+  if (!p) return;
+  *p = (posted){NULL, fn, arg};
+  pthread_mutex_lock(&runner->post_lock);
+  if (runner->last)
+    runner->last->next = p;
+  else
+    runner->first = p;
+  runner->last = p;
+  pthread_mutex_unlock(&runner->post_lock);
+  uv_async_send(&runner->async);
+}
+
+void tm_runner_post_fn(void *runner, void (*fn)(void *arg), void *arg) {
+  tm_runner_post(runner, fn, arg);
+}
+
+static void run_posted(tm_runner *runner) {
+  pthread_mutex_lock(&runner->post_lock);
+  posted *p = runner->first;
+  runner->first = runner->last = NULL;
+  pthread_mutex_unlock(&runner->post_lock);
+  while (p) {
+    posted *next = p->next;
+    p->fn(p->arg);
+    tm_free(runner->ctx, p, sizeof *p);
+    p = next;
+  }
+}
+
+// ---- ticks ----
+
+typedef struct feeding {
+  tm_runner *runner;
+  tm_target *target;
+} feeding;
+
+static void on_sample(void *ud, const tm_sample *sample) {
+  feeding *f = ud;
+  f->runner->stats.samples++;
+  if (tm_engine_feed(f->runner->engine, f->target, sample->metric, sample->key, sample->unit,
+                     sample->time_ns, sample->value)
+      != TM_OK) {
+    tm_log_line(tm_engine_log(f->runner->engine), TM_LOG_WARN, "engine", "%s",
+                tm_engine_ctx(f->runner->engine)->error.message);
+    tm_ctx_clear(tm_engine_ctx(f->runner->engine));
+  }
+}
+
+static void end_target(tm_runner *runner, tm_target *target, const char *why) {
+  tm_engine_remove_target(runner->engine, target, why);
+  if (runner->until_idle && runner->watched.count == 0) tm_runner_stop(runner);
+}
+
+static void sample_due(tm_runner *runner, int64_t now_ns) {
+  uint64_t mono = tm_clock_mono_ns(), cpu = tm_clock_thread_cpu_ns();
+  for (size_t i = 0; i < runner->watched.count;) {
+    watched *w = runner->watched.items[i];
+    if (tm_sampler_next_due_ns(w->sampler) <= mono) {
+      feeding f = {runner, w->target};
+      tm_ctx_clear(runner->ctx);
+      tm_status status = tm_sampler_tick(runner->ctx, w->sampler, mono, now_ns, on_sample, &f);
+      if (status == TM_E_GONE) {
+        end_target(runner, w->target, "the process ended");
+        continue; // its place was taken by the next one
+      }
+      if (status != TM_OK)
+        tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "sampler", "%s",
+                    runner->ctx->error.message);
+    }
+    i++;
+  }
+  runner->stats.sampling_cpu_ns += tm_clock_thread_cpu_ns() - cpu;
+}
+
+static void on_timer(uv_timer_t *timer);
+
+static void schedule(tm_runner *runner) {
+  if (runner->closing) return;
+  uint64_t mono = tm_clock_mono_ns(), due = UINT64_MAX;
+  for (size_t i = 0; i < runner->watched.count; i++) {
+    uint64_t next = tm_sampler_next_due_ns(runner->watched.items[i]->sampler);
+    if (next < due) due = next;
+  }
+  int64_t other = runner->options.next_due_ns
+                      ? runner->options.next_due_ns(runner->options.next_due_ud)
+                      : INT64_MAX;
+  if (other != INT64_MAX) {
+    int64_t wait = other - tm_runner_now_ns(runner);
+    uint64_t at = mono + (wait > 0 ? (uint64_t)wait : 0);
+    if (at < due) due = at;
+  }
+  if ((tm_alerts_busy(runner->engine ? tm_engine_alerts(runner->engine) : NULL)
+       || tm_actions_busy(tm_engine_actions(runner->engine)))
+      && due > mono + SECOND_NS)
+    due = mono + SECOND_NS;
+  if (due == UINT64_MAX) {
+    uv_timer_stop(&runner->timer);
+    return;
+  }
+  uv_update_time(runner->loop);
+  // Rounded up: a timer that fires early would only spin once more.
+  uint64_t wait_ms = due > mono ? (due - mono + 999999) / 1000000 : 0;
+  uv_timer_start(&runner->timer, on_timer, wait_ms, 0);
+}
+
+static void tick(tm_runner *runner) {
+  runner->stats.ticks++;
+  follow_wall_clock(runner);
+  int64_t now_ns = tm_runner_now_ns(runner);
+  sample_due(runner, now_ns);
+  tm_engine_advance(runner->engine, now_ns);
+}
+
+static void on_timer(uv_timer_t *timer) {
+  tm_runner *runner = timer->data;
+  runner->stats.wakeups++;
+  tick(runner);
+  schedule(runner);
+}
+
+static void on_async(uv_async_t *async) {
+  tm_runner *runner = async->data;
+  runner->stats.wakeups++;
+  // Posted work is stamped with the time at which it runs.
+  tm_engine_advance(runner->engine, tm_runner_now_ns(runner));
+  run_posted(runner);
+  if (atomic_load(&runner->stopping)) uv_stop(runner->loop);
+  schedule(runner);
+}
+
+// ---- the plan ----
+
+typedef struct planning {
+  uint64_t period_ns[TM_GROUP_COUNT];
+  bool peaks;
+} planning;
+
+static void add_demand(void *ud, const tm_demand *demand) {
+  planning *plan = ud;
+  tm_group group = tm_metric_group(demand->metric);
+  if (group == TM_GROUP_COUNT) return;
+  uint64_t *period = &plan->period_ns[group];
+  if (!*period || demand->every_ns < *period) *period = demand->every_ns;
+  if (strcmp(demand->metric, "proc.peak_rss") == 0) plan->peaks = true;
+}
+
+static void plan_changed(void *ud, tm_target *target) {
+  tm_runner *runner = ud;
+  watched *w = tm_target_get_slot(target, TM_SLOT_RUNNER);
+  if (!w) return;
+  planning plan = {{0}, false};
+  plan.period_ns[TM_GROUP_STATM] = runner->options.every_ns;
+  tm_target_each_demand(target, add_demand, &plan);
+  tm_sampler_plan(w->sampler, plan.period_ns);
+  tm_sampler_interval_peaks(w->sampler, plan.peaks);
+  schedule(runner);
+}
+
+// ---- targets ----
+
+static void on_exit_fd_closed(uv_handle_t *handle) {
+  watched *w = handle->data;
+  close(w->exit_fd);
+  tm_free(w->runner->ctx, w, sizeof *w);
+}
+
+static void target_gone(void *ud, tm_target *target) {
+  tm_runner *runner = ud;
+  watched *w = tm_target_get_slot(target, TM_SLOT_RUNNER);
+  if (!w) return;
+  tm_target_set_slot(target, TM_SLOT_RUNNER, NULL);
+  for (size_t i = 0; i < runner->watched.count; i++)
+    if (runner->watched.items[i] == w) {
+      memmove(&runner->watched.items[i], &runner->watched.items[i + 1],
+              (runner->watched.count - i - 1) * sizeof(watched *));
+      runner->watched.count--;
+      break;
+    }
+  tm_sampler_free(w->sampler);
+  if (w->polling)
+    uv_close((uv_handle_t *)&w->exit_poll, on_exit_fd_closed);
+  else
+    tm_free(runner->ctx, w, sizeof *w);
+}
+
+static void on_process_exit(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  watched *w = poll->data;
+  uv_poll_stop(poll);
+  tm_runner *runner = w->runner;
+  tick(runner); // a last look is refused by the kernel, but time must be right
+  if (tm_target_get_slot(w->target, TM_SLOT_RUNNER) == w)
+    end_target(runner, w->target, "the process ended");
+  schedule(runner);
+}
+
+static void poll_exit(tm_runner *runner, watched *w) {
+  tm_ctx_clear(runner->ctx);
+  if (tm_proc_exit_fd(runner->ctx, tm_sampler_proc(w->sampler), &w->exit_fd) != TM_OK) {
+    tm_ctx_clear(runner->ctx); // without a pidfd the next sample says it
+    return;
+  }
+  if (uv_poll_init(runner->loop, &w->exit_poll, w->exit_fd) != 0) {
+    close(w->exit_fd);
+    return;
+  }
+  w->exit_poll.data = w;
+  w->polling = true;
+  uv_poll_start(&w->exit_poll, UV_READABLE, on_process_exit);
+  uv_unref((uv_handle_t *)&w->exit_poll);
+}
+
+tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const char *hook, const char *endpoint,
+                          tm_target **out) {
+  tm_ctx *ctx = runner->ctx;
+  tm_ctx_clear(ctx);
+  tm_process_info info;
+  TM_TRY(tm_plat_describe(ctx, runner->plat, pid, &info));
+  watched *w = tm_calloc(ctx, 1, sizeof *w);
+  if (!w) return TM_E_NOMEM;
+  w->runner = runner;
+  tm_status status = tm_sampler_new(ctx, runner->plat, pid, &w->sampler);
+  if (status == TM_OK) status = tm_vec_push(ctx, &runner->watched, w);
+  if (status != TM_OK) {
+    tm_sampler_free(w->sampler);
+    tm_free(ctx, w, sizeof *w);
+    return status;
+  }
+  tm_sampler_budget(w->sampler, runner->options.sampling_budget_ratio);
+  char id[64];
+  snprintf(id, sizeof id, "%lld:%llu", (long long)info.id.pid,
+           (unsigned long long)info.id.start_ticks);
+  tm_target_facts facts = {.id = id,
+                           .name = info.name,
+                           .command = info.command,
+                           .exe = info.exe,
+                           .pid = pid,
+                           .uid = info.uid,
+                           .start_time_ns = info.start_time_ns,
+                           .hook = hook,
+                           .endpoint = endpoint};
+  tm_engine_advance(runner->engine, tm_runner_now_ns(runner));
+  tm_ctx_clear(tm_engine_ctx(runner->engine));
+  status = tm_engine_add_target(runner->engine, &facts, &w->target);
+  if (status != TM_OK) {
+    tm_fail(ctx, status, TM_NO_OFFSET, "%s", tm_engine_ctx(runner->engine)->error.message);
+    runner->watched.count--;
+    tm_sampler_free(w->sampler);
+    tm_free(ctx, w, sizeof *w);
+    return status;
+  }
+  tm_target_set_slot(w->target, TM_SLOT_RUNNER, w);
+  poll_exit(runner, w);
+  plan_changed(runner, w->target);
+  if (out) *out = w->target;
+  return TM_OK;
+}
+
+// ---- spawned commands ----
+
+static void on_spawned_closed(uv_handle_t *handle) {
+  (void)handle; // the row is freed with the runner
+}
+
+static void on_spawned_exit(uv_process_t *process, int64_t code, int signal) {
+  spawned *s = process->data;
+  s->running = false;
+  s->runner->exit_code = signal ? 128 + signal : (int)code;
+  uv_close((uv_handle_t *)process, on_spawned_closed);
+}
+
+tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char *const *env_add,
+                          const char *hook, const char *endpoint, tm_target **out) {
+  tm_ctx_clear(runner->ctx);
+  spawned *s = tm_calloc(runner->ctx, 1, sizeof *s);
+  if (!s) return TM_E_NOMEM;
+  s->runner = runner;
+  s->process.data = s;
+  uv_stdio_container_t streams[3];
+  for (int i = 0; i < 3; i++)
+    streams[i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i};
+  TM_VEC(char *) env = {0};
+  tm_status status = TM_OK;
+  for (char **e = environ; *e && status == TM_OK; e++) status = tm_vec_push(runner->ctx, &env, *e);
+  for (; env_add && *env_add && status == TM_OK; env_add++)
+    status = tm_vec_push(runner->ctx, &env, (char *)(uintptr_t)*env_add);
+  if (status == TM_OK) status = tm_vec_push(runner->ctx, &env, NULL);
+  if (status == TM_OK) status = tm_vec_push(runner->ctx, &runner->spawned, s);
+  uv_process_options_t options = {.exit_cb = on_spawned_exit,
+                                  .file = argv[0],
+                                  .args = (char **)(uintptr_t)argv,
+                                  .env = env.items,
+                                  .stdio_count = 3,
+                                  .stdio = streams};
+  int problem = status == TM_OK ? uv_spawn(runner->loop, &s->process, &options) : UV_ENOMEM;
+  tm_vec_free(runner->ctx, &env);
+  if (problem) {
+    uv_close((uv_handle_t *)&s->process, on_spawned_closed);
+    return tm_fail(runner->ctx, TM_E_IO, TM_NO_OFFSET, "cannot run '%s': %s", argv[0],
+                   uv_strerror(problem));
+  }
+  s->running = true;
+  runner->exit_code = -1;
+  return tm_runner_watch(runner, s->process.pid, hook, endpoint, out);
+}
+
+static void signal_spawned(tm_runner *runner, int signal) {
+  for (size_t i = 0; i < runner->spawned.count; i++)
+    if (runner->spawned.items[i]->running)
+      uv_process_kill(&runner->spawned.items[i]->process, signal);
+}
+
+static bool any_spawned(const tm_runner *runner) {
+  for (size_t i = 0; i < runner->spawned.count; i++)
+    if (runner->spawned.items[i]->running) return true;
+  return false;
+}
+
+void tm_runner_end_spawned(tm_runner *runner, uint64_t grace_ns) {
+  signal_spawned(runner, SIGTERM);
+  uint64_t until = tm_clock_mono_ns() + grace_ns;
+  while (any_spawned(runner) && tm_clock_mono_ns() < until) {
+    uv_run(runner->loop, UV_RUN_NOWAIT);
+    uv_sleep(10);
+  }
+  signal_spawned(runner, SIGKILL);
+  for (int i = 0; any_spawned(runner) && i < 200; i++) {
+    uv_run(runner->loop, UV_RUN_NOWAIT);
+    uv_sleep(5);
+  }
+}
+
+int tm_runner_exit_code(const tm_runner *runner) {
+  return runner->exit_code;
+}
+
+// ---- pressure ----
+
+static void on_pressure(uv_poll_t *poll, int status, int events) {
+  (void)status;
+  (void)events;
+  pressure *p = poll->data;
+  tm_runner *runner = p->runner;
+  tick(runner);
+  tm_engine_note(runner->engine, TM_EVENT_PRESSURE, TM_LEVEL_WARN, "", "",
+                 "tasks stalled for want of memory", "{}");
+  schedule(runner);
+}
+
+static void on_pressure_closed(uv_handle_t *handle) {
+  pressure *p = handle->data;
+  close(p->fd);
+  tm_free(p->runner->ctx, p, sizeof *p);
+}
+
+tm_status tm_runner_pressure(tm_runner *runner, uint64_t stall_ns, uint64_t window_ns) {
+  tm_ctx_clear(runner->ctx);
+  pressure *p = tm_calloc(runner->ctx, 1, sizeof *p);
+  if (!p) return TM_E_NOMEM;
+  p->runner = runner;
+  p->poll.data = p;
+  uint64_t taken_ns = 0;
+  tm_status status =
+      tm_plat_pressure_fd(runner->ctx, runner->plat, 0, stall_ns, window_ns, &p->fd, &taken_ns);
+  if (status == TM_OK && uv_poll_init(runner->loop, &p->poll, p->fd) != 0) {
+    close(p->fd);
+    status = tm_fail(runner->ctx, TM_E_IO, TM_NO_OFFSET, "the pressure trigger cannot be polled");
+  }
+  if (status == TM_OK) {
+    status = tm_vec_push(runner->ctx, &runner->pressures, p);
+    uv_poll_start(&p->poll, UV_PRIORITIZED, on_pressure);
+    uv_unref((uv_handle_t *)&p->poll);
+    return status;
+  }
+  tm_free(runner->ctx, p, sizeof *p);
+  return status;
+}
+
+// ---- tickers ----
+
+static void on_ticker(uv_timer_t *timer) {
+  ticker *t = timer->data;
+  t->fn(t->ud);
+}
+
+tm_status tm_runner_every(tm_runner *runner, uint64_t period_ns, void (*fn)(void *ud), void *ud) {
+  ticker *t = tm_calloc(runner->ctx, 1, sizeof *t);
+  if (!t) return TM_E_NOMEM;
+  *t = (ticker){.fn = fn, .ud = ud};
+  TM_TRY(tm_vec_push(runner->ctx, &runner->tickers, t));
+  uv_timer_init(runner->loop, &t->timer);
+  t->timer.data = t;
+  uint64_t period_ms = (period_ns + 999999) / 1000000;
+  uv_timer_start(&t->timer, on_ticker, period_ms, period_ms);
+  uv_unref((uv_handle_t *)&t->timer);
+  return TM_OK;
+}
+
+// ---- life ----
+
+tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine, const tm_runner_options *options,
+                        tm_runner **out) {
+  tm_runner *runner = tm_calloc(ctx, 1, sizeof *runner);
+  if (!runner) return TM_E_NOMEM;
+  runner->ctx = ctx;
+  runner->engine = engine;
+  runner->options = *options;
+  if (!runner->options.every_ns) runner->options.every_ns = 5 * SECOND_NS;
+  if (runner->options.sampling_budget_ratio <= 0) runner->options.sampling_budget_ratio = 0.005;
+  runner->exit_code = -1;
+  tm_status status = tm_plat_open(ctx, options->proc_root, options->sys_root, &runner->plat);
+  if (status != TM_OK) {
+    tm_free(ctx, runner, sizeof *runner);
+    return status;
+  }
+  runner->loop = options->uv_loop ? options->uv_loop : &runner->own_loop;
+  if (!options->uv_loop && uv_loop_init(&runner->own_loop) != 0) {
+    tm_plat_close(runner->plat);
+    tm_free(ctx, runner, sizeof *runner);
+    return tm_fail(ctx, TM_E_IO, TM_NO_OFFSET, "cannot make an event loop");
+  }
+  pthread_mutex_init(&runner->post_lock, NULL);
+  uv_timer_init(runner->loop, &runner->timer);
+  uv_async_init(runner->loop, &runner->async, on_async);
+  runner->timer.data = runner->async.data = runner;
+  runner->wall_base_ns = tm_clock_wall_ns();
+  runner->mono_base_ns = runner->stats.started_mono_ns = tm_clock_mono_ns();
+  tm_engine_advance(engine, tm_runner_now_ns(runner));
+  tm_engine_observer observer = {
+      .ud = runner, .plan_changed = plan_changed, .target_gone = target_gone};
+  status = tm_engine_observe(engine, &observer);
+  *out = runner;
+  return status;
+}
+
+static void close_handle(uv_handle_t *handle) {
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+void tm_runner_free(tm_runner *runner) {
+  if (!runner) return;
+  runner->closing = true;
+  tm_ctx *ctx = runner->ctx;
+  run_posted(runner);
+  while (runner->watched.count)
+    tm_engine_remove_target(runner->engine, runner->watched.items[0]->target, "the watch ended");
+  tm_engine_unobserve(runner->engine, runner);
+  close_handle((uv_handle_t *)&runner->timer);
+  close_handle((uv_handle_t *)&runner->async);
+  for (size_t i = 0; i < runner->tickers.count; i++)
+    close_handle((uv_handle_t *)&runner->tickers.items[i]->timer);
+  for (size_t i = 0; i < runner->spawned.count; i++)
+    close_handle((uv_handle_t *)&runner->spawned.items[i]->process);
+  for (size_t i = 0; i < runner->pressures.count; i++)
+    uv_close((uv_handle_t *)&runner->pressures.items[i]->poll, on_pressure_closed);
+  uv_run(runner->loop, UV_RUN_NOWAIT);
+  if (runner->loop == &runner->own_loop) {
+    while (uv_loop_close(&runner->own_loop) == UV_EBUSY) uv_run(&runner->own_loop, UV_RUN_ONCE);
+  }
+  run_posted(runner);
+  for (size_t i = 0; i < runner->tickers.count; i++)
+    tm_free(ctx, runner->tickers.items[i], sizeof(ticker));
+  for (size_t i = 0; i < runner->spawned.count; i++)
+    tm_free(ctx, runner->spawned.items[i], sizeof(spawned));
+  tm_vec_free(ctx, &runner->tickers);
+  tm_vec_free(ctx, &runner->spawned);
+  tm_vec_free(ctx, &runner->pressures);
+  tm_vec_free(ctx, &runner->watched);
+  tm_plat_close(runner->plat);
+  pthread_mutex_destroy(&runner->post_lock);
+  tm_free(ctx, runner, sizeof *runner);
+}
+
+void tm_runner_run(tm_runner *runner, bool until_idle) {
+  runner->until_idle = until_idle;
+  atomic_store(&runner->stopping, until_idle && runner->watched.count == 0);
+  schedule(runner);
+  if (!atomic_load(&runner->stopping)) uv_run(runner->loop, UV_RUN_DEFAULT);
+}
+
+void tm_runner_stop(tm_runner *runner) {
+  atomic_store(&runner->stopping, true);
+  uv_async_send(&runner->async);
+}
+
+tm_plat *tm_runner_plat(tm_runner *runner) {
+  return runner->plat;
+}
+
+void *tm_runner_loop(tm_runner *runner) {
+  return runner->loop;
+}
+
+tm_engine *tm_runner_engine(tm_runner *runner) {
+  return runner->engine;
+}
+
+tm_sampler *tm_runner_sampler(const tm_target *target) {
+  const watched *w = tm_target_get_slot(target, TM_SLOT_RUNNER);
+  return w ? w->sampler : NULL;
+}
+
+void tm_runner_get_stats(tm_runner *runner, tm_runner_stats *out) {
+  *out = runner->stats;
+  out->cpu_ns = tm_clock_process_cpu_ns();
+  for (size_t i = 0; i < runner->watched.count; i++)
+    out->missed += tm_sampler_get_stats(runner->watched.items[i]->sampler)->missed;
+  tm_reading reading;
+  tm_reading_clear(&reading);
+  tm_proc *self = NULL;
+  tm_ctx ctx;
+  tm_ctx_init(&ctx, NULL);
+  if (tm_proc_open(&ctx, runner->plat, getpid(), &self) == TM_OK
+      && tm_proc_read(&ctx, self, TM_GROUP_BIT(TM_GROUP_STATM) | TM_GROUP_BIT(TM_GROUP_STATUS),
+                      &reading)
+             == TM_OK) {
+    out->rss_bytes = reading.value[TM_SIGNAL_RSS];
+    out->peak_rss_bytes = reading.value[TM_SIGNAL_PEAK];
+  }
+  tm_proc_close(self);
+  tm_ctx_fini(&ctx);
+}
