@@ -21,7 +21,7 @@ typedef struct rig {
   bool done_at_once;     // run ends before it returns
   tm_status answer;
   uint64_t started[100];
-  size_t started_count, cancelled_count;
+  size_t started_count, cancelled_count, depth, deepest;
   tm_action_probe memory;
   bool readable;
   uint64_t gain; // what a run takes from the memory
@@ -47,7 +47,9 @@ static void run(void *ud, const tm_action_call *call) {
   r->memory.rss_bytes -= r->gain;
   if (r->started_count < TM_COUNT(r->started)) r->started[r->started_count] = call->id;
   r->started_count++;
+  if (++r->depth > r->deepest) r->deepest = r->depth;
   if (r->done_at_once) tm_actions_done(r->actions, r->now, call->id, r->answer, "ran");
+  r->depth--;
 }
 
 static void cancel(void *ud, uint64_t id) {
@@ -278,6 +280,7 @@ static void those_done_at_once_do_not_nest(void **state) {
   r.done_at_once = true;
   tm_actions_done(r.actions, r.now, r.started[0], TM_OK, NULL);
   assert_int_equal(r.started_count, 60);
+  assert_int_equal(r.deepest, 1);
   assert_false(tm_actions_busy(r.actions));
   tm_actions_free(r.actions);
   tm_ctx_fini(&r.ctx);
