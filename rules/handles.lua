@@ -39,9 +39,9 @@ tm.rule {
     end
     if c.fds.n >= 30 then
       local base, spread = c.fds:median { skip = 10, last = 60 }, c.fds:mad { skip = 10, last = 60 }
-      local jump = c.fds:max { last = 10 } - base
+      local jump = math.floor(c.fds:max { last = 10 } - base)
       if jump > math.max(c.p.floor, c.p.sigma * spread) and now - base > jump / 2 and not quiet(c, fastest_kind(c)) then
-        return c:finding { key = "fd", value = jump, unit = "count", base = base, kind = fastest_kind(c), what = "descriptors jumped" }
+        return c:finding { key = "fd", value = jump, unit = "count", base = math.floor(base), kind = fastest_kind(c), what = "descriptors jumped" }
       end
     end
     local steps, delta = c.fds:rising { span = "10s", steps = c.p.steps }

@@ -15,7 +15,7 @@
 #include <xxhash.h>
 
 typedef struct load_request {
-  tm_rulehost *host;
+  tm_engine *engine;
   char *name, *origin, *source;
   size_t size;
   tm_load_fn fn;
@@ -364,7 +364,7 @@ static void deliver_report(void *arg) {
   report->origin = request->origin;
   report->problem = request->problem;
   report->notes = request->notes;
-  tm_engine *engine = request->host->engine;
+  tm_engine *engine = request->engine;
   char text[900];
   if (!report->ok) {
     snprintf(text, sizeof text, "%s%s", report->problem,
@@ -428,7 +428,7 @@ tm_status tm_rulehost_load(tm_rulehost *host, const char *name, const char *orig
                            const char *source, size_t size, tm_load_fn fn, void *ud) {
   load_request *request = calloc(1, sizeof *request);
   if (!request) return tm_fail(host->owner, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %s", name);
-  *request = (load_request){.host = host,
+  *request = (load_request){.engine = host->engine,
                             .name = strdup(name),
                             .origin = strdup(origin),
                             .size = size,
@@ -448,7 +448,7 @@ tm_status tm_rulehost_load(tm_rulehost *host, const char *name, const char *orig
 tm_status tm_rulehost_unload(tm_rulehost *host, const char *name) {
   load_request *request = calloc(1, sizeof *request);
   if (!request) return tm_fail(host->owner, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %s", name);
-  *request = (load_request){.host = host, .name = strdup(name), .unload = true};
+  *request = (load_request){.engine = host->engine, .name = strdup(name), .unload = true};
   tm_host_tell(host, on_load, request);
   return TM_OK;
 }

@@ -318,22 +318,22 @@ static void close_handles(lua_engine *e) {
   uv_close((uv_handle_t *)&e->flusher, NULL);
 }
 
+// The order matters: the rule thread ends first; targets end while the journal still listens; the
+// loop finishes work that names the rule host before that is freed.
 static void close_engine(lua_engine *e) {
   if (e->closed) return;
   e->closed = true;
   e->on_event = e->on_alert = e->on_action = LUA_NOREF;
-  tm_rulehost_free(e->host);
-  e->host = NULL;
-  close_handles(e);
-  for (size_t i = 0; i < e->watch_count; i++) tm_rulewatch_free(e->watches[i]);
-  if (e->runner) uv_run(tm_runner_loop(e->runner), UV_RUN_NOWAIT);
-  // Targets end before the journal does, so that their end is recorded too.
+  tm_rulehost_stop(e->host);
   while (e->engine && tm_engine_target_count(e->engine))
     tm_engine_remove_target(e->engine, tm_engine_target_at(e->engine, 0), "the watch ended");
+  close_handles(e);
+  for (size_t i = 0; i < e->watch_count; i++) tm_rulewatch_free(e->watches[i]);
+  tm_runner_free(e->runner);
+  tm_rulehost_free(e->host);
   tm_journal_free(e->journal);
   if (e->recording && tm_recording_close(&e->ctx, e->recording) != TM_OK) tm_ctx_clear(&e->ctx);
   tm_history_close(e->history);
-  tm_runner_free(e->runner);
   tm_engine_free(e->engine);
   tm_ctx_fini(&e->ctx);
 }

@@ -769,8 +769,8 @@ tm_status tm_rulehost_start(tm_rulehost *host) {
   return TM_OK;
 }
 
-static void stop_thread(tm_rulehost *host) {
-  if (!host->running) return;
+void tm_rulehost_stop(tm_rulehost *host) {
+  if (!host || !host->running) return;
   pthread_mutex_lock(&host->queue_lock);
   host->stop = true;
   pthread_cond_signal(&host->queue_filled);
@@ -779,12 +779,13 @@ static void stop_thread(tm_rulehost *host) {
   if (busy) tm_sandbox_interrupt(busy);
   pthread_join(host->thread, NULL);
   host->running = false;
+  tm_host_drain(host);
 }
 
 void tm_rulehost_free(tm_rulehost *host) {
   if (!host) return;
   tm_engine_unobserve(host->engine, host);
-  stop_thread(host);
+  tm_rulehost_stop(host);
   tm_host_drain(host);
   tm_host_cancel_handlers(host, NULL, NULL);
   tm_host_free_retired(host, true);

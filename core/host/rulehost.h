@@ -33,7 +33,11 @@ typedef struct tm_rulehost_options {
 TM_NODISCARD tm_status tm_rulehost_new(tm_ctx *ctx, tm_engine *engine,
                                        const tm_rulehost_options *options, tm_rulehost **out);
 
-// Stops the thread (a wedged check is interrupted) and frees everything. Engine's thread.
+// Ends the thread (a wedged check is interrupted); from then on messages run inline. What was
+// posted to the engine's thread may still name the host: let it run before tm_rulehost_free.
+void tm_rulehost_stop(tm_rulehost *host);
+
+// Stops and frees everything. Engine's thread.
 void tm_rulehost_free(tm_rulehost *host);
 
 // Begins the thread. Before it, and without `threaded`, calls run inline on the caller's thread.

@@ -26,6 +26,8 @@ struct tm_sampler {
   double rollup_rss; // RSS at the last rollup
   uint32_t rollup_skips;
   bool interval_peaks;
+  uint32_t
+      seen_kinds[4]; // per family: kinds that were ever there; the others are not worth a series
   tm_sampler_stats stats;
 };
 
@@ -172,12 +174,15 @@ static void emit_signals(tm_sampler *sampler, uint32_t groups, uint64_t now, tm_
   }
 }
 
-static void emit_family(const double *values, size_t count, const char *(*name)(size_t),
-                        size_t family, tm_sample *sample, tm_sample_fn fn, void *ud) {
+static void emit_family(tm_sampler *sampler, const double *values, size_t count,
+                        const char *(*name)(size_t), size_t family, tm_sample *sample,
+                        tm_sample_fn fn, void *ud) {
   sample->metric = families[family].metric;
   sample->unit = families[family].unit;
   for (size_t i = 0; i < count; i++) {
     if (isnan(values[i])) continue;
+    if (values[i] != 0) sampler->seen_kinds[family] |= UINT32_C(1) << i;
+    if (!(sampler->seen_kinds[family] >> i & 1)) continue;
     sample->key = name(i);
     sample->value = values[i];
     fn(ud, sample);
@@ -239,12 +244,16 @@ tm_status tm_sampler_tick(tm_ctx *ctx, tm_sampler *sampler, uint64_t mono_ns, in
   tm_sample sample = {.time_ns = time_ns};
   emit_signals(sampler, groups, mono_ns, &sample, fn, ud);
   if (groups & TM_GROUP_BIT(TM_GROUP_HANDLES)) {
-    emit_family(sampler->reading.handles, TM_HANDLE_COUNT, handle_name, 0, &sample, fn, ud);
-    emit_family(sampler->reading.handle_bytes, TM_HANDLE_COUNT, handle_name, 1, &sample, fn, ud);
+    emit_family(sampler, sampler->reading.handles, TM_HANDLE_COUNT, handle_name, 0, &sample, fn,
+                ud);
+    emit_family(sampler, sampler->reading.handle_bytes, TM_HANDLE_COUNT, handle_name, 1, &sample,
+                fn, ud);
   }
   if (groups & TM_GROUP_BIT(TM_GROUP_MAPS)) {
-    emit_family(sampler->reading.mappings, TM_MAPPING_COUNT, mapping_name, 2, &sample, fn, ud);
-    emit_family(sampler->reading.mapping_bytes, TM_MAPPING_COUNT, mapping_name, 3, &sample, fn, ud);
+    emit_family(sampler, sampler->reading.mappings, TM_MAPPING_COUNT, mapping_name, 2, &sample, fn,
+                ud);
+    emit_family(sampler, sampler->reading.mapping_bytes, TM_MAPPING_COUNT, mapping_name, 3, &sample,
+                fn, ud);
   }
   for (size_t g = 0; g < TM_GROUP_COUNT; g++)
     if (groups & TM_GROUP_BIT(g)) sampler->previous_ns[g] = mono_ns;
