@@ -1,0 +1,18 @@
+// The text reports and tables that pprof users know: one call per verb, the same options, the same
+// figures. Each verb fills a text (byte for byte what `go tool pprof -verb` prints) and a table.
+#ifndef TM_ANALYZE_REPORT_H
+#define TM_ANALYZE_REPORT_H
+
+#include "analyze/focus.h"
+#include "base/bytes.h"
+#include "model/table.h"
+
+// verb: top, tree, peek, traces, tags, raw, comments. text or table may be NULL. The table's notes:
+// total, shown, unit, type, dropped_nodes, original_nodes, and one "warning" per filter that
+// matched nothing. Columns: top: name, flat, cum, inline. tree and peek: node, relation (self,
+// caller, callee), name, flat, cum, weight, inline. traces: trace, depth, name, inline, value.
+// tags: key, value, amount. TM_E_ARG for a wrong option, and when peek finds nothing.
+TM_NODISCARD tm_status tm_report(tm_ctx *ctx, const tm_profile *profile, const char *verb,
+                                 const tm_report_options *options, tm_bytes *text, tm_table *table);
+
+#endif
