@@ -28,8 +28,12 @@ typedef struct lua_series {
   char key[64];
 } lua_series;
 
+// A rule may keep a series in a local of its file and ask it after its target ended.
 static lua_series *check_series(lua_State *L) {
-  return luaL_checkudata(L, 1, SERIES_META);
+  lua_series *s = luaL_checkudata(L, 1, SERIES_META);
+  if (!s->target || !tm_target_is_live(s->target))
+    luaL_error(L, "the target of this series has ended");
+  return s;
 }
 
 static tm_track *track_of(lua_series *s) {
@@ -479,7 +483,7 @@ static int series_index(lua_State *L) {
 }
 
 static int series_gc(lua_State *L) {
-  lua_series *s = check_series(L);
+  lua_series *s = luaL_checkudata(L, 1, SERIES_META);
   tm_target_release(s->target);
   s->target = NULL;
   return 0;

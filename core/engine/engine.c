@@ -19,7 +19,8 @@ typedef struct demand_row {
 } demand_row;
 
 struct tm_target {
-  tm_engine *engine;
+  tm_engine *engine; // while it is live
+  tm_allocator alloc;
   atomic_int references;
   atomic_bool live;
   tm_target_facts facts;
@@ -159,8 +160,11 @@ static void point_facts(tm_target *target) {
   target->facts.endpoint = target->strings[5];
 }
 
+// The last holder may outlive the engine: only the allocator is needed.
 static void destroy_target(tm_target *target) {
-  tm_ctx *ctx = &target->engine->ctx;
+  tm_ctx own, *ctx = &own;
+  tm_allocator alloc = target->alloc;
+  tm_ctx_init(ctx, &alloc);
   for (size_t i = 0; i < target->tracks.count; i++) {
     tm_track *track = target->tracks.items[i];
     tm_series_free(track->series);
@@ -199,6 +203,7 @@ tm_status tm_engine_add_target(tm_engine *engine, const tm_target_facts *facts, 
   tm_target *target = tm_calloc(&engine->ctx, 1, sizeof *target);
   if (!target) return TM_E_NOMEM;
   target->engine = engine;
+  target->alloc = engine->ctx.alloc;
   atomic_init(&target->references, 1);
   atomic_init(&target->live, true);
   target->facts = *facts;

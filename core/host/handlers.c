@@ -498,7 +498,7 @@ void tm_host_transition(tm_rulehost *host, void *arg) {
 // ---- native functions that need the host ----
 
 static tm_rulehost *host_of(lua_State *L) {
-  return lua_touserdata(L, lua_upvalueindex(1));
+  return *(tm_rulehost **)lua_touserdata(L, lua_upvalueindex(1));
 }
 
 typedef struct act_request {
@@ -506,7 +506,7 @@ typedef struct act_request {
   tm_target *target; // retained
   char *rule, *name, *package, *args;
   uint64_t cooldown_ns, timeout_ns, tag;
-  bool dry;
+  bool dry, confirm;
 } act_request;
 
 static void deliver_act(void *arg) {
@@ -520,6 +520,7 @@ static void deliver_act(void *arg) {
                                  .cooldown_ns = a->cooldown_ns,
                                  .timeout_ns = a->timeout_ns,
                                  .dry_run = a->dry,
+                                 .confirm = a->confirm,
                                  .tag = a->tag};
     tm_actions_request(tm_engine_actions(a->engine), tm_engine_now_ns(a->engine), &request);
   }
@@ -546,7 +547,11 @@ static int native_act(lua_State *L) { // pair, job table -> id
     free(a);
     return luaL_error(L, "out of memory");
   }
-  *a = (act_request){.engine = host->engine,
+  lua_getfield(L, 2, "confirm");
+  bool confirm = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  *a = (act_request){.confirm = confirm,
+                     .engine = host->engine,
                      .target = tm_target_retain(p->target),
                      .rule = strdup(p->rule->id),
                      .name = strdup(name),
@@ -633,10 +638,10 @@ static int native_now(lua_State *L) {
   return 1;
 }
 
-void tm_host_install_natives(void *ud, lua_State *L) {
+void tm_host_install_natives(lua_State *L, void **owner) {
   static const luaL_Reg functions[] = {{"act", native_act}, {"attach", native_attach},
                                        {"arm", native_arm}, {"log", native_log},
                                        {"now", native_now}, {NULL, NULL}};
-  lua_pushlightuserdata(L, ud);
+  lua_pushlightuserdata(L, owner);
   luaL_setfuncs(L, functions, 1);
 }

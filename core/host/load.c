@@ -34,6 +34,7 @@ typedef struct policy_update {
   tm_alert_policy policy;
   char **inhibits;
   size_t inhibit_count;
+  uint64_t hash; // of the file: another text gives disabled actions a new chance
   bool remove;
 } policy_update;
 
@@ -48,17 +49,23 @@ static void deliver_policy(void *arg) {
       tm_log_line(tm_engine_log(u->engine), TM_LOG_WARN, "rules",
                   "%s: out of memory for its policy", u->rule);
   }
+  if (!u->remove && tm_actions_rule_loaded(tm_engine_actions(u->engine), u->rule, u->hash) != TM_OK)
+    tm_log_line(tm_engine_log(u->engine), TM_LOG_WARN, "rules", "%s: out of memory", u->rule);
   for (size_t i = 0; i < u->inhibit_count; i++) free(u->inhibits[i]);
   free(u->inhibits);
   free(u->rule);
   free(u);
 }
 
-static void post_policy(tm_rulehost *host, const tm_rule *rule, bool remove) {
+void tm_host_post_policy(tm_rulehost *host, const tm_package *package, const tm_rule *rule,
+                         bool remove) {
   policy_update *u = calloc(1, sizeof *u);
   if (!u) return;
-  *u = (policy_update){
-      .engine = host->engine, .rule = strdup(rule->id), .policy = rule->policy, .remove = remove};
+  *u = (policy_update){.engine = host->engine,
+                       .rule = strdup(rule->id),
+                       .policy = rule->policy,
+                       .remove = remove,
+                       .hash = package->hash};
   u->inhibits = calloc(rule->inhibit_count + 1, sizeof *u->inhibits);
   for (size_t i = 0; u->inhibits && i < rule->inhibit_count; i++)
     u->inhibits[u->inhibit_count++] = strdup(rule->inhibits[i]);
@@ -261,17 +268,20 @@ static void count_test(void *ud, const char *rule, const char *test, bool ok, co
     snprintf(sum->first, sizeof sum->first, "%s: \"%s\": %s", rule, test, why);
 }
 
+// The tests run in a package of their own, so that what they leave in the file's locals does not go
+// live.
 static tm_status self_test(tm_rulehost *host, load_request *request) {
   test_sum sum = {0};
-  tm_status status =
-      tm_rules_test(&host->ctx, request->name, request->source, request->size, count_test, &sum);
+  tm_package *package = NULL;
+  TM_TRY(tm_package_build(&host->ctx, request->name, request->origin, request->source,
+                          request->size, &host->options.limits, &host->natives, &package));
+  tm_status status = tm_host_test_package(&host->ctx, package, count_test, &sum);
+  tm_package_free(package);
   request->report.tests = sum.passed;
-  if (sum.first[0]) {
-    tm_ctx_clear(&host->ctx);
-    return tm_fail(&host->ctx, TM_E_RULE, TM_NO_OFFSET, "LOAD_TEST: %s: %s", request->name,
-                   sum.first);
-  }
-  return status;
+  if (!sum.first[0]) return status;
+  tm_ctx_clear(&host->ctx);
+  return tm_fail(&host->ctx, TM_E_RULE, TM_NO_OFFSET, "LOAD_TEST: %s: %s", request->name,
+                 sum.first);
 }
 
 // ---- the protocol ----
@@ -305,11 +315,13 @@ static void swap(tm_rulehost *host, tm_package *old, size_t index, tm_package *p
   if (old) tm_host_drop_overrides(host, old->name);
   read_overrides(host, package);
   apply_overrides(host, package);
-  for (size_t r = 0; r < package->rule_count; r++) post_policy(host, &package->rules[r], false);
+  for (size_t r = 0; r < package->rule_count; r++)
+    tm_host_post_policy(host, package, &package->rules[r], false);
   tm_host_bind_package(host, package, old);
   if (old) {
     for (size_t r = 0; r < old->rule_count; r++)
-      if (!tm_package_rule(package, old->rules[r].id)) post_policy(host, &old->rules[r], true);
+      if (!tm_package_rule(package, old->rules[r].id))
+        tm_host_post_policy(host, old, &old->rules[r], true);
     tm_host_unbind_package(host, old);
     host->packages.items[index] = package;
   } else if (tm_vec_push(&host->ctx, &host->packages, package) != TM_OK) {
@@ -385,7 +397,7 @@ static void unload_locked(tm_rulehost *host, load_request *request) {
   size_t index = 0;
   tm_package *old = find_package(host, request->name, &index);
   if (!old) return;
-  for (size_t r = 0; r < old->rule_count; r++) post_policy(host, &old->rules[r], true);
+  for (size_t r = 0; r < old->rule_count; r++) tm_host_post_policy(host, old, &old->rules[r], true);
   bool overrides = old->override_count > 0;
   tm_host_drop_overrides(host, old->name);
   tm_host_unbind_package(host, old);

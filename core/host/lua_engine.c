@@ -278,6 +278,62 @@ static tm_status open_runner(lua_State *L, lua_engine *e) {
   return TM_OK;
 }
 
+// ---- alerts outlive the process: hold and cooldown go on after a restart ----
+
+static const char alerts_key[] = "alerts";
+
+typedef struct ended_targets {
+  tm_plat *plat;
+  char ids[64][64]; // at most so many in one round; the rest ends in the next
+  size_t count;
+} ended_targets;
+
+static bool collect_ended(void *ud, const tm_alert *alert) {
+  ended_targets *ended = ud;
+  tm_process_info info;
+  tm_ctx ctx;
+  tm_ctx_init(&ctx, NULL);
+  char *colon = NULL;
+  long long pid = strtoll(alert->target, &colon, 10);
+  bool lives = colon && *colon == ':' && tm_plat_describe(&ctx, ended->plat, pid, &info) == TM_OK
+               && info.id.start_ticks == strtoull(colon + 1, NULL, 10);
+  tm_ctx_fini(&ctx);
+  if (!lives && alert->state != TM_ALERT_GONE)
+    snprintf(ended->ids[ended->count++], sizeof ended->ids[0], "%s", alert->target);
+  return ended->count < TM_COUNT(ended->ids);
+}
+
+static void restore_alerts(lua_engine *e, const char *path) {
+  const void *blob = NULL;
+  size_t size = 0;
+  tm_arena_mark mark = tm_arena_save(&e->ctx.scratch);
+  if (tm_history_get(&e->ctx, path, alerts_key, &blob, &size) == TM_OK && blob && e->runner) {
+    tm_alerts *alerts = tm_engine_alerts(e->engine);
+    int64_t now = tm_engine_now_ns(e->engine);
+    ended_targets *ended = calloc(1, sizeof *ended);
+    if (ended && tm_alerts_load(alerts, now, blob, size) == TM_OK) {
+      ended->plat = tm_runner_plat(e->runner);
+      do {
+        ended->count = 0;
+        tm_alerts_each(alerts, collect_ended, ended);
+        for (size_t i = 0; i < ended->count; i++) tm_alerts_target_gone(alerts, now, ended->ids[i]);
+      } while (ended->count == TM_COUNT(ended->ids));
+    }
+    free(ended);
+  }
+  tm_arena_rewind(&e->ctx.scratch, mark);
+  tm_ctx_clear(&e->ctx);
+  tm_ctx_clear(tm_engine_ctx(e->engine));
+}
+
+static void keep_alerts(lua_engine *e) {
+  tm_bytes blob = {0};
+  if (e->history && tm_alerts_save(tm_engine_alerts(e->engine), &blob) == TM_OK)
+    tm_history_put(e->history, alerts_key, blob.data, blob.size);
+  tm_bytes_free(tm_engine_ctx(e->engine), &blob);
+  tm_ctx_clear(tm_engine_ctx(e->engine));
+}
+
 static tm_status open_parts(lua_State *L, lua_engine *e) {
   bool is_virtual = option_true(L, 1, "virtual");
   tm_engine_options options = {.dry_run = option_true(L, 1, "dry_run"),
@@ -295,6 +351,7 @@ static tm_status open_parts(lua_State *L, lua_engine *e) {
   const char *history = option_string(L, 1, "history");
   if (history) {
     TM_TRY(tm_history_open(&e->ctx, history, NULL, &e->history));
+    restore_alerts(e, history);
     TM_TRY(tm_journal_new(&e->ctx, e->engine, NULL, e->history, &e->journal));
   }
   tm_rulehost_options rules = {.threaded = !is_virtual,
@@ -325,6 +382,7 @@ static void close_engine(lua_engine *e) {
   e->closed = true;
   e->on_event = e->on_alert = e->on_action = LUA_NOREF;
   tm_rulehost_stop(e->host);
+  if (e->engine) keep_alerts(e);
   while (e->engine && tm_engine_target_count(e->engine))
     tm_engine_remove_target(e->engine, tm_engine_target_at(e->engine, 0), "the watch ended");
   close_handles(e);
@@ -966,6 +1024,7 @@ static void on_deadline(uv_timer_t *timer) {
 static void on_flush(uv_timer_t *timer) {
   lua_engine *e = timer->data;
   if (e->journal) tm_journal_flush(e->journal);
+  if (e->history && tm_alerts_busy(tm_engine_alerts(e->engine))) keep_alerts(e);
 }
 
 static void open_handles(lua_engine *e) {

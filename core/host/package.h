@@ -4,6 +4,7 @@
 #ifndef TM_HOST_PACKAGE_H
 #define TM_HOST_PACKAGE_H
 
+#include "base/bytes.h"
 #include "bind/lua_series.h"
 #include "engine/alerts.h"
 #include "host/sandbox.h"
@@ -49,12 +50,17 @@ typedef struct tm_package {
   tm_rule *rules;
   size_t rule_count, list_count, override_count, format_count;
   tm_arena strings; // everything named above
+  void *owner;      // the rule host that its native functions talk to
 } tm_package;
 
 // Native functions of dsl.lua: registered into the table on top of the stack.
 typedef struct tm_natives {
-  void (*install)(void *ud, lua_State *L); // adds functions that need the rule host; may be NULL
-  void *ud;
+  // Adds functions that need a rule host; they find it through *owner, which may change. May be
+  // NULL.
+  void (*install)(lua_State *L, void **owner);
+  void *owner;
+  tm_bytes *dsl_code; // compiled dsl.lua, filled by the first build and used by the later ones;
+                      // NULL = compile each time
 } tm_natives;
 
 // Runs the file in a fresh sandbox and reads what it declared. The message of a failure begins with

@@ -161,6 +161,8 @@ typedef struct batch {
   tm_finding *findings;
   size_t count;
   char *rule;
+  const char **needs; // rules that must be firing on this target
+  size_t need_count;
 } batch;
 
 static void free_batch(batch *b) {
@@ -169,11 +171,20 @@ static void free_batch(batch *b) {
   free(b);
 }
 
+static bool needs_met(const batch *b) {
+  for (size_t i = 0; i < b->need_count; i++)
+    if (!tm_alerts_is_firing(tm_engine_alerts(b->engine), b->needs[i],
+                             tm_target_get_facts(b->target)->id))
+      return false;
+  return true;
+}
+
 static void deliver_batch(void *arg) {
   batch *b = arg;
   if (tm_target_is_live(b->target)) {
     tm_ctx_clear(tm_engine_ctx(b->engine));
-    if (tm_engine_report(b->engine, b->rule, b->target, b->findings, b->count) != TM_OK)
+    size_t count = needs_met(b) ? b->count : 0;
+    if (tm_engine_report(b->engine, b->rule, b->target, b->findings, count) != TM_OK)
       tm_log_line(tm_engine_log(b->engine), TM_LOG_WARN, "alerts", "%s",
                   tm_engine_ctx(b->engine)->error.message);
   }
@@ -249,6 +260,12 @@ static void report(tm_rulehost *host, pair *p, lua_State *L) {
     b->rule = tm_arena_strndup(&b->strings, p->rule->id, strlen(p->rule->id));
     b->findings = tm_arena_calloc(&b->strings, count + 1, sizeof *b->findings);
     b->count = b->findings && b->rule ? count : 0;
+    b->needs = tm_arena_calloc(&b->strings, p->rule->need_count + 1, sizeof *b->needs);
+    for (size_t i = 0; b->needs && i < p->rule->need_count; i++) {
+      b->needs[b->need_count] =
+          tm_arena_strndup(&b->strings, p->rule->needs[i], strlen(p->rule->needs[i]));
+      if (b->needs[b->need_count]) b->need_count++;
+    }
     for (size_t i = 0; i < b->count; i++) {
       lua_rawgeti(L, -1, (lua_Integer)i + 1);
       read_finding(host, p, b, L, &b->findings[i]);
@@ -739,7 +756,7 @@ tm_status tm_rulehost_new(tm_ctx *ctx, tm_engine *engine, const tm_rulehost_opti
   pthread_cond_init(&host->queue_filled, NULL);
   atomic_init(&host->next_due_ns, INT64_MAX);
   atomic_init(&host->next_job_id, 1);
-  host->natives = (tm_natives){tm_host_install_natives, host};
+  host->natives = (tm_natives){tm_host_install_natives, host, &host->dsl_code};
   host->now_ns = tm_engine_now_ns(engine);
   tm_engine_observer observer = {.ud = host,
                                  .target_added = target_added,
@@ -791,7 +808,8 @@ void tm_rulehost_free(tm_rulehost *host) {
   tm_host_free_retired(host, true);
   while (host->pairs.count) tm_host_free_pair(host, host->pairs.items[--host->pairs.count]);
   for (size_t i = 0; i < host->targets.count; i++) tm_target_release(host->targets.items[i]);
-  for (size_t i = 0; i < host->packages.count; i++) tm_package_free(host->packages.items[i]);
+  for (size_t i = 0; i < host->packages.count && !host->borrowed; i++)
+    tm_package_free(host->packages.items[i]);
   tm_host_drop_overrides(host, NULL);
   for (size_t i = 0; i < host->stale.count; i++) free(host->stale.items[i]);
   tm_vec_free(&host->ctx, &host->pairs);
@@ -800,11 +818,28 @@ void tm_rulehost_free(tm_rulehost *host) {
   tm_vec_free(&host->ctx, &host->overrides);
   tm_vec_free(&host->ctx, &host->stale);
   tm_vec_free(&host->ctx, &host->retired);
+  tm_bytes_free(&host->ctx, &host->dsl_code);
   tm_ctx_fini(&host->ctx);
   pthread_mutex_destroy(&host->queue_lock);
   pthread_mutex_destroy(&host->state_lock);
   pthread_cond_destroy(&host->queue_filled);
   tm_free(host->owner, host, sizeof *host);
+}
+
+void tm_host_adopt(tm_rulehost *host, tm_package *package) {
+  host->borrowed = true;
+  package->owner = host;
+  for (size_t r = 0; r < package->rule_count; r++) {
+    tm_rule *rule = &package->rules[r];
+    rule->stats = (tm_rule_stats){0};
+    rule->last_error[0] = '\0';
+    rule->backoff_until_ns = 0;
+    rule->backoff_step = rule->kills_in_a_row = 0;
+    rule->quarantined = false;
+    tm_host_post_policy(host, package, rule, false);
+  }
+  if (tm_vec_push(&host->ctx, &host->packages, package) == TM_OK)
+    tm_host_bind_package(host, package, NULL);
 }
 
 int64_t tm_rulehost_next_due_ns(tm_rulehost *host) {

@@ -78,7 +78,14 @@ struct tm_rulehost {
   _Atomic(const tm_rule *) busy_rule;
   _Atomic(tm_sandbox *) busy_sandbox;
   tm_natives natives;
+  tm_bytes dsl_code; // see tm_natives
+  bool borrowed;     // its one package belongs to somebody else (tests)
 };
+
+// Takes a package that somebody else built and owns as this (inline) host's only one, and binds it.
+// only_rule of the options counts. Until the host is freed the package's native functions talk to
+// it.
+void tm_host_adopt(tm_rulehost *host, tm_package *package);
 
 // Queues fn for the rule thread; inline hosts run it before the current call returns.
 void tm_host_tell(tm_rulehost *host, void (*fn)(tm_rulehost *, void *), void *arg);
@@ -98,6 +105,8 @@ void tm_host_set_due(tm_rulehost *host);
 void tm_host_note(tm_rulehost *host, tm_event_kind kind, tm_level level, const char *rule,
                   const char *target, const char *text);
 
+void tm_host_post_policy(tm_rulehost *host, const tm_package *package, const tm_rule *rule,
+                         bool remove);
 void tm_host_arm(tm_rulehost *host, pair *p, const tm_rule_input *input, bool on);
 void tm_host_push_shared(lua_State *L, const char *target_id);
 bool tm_host_override_matches(const override *o, const char *rule, const char *app);
@@ -115,7 +124,7 @@ void tm_host_run_timers(tm_rulehost *host); // sleeps and timeouts that are due 
 int64_t tm_host_next_timer_ns(const tm_rulehost *host);
 void tm_host_cancel_handlers(tm_rulehost *host, const tm_package *package,
                              const tm_target *target); // NULL = any
-void tm_host_install_natives(void *ud, lua_State *L);
+void tm_host_install_natives(lua_State *L, void **owner);
 
 typedef struct transition_copy {
   char *rule, *target, *key, *text;
@@ -134,6 +143,9 @@ typedef struct job_result {
 job_result *tm_host_job_result(uint64_t id, tm_status status, const void *bytes, size_t size);
 
 // Shadow run and tests (ruletest.c): differences are written to notes.
+// Runs the tests of a package that was built for it; see tm_rules_test.
+tm_status tm_host_test_package(tm_ctx *ctx, tm_package *package, tm_rule_test_fn fn, void *ud);
+
 tm_status tm_host_shadow(tm_rulehost *host, const tm_package *old, const tm_package *package,
                          char *notes, size_t notes_size);
 

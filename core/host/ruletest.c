@@ -25,8 +25,8 @@ typedef struct rig {
   tm_engine *engine;
   tm_rulehost *host;
   tm_target *target;
-  char problem[400]; // of loading
-  size_t fired;      // alerts that began to fire
+  tm_package *package; // of a shadow run: freed with the rig
+  size_t fired;        // alerts that began to fire
   tm_level worst;
   char acts[MAX_ACTS][64];
   size_t act_count;
@@ -52,11 +52,6 @@ static void rig_action(void *ud, const tm_action_record *record) {
     snprintf(r->acts[r->act_count++], sizeof r->acts[0], "%s", record->name);
 }
 
-static void rig_loaded(void *ud, const tm_load_report *report) {
-  rig *r = ud;
-  if (!report->ok) snprintf(r->problem, sizeof r->problem, "%s", report->problem);
-}
-
 // In a test every take succeeds, with a line of text: what a handler does with it can be seen.
 static void rig_take(void *ud, tm_target *target, const char *name, const char *options_json,
                      uint64_t timeout_ns, uint64_t job_id) {
@@ -65,26 +60,23 @@ static void rig_take(void *ud, tm_target *target, const char *name, const char *
   tm_rulehost_job_done(r->host, job_id, TM_OK, "taken in a test", 15);
 }
 
-static tm_status rig_open(rig *r, const char *name, const char *source, size_t size,
-                          const char *only_rule) {
-  *r = (rig){0};
+static tm_status rig_open(rig *r, tm_package *package, const char *only_rule) {
   tm_ctx_init(&r->ctx, NULL);
   tm_engine_options engine = {.dry_run = true};
   TM_TRY(tm_engine_new(&r->ctx, &engine, &r->engine));
   tm_engine_observer observer = {.ud = r, .alert = rig_alert, .action = rig_action};
   TM_TRY(tm_engine_observe(r->engine, &observer));
   tm_engine_advance(r->engine, T0_NS);
-  tm_rulehost_options options = {
-      .skip_self_tests = true, .only_rule = only_rule, .take = rig_take, .take_ud = r};
+  tm_rulehost_options options = {.only_rule = only_rule, .take = rig_take, .take_ud = r};
   TM_TRY(tm_rulehost_new(&r->ctx, r->engine, &options, &r->host));
-  TM_TRY(tm_rulehost_load(r->host, name, name, source, size, rig_loaded, r));
-  if (r->problem[0]) return tm_fail(&r->ctx, TM_E_RULE, TM_NO_OFFSET, "%s", r->problem);
+  tm_host_adopt(r->host, package);
   return TM_OK;
 }
 
 static void rig_close(rig *r) {
   tm_rulehost_free(r->host);
   tm_engine_free(r->engine);
+  tm_package_free(r->package);
   tm_ctx_fini(&r->ctx);
 }
 
@@ -331,10 +323,10 @@ static bool expectations_met(const rig *r, const test_case *t, char *why, size_t
   return true;
 }
 
-static bool run_test(const char *name, const char *source, size_t size, const char *rule,
-                     const test_case *t, char *why, size_t why_size) {
-  rig r;
-  tm_status status = rig_open(&r, name, source, size, rule);
+static bool run_test(tm_package *package, const char *rule, const test_case *t, char *why,
+                     size_t why_size) {
+  rig r = {.fired = 0};
+  tm_status status = rig_open(&r, package, rule);
   if (status == TM_OK) {
     tm_target_facts facts = {.id = "test:1",
                              .name = t->target_name,
@@ -355,7 +347,7 @@ static bool run_test(const char *name, const char *source, size_t size, const ch
   return ok;
 }
 
-static tm_status run_rule_tests(tm_ctx *ctx, const tm_package *package, const tm_rule *rule,
+static tm_status run_rule_tests(tm_ctx *ctx, tm_package *package, const tm_rule *rule,
                                 tm_rule_test_fn fn, void *ud) {
   lua_State *L = tm_sandbox_state(package->sandbox);
   tm_status result = TM_OK;
@@ -371,9 +363,7 @@ static tm_status run_rule_tests(tm_ctx *ctx, const tm_package *package, const tm
     tm_ctx_init(&own, NULL);
     bool ok = read_test(&own, L, t) == TM_OK;
     if (!ok) snprintf(why, sizeof why, "%s", own.error.message);
-    ok = ok
-         && run_test(package->name, package->source, package->source_size, rule->id, t, why,
-                     sizeof why);
+    ok = ok && run_test(package, rule->id, t, why, sizeof why);
     tm_feed_free(&own, &t->feed);
     tm_ctx_fini(&own);
     if (fn) fn(ud, rule->id, t->name, ok, why);
@@ -384,17 +374,23 @@ static tm_status run_rule_tests(tm_ctx *ctx, const tm_package *package, const tm
   return result;
 }
 
-tm_status tm_rules_test(tm_ctx *ctx, const char *name, const char *source, size_t size,
-                        tm_rule_test_fn fn, void *ud) {
-  tm_sandbox_limits limits = {0};
-  tm_package *package = NULL;
-  TM_TRY(tm_package_build(ctx, name, name, source, size, &limits, NULL, &package));
+tm_status tm_host_test_package(tm_ctx *ctx, tm_package *package, tm_rule_test_fn fn, void *ud) {
   tm_status result = TM_OK;
   for (size_t r = 0; r < package->rule_count; r++)
     if (run_rule_tests(ctx, package, &package->rules[r], fn, ud) != TM_OK) result = TM_E_RULE;
+  if (result == TM_OK || ctx->error.status != TM_OK) return result;
+  return tm_fail(ctx, result, TM_NO_OFFSET, "LOAD_TEST: %s: a test failed", package->name);
+}
+
+tm_status tm_rules_test(tm_ctx *ctx, const char *name, const char *source, size_t size,
+                        tm_rule_test_fn fn, void *ud) {
+  tm_sandbox_limits limits = {0};
+  tm_natives natives = {.install = tm_host_install_natives};
+  tm_package *package = NULL;
+  TM_TRY(tm_package_build(ctx, name, name, source, size, &limits, &natives, &package));
+  tm_status result = tm_host_test_package(ctx, package, fn, ud);
   tm_package_free(package);
-  return result == TM_OK ? TM_OK
-                         : tm_fail(ctx, result, TM_NO_OFFSET, "LOAD_TEST: %s: a test failed", name);
+  return result;
 }
 
 // ---- the shadow run ----
@@ -452,10 +448,12 @@ static void note_rule_error(void *ud, const tm_rule_view *view) {
     snprintf(e->text, sizeof e->text, "%s: %.200s", view->rule->id, view->problem);
 }
 
-static tm_status replay_version(const tm_package *package, const tm_target *target,
+static tm_status replay_version(tm_rulehost *host, const tm_package *of, const tm_target *target,
                                 const shadow_sample *samples, size_t count, rig *r,
                                 shadow_errors *errors) {
-  TM_TRY(rig_open(r, package->name, package->source, package->source_size, NULL));
+  TM_TRY(tm_package_build(&host->ctx, of->name, of->origin, of->source, of->source_size,
+                          &host->options.limits, &host->natives, &r->package));
+  TM_TRY(rig_open(r, r->package, NULL));
   tm_target_facts facts = *tm_target_get_facts(target);
   facts.start_time_ns = facts.start_time_ns ? facts.start_time_ns : samples[0].time_ns;
   tm_engine_advance(r->engine, samples[0].time_ns - 1);
@@ -488,10 +486,10 @@ static tm_status shadow_target(tm_rulehost *host, const tm_package *old, const t
   size_t count = collect(host, target, old, package, samples, max);
   tm_status status = TM_OK;
   if (count) {
-    rig before, after;
+    rig before = {.fired = 0}, after = {.fired = 0};
     shadow_errors old_errors = {""}, new_errors = {""};
-    tm_status old_status = replay_version(old, target, samples, count, &before, &old_errors);
-    status = replay_version(package, target, samples, count, &after, &new_errors);
+    tm_status old_status = replay_version(host, old, target, samples, count, &before, &old_errors);
+    status = replay_version(host, package, target, samples, count, &after, &new_errors);
     if (status != TM_OK)
       tm_fail(&host->ctx, TM_E_RULE, TM_NO_OFFSET, "LOAD_SHADOW: %s", after.ctx.error.message);
     else if (new_errors.text[0])
