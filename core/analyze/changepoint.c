@@ -1,56 +1,66 @@
-// Charts take their baseline from the first half of the window, robustly. Shapes are least-squares
-// fits compared by BIC = n ln(SSE/n) + parameters ln n; the saturating curve tries five time
-// constants.
+// Charts take their baseline from the first half of the values, robustly, and watch the second
+// half. Shapes are least-squares fits: the step by running sums over all splits, the saturating
+// curve by five time constants from 5 % to 80 % of the window, its exponentials by one product per
+// value.
 #include "analyze/changepoint.h"
 
 #include "analyze/stats.h"
 
+#include <float.h>
 #include <math.h>
+
+enum { MIN_CHART = 10, MIN_SHAPE = 6 };
+
+#define MAX_PHI 0.98
+
+// ---- charts ----
 
 static double lag_one(const double *x, size_t n) {
   double mean = tm_stats_mean(x, n), top = 0, bottom = 0;
   for (size_t i = 0; i < n; i++) {
-    double d = isnan(x[i]) ? 0 : x[i] - mean;
+    if (isnan(x[i])) continue;
+    double d = x[i] - mean;
     bottom += d * d;
     if (i && !isnan(x[i - 1])) top += d * (x[i - 1] - mean);
   }
   double phi = bottom > 0 ? top / bottom : 0;
-  return phi < 0 ? 0 : phi > 0.98 ? 0.98 : phi;
+  return phi > MAX_PHI ? MAX_PHI : phi > 0 ? phi : 0;
 }
 
+// A baseline that never moved has no spread: then a thousandth of its level counts as one sigma.
 static tm_status baseline(tm_ctx *ctx, const double *x, size_t n, double *mu, double *sigma) {
   TM_TRY(tm_stats_quantile(ctx, x, n, 0.5, mu));
   TM_TRY(tm_stats_mad(ctx, x, n, sigma));
-  // A baseline that never moved has no spread: then any step of a thousandth (or of one thing)
-  // counts as a sigma.
-  double least = fabs(*mu) / 1000;
-  if (least < 1e-9) least = 1e-9;
-  if (!(*sigma > least)) *sigma = least;
+  double least = fmax(fabs(*mu) / 1000, DBL_MIN);
+  if (!(*sigma > 0)) *sigma = least;
   return TM_OK;
+}
+
+static void sum_up(const double *x, size_t from, size_t n, double mu, double sigma, double k,
+                   double h, tm_cusum *out) {
+  double sum = 0;
+  for (size_t i = from; i < n; i++) {
+    if (isnan(x[i])) continue;
+    sum = fmax(0, sum + (x[i] - mu) / sigma - k);
+    if (sum > out->high) out->high = sum;
+    if (!(sum > h) || out->alarm) continue;
+    out->alarm = true;
+    out->at = i;
+  }
 }
 
 tm_status tm_cusum_compute(tm_ctx *ctx, const double *value, size_t n, double k, double h,
                            tm_cusum *out) {
   *out = (tm_cusum){false, 0, 0};
-  size_t half = n / 2;
-  if (half < 5) return TM_OK;
+  if (n < MIN_CHART) return TM_OK;
   tm_arena_mark mark = tm_arena_save(&ctx->scratch);
-  double *r = tm_arena_alloc(&ctx->scratch, n * sizeof *r), mu, sigma;
-  if (!r) return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %zu values", n);
-  double phi = lag_one(value, half);
-  r[0] = value[0] * (1 - phi);
-  for (size_t i = 1; i < n; i++) r[i] = value[i] - phi * value[i - 1];
-  tm_status status = baseline(ctx, r, half, &mu, &sigma);
-  double sum = 0;
-  for (size_t i = half; status == TM_OK && i < n; i++) {
-    if (isnan(r[i])) continue;
-    sum = fmax(0, sum + (r[i] - mu) / sigma - k);
-    if (sum > out->high) out->high = sum;
-    if (sum > h && !out->alarm) {
-      out->alarm = true;
-      out->at = i;
-    }
-  }
+  double *residual = tm_arena_alloc(&ctx->scratch, n * sizeof *residual), mu, sigma;
+  if (!residual) return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %zu values", n);
+  double phi = lag_one(value, n / 2);
+  residual[0] = phi > 0 ? NAN : value[0]; // it has no one before
+  for (size_t i = 1; i < n; i++) residual[i] = phi > 0 ? value[i] - phi * value[i - 1] : value[i];
+  tm_status status = baseline(ctx, residual, n / 2, &mu, &sigma);
+  if (status == TM_OK) sum_up(residual, n / 2, n, mu, sigma, k, h, out);
   tm_arena_rewind(&ctx->scratch, mark);
   return status;
 }
@@ -58,87 +68,89 @@ tm_status tm_cusum_compute(tm_ctx *ctx, const double *value, size_t n, double k,
 tm_status tm_ewma_compute(tm_ctx *ctx, const double *value, size_t n, double lambda, double limit,
                           tm_ewma *out) {
   *out = (tm_ewma){false, NAN, NAN, NAN};
-  size_t half = n / 2, t = 0;
-  if (half < 5) return TM_OK;
-  double mu, sigma;
-  TM_TRY(baseline(ctx, value, half, &mu, &sigma));
-  double s = mu;
-  for (size_t i = half; i < n; i++) {
+  if (n < MIN_CHART) return TM_OK;
+  double mu, sigma, forgotten = 1;
+  TM_TRY(baseline(ctx, value, n / 2, &mu, &sigma));
+  if (isnan(mu)) return TM_OK;
+  out->value = mu;
+  for (size_t i = n / 2; i < n; i++) {
     if (isnan(value[i])) continue;
-    s += lambda * (value[i] - s);
-    t++;
-    double width =
-        limit * sigma * sqrt(lambda / (2 - lambda) * (1 - pow(1 - lambda, 2 * (double)t)));
+    out->value += lambda * (value[i] - out->value);
+    forgotten *= (1 - lambda) * (1 - lambda);
+    double width = limit * sigma * sqrt(lambda / (2 - lambda) * (1 - forgotten));
     out->low = mu - width;
     out->high = mu + width;
-    if (s > out->high || s < out->low) out->alarm = true;
+    if (out->value > out->high || out->value < out->low) out->alarm = true;
   }
-  out->value = s;
   return TM_OK;
 }
 
 // ---- shapes ----
 
-// Squared error of the best a + b x; x given by a function of the index.
-static double fit(const double *x, const double *y, size_t n) {
-  double sx = 0, sy = 0, sxx = 0, sxy = 0, syy = 0, dn = (double)n;
-  for (size_t i = 0; i < n; i++) {
-    sx += x[i];
-    sy += y[i];
-  }
-  sx /= dn;
-  sy /= dn;
-  for (size_t i = 0; i < n; i++) {
-    sxx += (x[i] - sx) * (x[i] - sx);
-    sxy += (x[i] - sx) * (y[i] - sy);
-    syy += (y[i] - sy) * (y[i] - sy);
-  }
-  return sxx > 0 ? fmax(0, syy - sxy * sxy / sxx) : syy;
+// Sums over the values, all around their mean.
+typedef struct sums {
+  double n, mean, yy;
+} sums;
+
+static sums sums_of(const double *y, size_t n) {
+  sums s = {(double)n, tm_stats_mean(y, n), 0};
+  for (size_t i = 0; i < n; i++) s.yy += (y[i] - s.mean) * (y[i] - s.mean);
+  return s;
 }
 
-// Squared error of the best two constants, by running sums.
-static double best_step(const double *y, size_t n, size_t *at) {
-  double mean = tm_stats_mean(y, n), total = 0, squares = 0, left = 0, best = INFINITY;
-  for (size_t i = 0; i < n; i++) {
-    total += y[i] - mean;
-    squares += (y[i] - mean) * (y[i] - mean);
+static double line_error(const double *y, size_t n, const sums *s) {
+  double middle = (s->n - 1) / 2, xx = s->n * (s->n * s->n - 1) / 12, xy = 0;
+  for (size_t i = 0; i < n; i++) xy += ((double)i - middle) * (y[i] - s->mean);
+  return s->yy - xy * xy / xx;
+}
+
+static double saturating_error(const double *y, size_t n, const sums *s, double tau) {
+  double keep = exp(-1 / (tau * s->n)), e = 1, x = 0, xx = 0, xy = 0;
+  for (size_t i = 0; i < n; i++, e *= keep) {
+    x += e;
+    xx += e * e;
+    xy += e * (y[i] - s->mean);
   }
+  return s->yy - xy * xy / (xx - x * x / s->n);
+}
+
+static double step_error(const double *y, size_t n, const sums *s, size_t *out_at) {
+  double left = 0, best = -1;
   for (size_t i = 1; i < n; i++) {
-    left += y[i - 1] - mean;
-    double right = total - left,
-           error = squares - left * left / (double)i - right * right / (double)(n - i);
-    if (error < best) {
-      best = error;
-      *at = i;
-    }
+    left += y[i - 1] - s->mean; // and what is right of it sums to -left
+    double gain = left * left * (1 / (double)i + 1 / (double)(n - i));
+    if (gain <= best) continue;
+    best = gain;
+    *out_at = i;
   }
-  return fmax(0, best);
+  return s->yy - best;
 }
 
-static double bic(double error, size_t n, double parameters, double floor) {
-  double dn = (double)n;
-  return dn * log(fmax(error, floor) / dn) + parameters * log(dn);
-}
-
-tm_shape tm_shape_of(const double *value, size_t n, size_t *out_step) {
-  enum { MOST = 256 };
+tm_shape tm_shape_compute(const double *value, size_t n, size_t *out_step) {
   *out_step = 0;
-  if (n < 6 || n > MOST) return TM_SHAPE_CONSTANT;
-  double x[MOST], constant = 0, mean = tm_stats_mean(value, n);
-  for (size_t i = 0; i < n; i++) constant += (value[i] - mean) * (value[i] - mean);
-  if (!(constant > 0)) return TM_SHAPE_CONSTANT;
-  double floor = constant * 1e-9; // a perfect fit is not infinitely better
-  double score[4] = {bic(constant, n, 1, floor), bic(best_step(value, n, out_step), n, 3, floor), 0,
-                     INFINITY};
-  for (size_t i = 0; i < n; i++) x[i] = (double)i;
-  score[TM_SHAPE_LINE] = bic(fit(x, value, n), n, 2, floor);
-  for (double tau = 0.05; tau < 0.9; tau *= 2) {
-    for (size_t i = 0; i < n; i++) x[i] = -exp(-(double)i / (tau * (double)n));
-    score[TM_SHAPE_SATURATING] =
-        fmin(score[TM_SHAPE_SATURATING], bic(fit(x, value, n), n, 3, floor));
-  }
+  if (n < MIN_SHAPE) return TM_SHAPE_CONSTANT;
+  sums s = sums_of(value, n);
+  if (!(s.yy > 0)) return TM_SHAPE_CONSTANT;
+  size_t at = 0;
+  double error[] = {s.yy, step_error(value, n, &s, &at), line_error(value, n, &s), s.yy};
+  static const double parameters[] = {1, 3, 2, 3};
+  for (double tau = 0.05; tau < 0.9; tau *= 2)
+    error[TM_SHAPE_SATURATING] =
+        fmin(error[TM_SHAPE_SATURATING], saturating_error(value, n, &s, tau));
   size_t best = 0;
-  for (size_t s = 1; s < TM_COUNT(score); s++)
-    if (score[s] < score[best]) best = s;
+  double least = INFINITY;
+  for (size_t i = 0; i < TM_COUNT(error); i++) {
+    // A perfect fit is not infinitely better: rounding would choose among several.
+    double bic = s.n * log(fmax(error[i] / s.yy, 1e-9)) + parameters[i] * log(s.n);
+    if (bic >= least) continue;
+    least = bic;
+    best = i;
+  }
+  if (best == TM_SHAPE_STEP) *out_step = at;
   return (tm_shape)best;
+}
+
+const char *tm_shape_name(tm_shape shape) {
+  static const char *const names[] = {"constant", "step", "line", "saturating"};
+  return names[shape];
 }

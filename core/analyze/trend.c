@@ -1,313 +1,197 @@
-// The gate, in order: enough samples; buckets, each reduced to its floor; Theil-Sen slope of the
-// floors with its interval; Mann-Kendall with the variance corrected for autocorrelation; then four
-// questions that a real leak answers with yes and the known impostors with no:
-//   large    growth over the window is >= 3 % (noise is not)
-//   even     each half of the growth between the medians of thirds is >= 25 % of it (a step is not)
-//   lasting  the last third still climbs (a warm-up does not)
-//   steady   the growth is more than a random walk with steps of the same size would wander
-// Buckets must span a collection cycle to see its floor. The cycle is looked for by the first peak
-// of the autocorrelation; when buckets are shorter than 1.2 cycles, fewer and longer ones are used.
+// The gate, in order: enough samples; the floor (floors.h); Theil-Sen slope and corrected
+// Mann-Kendall test of it (kendall.h); then questions that a leak answers with yes and its known
+// impostors with no:
+//   large    growth over the window is 3 % at least            noise is not
+//   even     each half of the growth holds 25 % of it          a step does not
+//   lasting  the last third still climbs                       a warm-up does not
+//   steady   a random walk with such steps would not get here  a drifting cache would
 #include "analyze/trend.h"
 
-#include "analyze/changepoint.h"
+#include "analyze/floors.h"
+#include "analyze/kendall.h"
 #include "analyze/stats.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { MAX_BUCKETS = 64, MIN_BUCKETS = 8, MIN_SAMPLES = 10, CYCLE_POINTS = 128 };
+enum { MIN_SAMPLES = 10, MIN_TAIL = 5 };
+
+#define MAX_GAP_RATIO    0.2
+#define MIN_WARMUP_RATIO 0.2
+#define RESTART_RATIO    0.5
 
 tm_trend_options tm_trend_defaults(void) {
-  return (tm_trend_options){30, 0.03, 0.25, 0.25, 2.33, 2.5};
+  return (tm_trend_options){.buckets = 30,
+                            .min_growth_ratio = 0.03,
+                            .split_ratio = 0.25,
+                            .tail_ratio = 0.25,
+                            .z_critical = 2.33,
+                            .walk_sigmas = 2.6,
+                            .return_ratio = 0.6};
 }
 
 // ---- the window ----
 
-// Where the window starts: behind the last fall by more than half, which begins a new life. A
-// collector's fall that comes back within the window's sawtooth is none: it must not have been
-// reached before at the same depth.
-static size_t window_start(const double *value, size_t n) {
-  size_t start = 0;
-  double peak = -INFINITY, floor = INFINITY;
-  for (size_t i = 0; i < n; i++) {
-    if (isnan(value[i])) continue;
-    if (peak > 0 && value[i] < 0.5 * peak && value[i] < 0.5 * floor) {
-      start = i;
-      peak = value[i];
-      floor = value[i];
-    }
-    if (value[i] > peak) peak = value[i];
-    if (value[i] < floor) floor = value[i];
-  }
-  return start;
-}
-
-// Length of the sawtooth's cycle in samples, 0 = none seen: the first strong peak of the
-// autocorrelation of the detrended series, on at most CYCLE_POINTS points.
-static double cycle_samples(const double *value, size_t n) {
-  double x[CYCLE_POINTS];
-  size_t stride = (n + CYCLE_POINTS - 1) / CYCLE_POINTS, m = 0;
-  double last = 0, sum = 0;
-  for (size_t i = 0; i < n; i += stride) {
-    if (!isnan(value[i])) last = value[i];
-    x[m++] = last;
-  }
-  if (m < 16) return 0;
-  double slope = (x[m - 1] - x[0]) / (double)(m - 1), origin = x[0];
-  for (size_t i = 0; i < m; i++) sum += x[i] -= origin + slope * (double)i;
-  double mean = sum / (double)m, variance = 0;
-  for (size_t i = 0; i < m; i++) {
-    x[i] -= mean;
-    variance += x[i] * x[i];
-  }
-  if (variance <= 0) return 0;
-  bool fell = false;
-  double before = 1;
-  for (size_t lag = 1; lag < m / 2; lag++) {
-    double r = 0;
-    for (size_t i = 0; i + lag < m; i++) r += x[i] * x[i + lag];
-    r /= variance;
-    if (r < 0.1) fell = true;
-    if (fell && r < before && before > 0.3) return (double)((lag - 1) * stride);
-    before = r;
-  }
-  return 0;
-}
-
-typedef struct floors {
-  double t[MAX_BUCKETS], v[MAX_BUCKETS]; // seconds since the window's start, floor
+typedef struct window {
+  const int64_t *time_ns;
+  const double *value;
   size_t n;
-} floors;
+} window;
 
-static void make_floors(const int64_t *time_ns, const double *value, size_t n, size_t buckets,
-                        floors *out) {
-  out->n = 0;
-  for (size_t b = 0; b < buckets; b++) {
-    size_t from = b * n / buckets, to = (b + 1) * n / buckets;
-    double least = INFINITY;
-    size_t at = from;
-    for (size_t i = from; i < to; i++)
-      if (value[i] < least) {
-        least = value[i];
-        at = i;
-      }
-    if (!isfinite(least)) continue;
-    out->t[out->n] = (double)(time_ns[at] - time_ns[0]) / 1e9;
-    out->v[out->n++] = least;
-  }
+static void drop(window *w, size_t count) {
+  w->time_ns += count;
+  w->value += count;
+  w->n -= count;
 }
 
-static size_t bucket_count(const double *value, size_t n, uint32_t wanted) {
-  size_t buckets = wanted ? wanted : MAX_BUCKETS;
-  if (buckets > MAX_BUCKETS) buckets = MAX_BUCKETS;
-  if (buckets > n) buckets = n;
-  double cycle = cycle_samples(value, n);
-  if (cycle > 0 && (double)n / (double)buckets < 1.2 * cycle) {
-    buckets = (size_t)((double)n / (1.2 * cycle));
-    if (buckets < MIN_BUCKETS) buckets = MIN_BUCKETS;
-  }
-  return buckets < n ? buckets : n;
-}
-
-// ---- slope and test ----
-
-static double rank_variance(const floors *f) {
-  double n = (double)f->n, ties = 0;
-  bool seen[MAX_BUCKETS] = {false};
-  for (size_t i = 0; i < f->n; i++) {
-    if (seen[i]) continue;
-    double t = 1;
-    for (size_t j = i + 1; j < f->n; j++)
-      if (f->v[j] == f->v[i]) {
-        seen[j] = true;
-        t++;
-      }
-    ties += t * (t - 1) * (2 * t + 5);
-  }
-  return (n * (n - 1) * (2 * n + 5) - ties) / 18;
-}
-
-// Ranks of the residuals of a line; few values, so counting will do.
-static void residual_ranks(const floors *f, double slope, double *rank) {
-  double r[MAX_BUCKETS];
-  for (size_t i = 0; i < f->n; i++) r[i] = f->v[i] - slope * f->t[i];
-  for (size_t i = 0; i < f->n; i++) {
-    double less = 0, equal = 0;
-    for (size_t j = 0; j < f->n; j++) {
-      less += r[j] < r[i];
-      equal += r[j] == r[i];
+// A collector's fall goes back to a floor that was there before; a restart's goes below half of it.
+static void drop_former_life(window *w) {
+  size_t start = 0;
+  double least = INFINITY;
+  for (size_t i = 0; i < w->n; i++) {
+    if (!isfinite(w->value[i])) continue;
+    if (least < INFINITY && least > 0 && w->value[i] < RESTART_RATIO * least) {
+      start = i;
+      least = w->value[i];
     }
-    rank[i] = less + (equal + 1) / 2;
+    if (w->value[i] < least) least = w->value[i];
   }
+  drop(w, start);
 }
 
-// Factor by which autocorrelation widens the variance, >= 1 (Hamed and Rao 1998, their equation for
-// n/n*).
-static double hamed_rao(const floors *f, double slope) {
-  double rank[MAX_BUCKETS], n = (double)f->n, mean = (n + 1) / 2, variance = 0, sum = 0;
-  residual_ranks(f, slope, rank);
-  for (size_t i = 0; i < f->n; i++) variance += (rank[i] - mean) * (rank[i] - mean);
-  if (variance <= 0) return 1;
-  for (size_t k = 1; k < f->n; k++) {
-    double r = 0;
-    for (size_t i = 0; i + k < f->n; i++) r += (rank[i] - mean) * (rank[i + k] - mean);
-    r /= variance;
-    if (fabs(r) <= 1.96 / sqrt(n)) continue;
-    double dk = (double)k;
-    sum += (n - dk) * (n - dk - 1) * (n - dk - 2) * r;
-  }
-  double factor = 1 + 2 / (n * (n - 1) * (n - 2)) * sum;
-  return factor > 1 ? factor : 1;
-}
-
-static void slope_and_test(const floors *f, double *slopes, tm_trend *out) {
+static void drop_warmup(window *w, uint64_t warmup_ns) {
+  if (warmup_ns == 0) return;
+  double span_ns = (double)w->time_ns[w->n - 1] - (double)w->time_ns[0],
+         from_ns = (double)warmup_ns;
+  if (from_ns < MIN_WARMUP_RATIO * span_ns) from_ns = MIN_WARMUP_RATIO * span_ns;
   size_t count = 0;
-  double s = 0;
-  for (size_t i = 0; i < f->n; i++)
-    for (size_t j = i + 1; j < f->n; j++) {
-      double d = f->v[j] - f->v[i], dt = f->t[j] - f->t[i];
-      s += (d > 0) - (d < 0);
-      if (dt > 0) slopes[count++] = d / dt;
-    }
-  if (!count) return;
-  out->slope_per_s = tm_stats_select(slopes, count, count / 2);
-  if (count % 2 == 0)
-    out->slope_per_s = (out->slope_per_s + tm_stats_select(slopes, count, count / 2 - 1)) / 2;
-  double variance = rank_variance(f) * hamed_rao(f, out->slope_per_s);
-  out->z = variance > 0 && s != 0 ? (s - (s > 0 ? 1 : -1)) / sqrt(variance) : 0;
-  out->p = 0.5 * erfc(out->z / sqrt(2));
-  double half = 2.576 * sqrt(variance), low = ((double)count - half) / 2,
-         high = ((double)count + half) / 2 + 1;
-  size_t last = count - 1;
-  out->slope_low_per_s = tm_stats_select(slopes, count, low < 0 ? 0 : (size_t)low);
-  out->slope_high_per_s = tm_stats_select(slopes, count, high > (double)last ? last : (size_t)high);
+  while (count < w->n && (double)w->time_ns[count] - (double)w->time_ns[0] < from_ns) count++;
+  drop(w, count);
 }
 
 // ---- the questions ----
 
 static double median_of(const double *v, size_t n) {
-  double copy[MAX_BUCKETS];
+  double copy[TM_FLOORS_MAX];
   memcpy(copy, v, n * sizeof *copy);
-  return tm_stats_select(copy, n, n / 2);
+  return tm_stats_median_in_place(copy, n);
 }
 
-static bool grows_evenly(const floors *f, double share) {
+static bool grows_evenly(const tm_floors *f, double share) {
   size_t third = f->n / 3;
-  double first = median_of(f->v, third), middle = median_of(f->v + third, f->n - 2 * third);
-  double last = median_of(f->v + f->n - third, third), total = last - first;
+  double first = median_of(f->value, third), middle = median_of(f->value + third, f->n - 2 * third);
+  double last = median_of(f->value + f->n - third, third), total = last - first;
   return total > 0 && middle - first >= share * total && last - middle >= share * total;
 }
 
-static bool still_climbs(const floors *f, double slope, double share) {
-  size_t third = f->n / 3;
-  double slopes[(MAX_BUCKETS / 3) * (MAX_BUCKETS / 3) / 2];
-  size_t count = 0;
-  for (size_t i = f->n - third; i < f->n; i++)
-    for (size_t j = i + 1; j < f->n; j++)
-      if (f->t[j] > f->t[i]) slopes[count++] = (f->v[j] - f->v[i]) / (f->t[j] - f->t[i]);
-  return count && tm_stats_select(slopes, count, count / 2) >= share * slope;
-}
-
-// How far a random walk with steps of this size would wander over the window. The steps' spread is
-// taken around their mean, so that steady growth with little noise has a small one; steps over two
-// and four buckets tell a walk (their spread grows with the distance) from noise around a line (it
-// does not).
-static double walk_sigma(const floors *f) {
-  static const size_t distances[] = {1, 2, 4};
-  double least = INFINITY;
-  for (size_t d = 0; d < TM_COUNT(distances); d++) {
-    size_t k = distances[d], m = f->n - k;
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < m; i++) sum += f->v[i + k] - f->v[i];
-    double mean = sum / (double)m;
-    for (size_t i = 0; i < m; i++) {
-      double e = f->v[i + k] - f->v[i] - mean;
-      squares += e * e;
-    }
-    double per_step = sqrt(squares / (double)(m - 1) / (double)k);
-    if (per_step < least) least = per_step;
+// Variance of the steps over `distance` buckets, per bucket.
+static double step_variance(const tm_floors *f, size_t distance) {
+  size_t m = f->n - distance;
+  double mean = 0, squares = 0;
+  for (size_t i = 0; i < m; i++) mean += (f->value[i + distance] - f->value[i]) / (double)m;
+  for (size_t i = 0; i < m; i++) {
+    double e = f->value[i + distance] - f->value[i] - mean;
+    squares += e * e;
   }
-  return least * sqrt((double)(f->n - 1));
+  return squares / (double)(m - 1) / (double)distance;
 }
 
-static const char *judge(const floors *f, const tm_trend_options *o, tm_trend *t) {
-  double span = f->t[f->n - 1] - f->t[0], growth = t->slope_per_s * span;
-  double start = t->level - growth;
-  t->growth_ratio = start > 0 ? growth / start : growth > 0 ? INFINITY : 0;
-  if (t->z <= o->z_critical) return "no monotone trend";
-  if (t->slope_low_per_s <= 0) return "the slope's interval includes zero";
+// Is the growth more than where a random walk with steps like these would end? The spread of a
+// walk's steps grows with the distance, that of noise around a line does not: the least counts.
+// n / (n - 4) stands for Student's wider tails, since few steps know their spread badly.
+static bool outgrows_walk(const tm_floors *f, double growth, double sigmas) {
+  double variance = INFINITY, n = (double)f->n;
+  for (size_t distance = 1; distance == 1 || distance <= f->n / 7; distance *= 2)
+    variance = fmin(variance, step_variance(f, distance));
+  return growth >= sigmas * sqrt(variance * (n - 1) * n / (n - 4));
+}
+
+// Do the residuals return to the line? By von Neumann's ratio, squared steps over squared
+// residuals: 2 for noise; a walk has 7.5 / n on the average (around its own line), twice which is
+// taken off.
+static bool returns_to_line(const tm_floors *f, double ratio) {
+  tm_line line = tm_stats_line(f->time_s, f->value, f->n);
+  double squares = 0;
+  for (size_t i = 0; i < f->n; i++) {
+    double e = f->value[i] - line.intercept - line.slope * f->time_s[i];
+    squares += e * e;
+  }
+  return step_variance(f, 1) >= (ratio + 15 / (double)f->n) * squares / (double)f->n;
+}
+
+// slope and tail_slope in units per second.
+static const char *objection(const tm_floors *f, const tm_trend_options *o, const tm_trend *t,
+                             double slope, double tail_slope) {
+  double growth = slope * (f->time_s[f->n - 1] - f->time_s[0]);
+  if (t->z <= o->z_critical || t->slope_low_per_s <= 0) return "no monotone trend";
   if (t->growth_ratio < o->min_growth_ratio) return "growth is below the minimum";
   if (!grows_evenly(f, o->split_ratio))
     return t->shape == TM_SHAPE_STEP ? "it came in one step" : "growth is uneven";
-  if (!still_climbs(f, t->slope_per_s, o->tail_ratio)) return "it levelled off";
-  if (growth < o->walk_ratio * walk_sigma(f)) return "it could be a random walk";
+  if (!(tail_slope >= o->tail_ratio * slope)) return "it levelled off";
+  if (!outgrows_walk(f, growth, o->walk_sigmas) && !returns_to_line(f, o->return_ratio))
+    return "it may be a random walk";
   return NULL;
 }
 
-static double sawtooth(const int64_t *time_ns, const double *value, size_t n, const tm_trend *t,
-                       double *scratch) {
-  size_t count = 0;
-  for (size_t i = 0; i < n; i++) {
-    if (isnan(value[i])) continue;
-    double floor = t->level - t->slope_per_s * (double)(time_ns[n - 1] - time_ns[i]) / 1e9;
-    scratch[count++] = value[i] - floor;
-  }
-  // Twice the median height of a linear sawtooth is its amplitude.
-  double height = count ? 2 * tm_stats_select(scratch, count, count / 2) : 0;
-  return height > 0 ? height : 0;
+// ---- the verdict ----
+
+// Floors and ceilings are in units; what the caller sees is not.
+static void describe(const window *w, const tm_floors *f, const tm_kendall *k, tm_trend *t) {
+  double rest[TM_FLOORS_MAX], over[TM_FLOORS_MAX], growth = k->slope * f->span_s;
+  for (size_t i = 0; i < f->n; i++) rest[i] = f->value[i] - k->slope * f->time_s[i];
+  double start = median_of(rest, f->n);
+  for (size_t i = 0; i < f->n; i++) over[i] = f->ceiling[i] - k->slope * f->time_s[i] - start;
+  t->slope_per_s = k->slope * f->unit;
+  t->slope_low_per_s = k->slope_low * f->unit;
+  t->slope_high_per_s = k->slope_high * f->unit;
+  t->level = (start + growth) * f->unit;
+  t->amplitude = fmax(0, median_of(over, f->n)) * f->unit;
+  t->growth_ratio = start > 0 ? growth / start : growth > 0 ? INFINITY : 0;
+  t->z = k->z;
+  t->p = k->p;
+  t->confidence = 1 - k->p;
+  t->cycle_ns = (uint64_t)(f->cycle_s * 1e9);
+  size_t step = 0;
+  t->shape = tm_shape_compute(f->value, f->n, &step);
+  if (t->shape == TM_SHAPE_STEP) t->step_time_ns = w->time_ns[f->at[step]];
 }
 
-static tm_status compute(tm_ctx *ctx, const int64_t *time_ns, const double *value, size_t n,
-                         const tm_trend_options *o, tm_trend *out) {
-  floors f;
-  make_floors(time_ns, value, n, bucket_count(value, n, o->buckets), &f);
-  if (f.n < MIN_BUCKETS || f.t[f.n - 1] <= f.t[0]) {
-    out->reason = "too few samples";
-    return TM_OK;
-  }
-  double *slopes = tm_arena_alloc(&ctx->scratch, (n + MAX_BUCKETS * MAX_BUCKETS) * sizeof *slopes);
-  if (!slopes)
-    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for a trend of %zu samples", n);
-  slope_and_test(&f, slopes, out);
-  size_t step = 0;
-  out->shape = tm_shape_of(f.v, f.n, &step);
-  if (out->shape == TM_SHAPE_STEP) out->step_time_ns = time_ns[0] + (int64_t)(f.t[step] * 1e9);
-  double residual[MAX_BUCKETS];
-  for (size_t i = 0; i < f.n; i++) residual[i] = f.v[i] - out->slope_per_s * f.t[i];
-  out->level =
-      median_of(residual, f.n) + out->slope_per_s * (double)(time_ns[n - 1] - time_ns[0]) / 1e9;
-  const char *objection = judge(&f, o, out);
-  out->amplitude = sawtooth(time_ns, value, n, out, slopes);
-  out->confidence = 1 - out->p;
-  out->leak = objection == NULL;
-  out->reason = objection ? objection : "steady growth of the floor";
+static tm_status judge(tm_ctx *ctx, const window *w, const tm_floors *f, const tm_trend_options *o,
+                       tm_trend *out) {
+  tm_kendall k;
+  double tail_slope;
+  size_t tail = f->n / 3 > MIN_TAIL ? f->n / 3 : MIN_TAIL, before = f->n - tail;
+  TM_TRY(tm_kendall_compute(ctx, f->time_s, f->value, f->n, &k));
+  TM_TRY(tm_kendall_slope(ctx, f->time_s + before, f->value + before, tail, &tail_slope));
+  describe(w, f, &k, out);
+  const char *why = objection(f, o, out, k.slope, tail_slope);
+  out->leak = !why;
+  out->reason = why ? why : "steady growth of the floor";
   return TM_OK;
 }
 
 tm_status tm_trend_compute(tm_ctx *ctx, const int64_t *time_ns, const double *value, size_t n,
                            const tm_trend_options *options, tm_trend *out) {
-  tm_trend_options defaults = tm_trend_defaults();
-  *out = (tm_trend){.p = 1, .reason = "too few samples"};
-  size_t start = window_start(value, n), gaps = 0;
-  time_ns += start;
-  value += start;
-  n -= start;
-  for (size_t i = 0; i < n; i++) gaps += isfinite(value[i]) ? 0 : 1;
-  out->n_used = n - gaps;
-  if (out->n_used < MIN_SAMPLES) return TM_OK;
-  if ((double)gaps > 0.2 * (double)n) {
-    out->reason = "more than a fifth of the samples is missing";
-    return TM_OK;
+  tm_trend_options o = options ? *options : tm_trend_defaults();
+  window w = {time_ns, value, n};
+  tm_floors f;
+  if (n) {
+    drop_former_life(&w);
+    drop_warmup(&w, o.warmup_ns);
   }
-  tm_arena_mark mark = tm_arena_save(&ctx->scratch);
-  tm_status status = compute(ctx, time_ns, value, n, options ? options : &defaults, out);
-  tm_arena_rewind(&ctx->scratch, mark);
-  return status;
+  TM_TRY(tm_floors_compute(ctx, w.time_ns, w.value, w.n, o.buckets, &f));
+  *out = (tm_trend){.p = 1, .reason = "too few samples", .n_used = f.used};
+  if (f.used < MIN_SAMPLES) return TM_OK;
+  out->reason = "gaps: more than a fifth of the samples is missing";
+  if ((double)(w.n - f.used) > MAX_GAP_RATIO * (double)w.n) return TM_OK;
+  out->reason = "gaps: samples come in too few spurts";
+  if (f.n < TM_FLOORS_MIN) return TM_OK;
+  return judge(ctx, &w, &f, &o, out);
 }
 
-static double time_at(double room, double slope) {
+static double time_at(double room, double slope_per_s) {
   if (room <= 0) return 0;
-  return slope > 0 ? room / slope * 1e9 : INFINITY;
+  return slope_per_s > 0 ? room / slope_per_s * 1e9 : INFINITY;
 }
 
 double tm_trend_time_to_ns(const tm_trend *trend, double limit, double *low_ns, double *high_ns) {
