@@ -180,40 +180,86 @@ tm_status tm_flatcum_names(tm_ctx *ctx, tm_view *v, const tm_flatcum_options *o,
 
 // --- values ---
 
-// One stack: every node once into cum, the leaf into flat. stamp[node] = sample + 1 when seen.
-static void add_stack(tm_flatcum *f, uint32_t s, int64_t w, int64_t d, uint32_t *stamp,
-                      int64_t *cum) {
+// Sums of a hostile file may overflow; they wrap, as the reference's do.
+static void add(int64_t *sum, int64_t value) {
+  *sum = (int64_t)((uint64_t)*sum + (uint64_t)value);
+}
+
+// What the hot loop touches of a node: one cache line's worth of four.
+typedef struct tally {
+  uint64_t cum;  // sums wrap, as the reference's do
+  uint32_t mark; // sample + 1 of the last stack that counted it
+} tally;
+
+// Divisors of means, in a pass of their own: few reports ask for them.
+static void add_divisor(tm_flatcum *f, uint32_t s, int64_t d, tally *tallies) {
   const tm_view *v = f->v;
-  uint32_t leaf = UINT32_MAX, mark = s + 1;
-  for (uint32_t i = v->end[s]; i > v->begin[s]; i--) {
-    uint32_t loc = v->stack[i - 1];
-    for (uint32_t k = f->frame_begin[loc + 1]; k > f->frame_begin[loc]; k--) {
-      leaf = f->frames.items[k - 1];
-      if (stamp[leaf] == mark) continue;
-      stamp[leaf] = mark;
-      cum[leaf] += w;
-      if (d) f->nodes.items[leaf].cum_divisor += d;
+  for (uint32_t i = v->begin[s]; i < v->end[s]; i++) {
+    uint32_t loc = v->stack[i];
+    for (uint32_t k = f->frame_begin[loc]; k < f->frame_begin[loc + 1]; k++) {
+      uint32_t n = f->frames.items[k];
+      if (tallies[n].mark == s + 1) continue;
+      tallies[n].mark = s + 1;
+      add(&f->nodes.items[n].cum_divisor, d);
     }
   }
+}
+
+static inline void count_node(tally *t, uint32_t mark, uint64_t w) {
+  t->cum += t->mark == mark ? 0 : w;
+  t->mark = mark;
+}
+
+// One stack: every node once into cum, the leaf into flat. direct[location] is its node when it
+// has just one, which saves two loads for most frames.
+static void add_stack(tm_flatcum *f, uint32_t s, int64_t w, int64_t d, const uint32_t *direct,
+                      tally *tallies) {
+  const tm_view *v = f->v;
+  const uint32_t *frames = f->frames.items, *frame_begin = f->frame_begin;
+  uint32_t mark = s + 1, leaf = UINT32_MAX;
+  for (uint32_t i = v->begin[s]; i < v->end[s]; i++) {
+    uint32_t loc = v->stack[i], node = direct[loc];
+    if (TM_LIKELY(node != UINT32_MAX)) {
+      count_node(&tallies[node], mark, (uint64_t)w);
+      if (leaf == UINT32_MAX) leaf = node;
+      continue;
+    }
+    uint32_t k = frame_begin[loc], end = frame_begin[loc + 1];
+    if (leaf == UINT32_MAX && k < end) leaf = frames[k];
+    for (; k < end; k++) count_node(&tallies[frames[k]], mark, (uint64_t)w);
+  }
   if (leaf == UINT32_MAX) return;
-  f->nodes.items[leaf].flat += w;
-  f->nodes.items[leaf].flat_divisor += d;
+  add(&f->nodes.items[leaf].flat, w);
+  add(&f->nodes.items[leaf].flat_divisor, d);
+}
+
+static uint32_t *single_nodes(tm_ctx *ctx, const tm_flatcum *f) {
+  uint32_t *direct = tm_alloc(ctx, (f->location_count + 1) * sizeof *direct);
+  for (size_t k = 0; direct && k < f->location_count; k++)
+    direct[k] = f->frame_begin[k + 1] - f->frame_begin[k] == 1 ? f->frames.items[f->frame_begin[k]]
+                                                               : UINT32_MAX;
+  return direct;
 }
 
 static tm_status add_values(tm_ctx *ctx, tm_flatcum *f) {
   const tm_view *v = f->v;
   size_t count = f->nodes.count + 1;
-  uint32_t *stamp = tm_calloc(ctx, count, sizeof *stamp);
-  int64_t *cum = tm_calloc(ctx, count, sizeof *cum);
-  tm_status status = stamp && cum ? TM_OK : TM_E_NOMEM;
+  tally *tallies = tm_calloc(ctx, count, sizeof *tallies);
+  uint32_t *direct = single_nodes(ctx, f);
+  tm_status status = tallies && direct ? TM_OK : TM_E_NOMEM;
   for (uint32_t s = 0; status == TM_OK && s < v->sample_count; s++) {
     int64_t w = tm_view_value(v, v->samples[s]), d = tm_view_divisor(v, v->samples[s]);
-    if (w || d) add_stack(f, s, w, d, stamp, cum);
+    if (w || d) add_stack(f, s, w, d, direct, tallies);
     if ((s & 0xffff) == 0xffff) status = tm_ctx_tick(ctx, s);
   }
-  for (size_t i = 0; status == TM_OK && i < f->nodes.count; i++) f->nodes.items[i].cum = cum[i];
-  tm_free(ctx, stamp, count * sizeof *stamp);
-  tm_free(ctx, cum, count * sizeof *cum);
+  for (size_t i = 0; status == TM_OK && i < f->nodes.count; i++) {
+    f->nodes.items[i].cum = (int64_t)tallies[i].cum;
+    tallies[i].mark = 0;
+  }
+  for (uint32_t s = 0; status == TM_OK && v->mean && s < v->sample_count; s++)
+    add_divisor(f, s, tm_view_divisor(v, v->samples[s]), tallies);
+  tm_free(ctx, tallies, count * sizeof *tallies);
+  tm_free(ctx, direct, (f->location_count + 1) * sizeof *direct);
   return status;
 }
 
@@ -363,8 +409,8 @@ static tm_status add_edge(edge_builder *b, uint32_t from, uint32_t to, uint32_t 
   tm_edge *e = &b->f->edges.items[i];
   if (e->last_sample == s + 1) return TM_OK; // once per stack
   e->last_sample = s + 1;
-  e->weight += w;
-  e->weight_divisor += d;
+  add(&e->weight, w);
+  add(&e->weight_divisor, d);
   e->residual |= residual;
   e->is_inline &= is_inline;
   return TM_OK;

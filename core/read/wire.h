@@ -65,6 +65,7 @@ static inline bool wire_varint(wire *w, uint64_t *out) {
 
 // The next field; false at the end or at a fault.
 static inline bool wire_next(wire *w, wire_field *f) {
+  *f = (wire_field){0};
   if (w->at == w->end) return false;
   uint64_t key = 0;
   if (!wire_varint(w, &key)) return false;

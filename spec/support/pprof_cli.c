@@ -1,6 +1,7 @@
 // floors: read analyze
 // A bare command over the profile reports with pprof's flags, so that a script can hold them
 // against `go tool pprof` before any Lua is involved: pprof_cli -top -focus=x FILE...
+#include "analyze/merge.h"
 #include "analyze/report.h"
 #include "read/reader.h"
 
@@ -87,15 +88,34 @@ static bool parse_flag(command *c, char *arg) {
   return false;
 }
 
+static tm_status read_all(tm_ctx *ctx, const char **paths, size_t count, tm_snapshot *snapshots,
+                          const tm_profile **profiles) {
+  for (size_t i = 0; i < count; i++) {
+    TM_TRY(tm_read_file(ctx, paths[i], NULL, &snapshots[i]));
+    profiles[i] = snapshots[i].model;
+  }
+  return TM_OK;
+}
+
 static int run(tm_ctx *ctx, command *c) {
-  tm_snapshot snapshot = {0};
+  static tm_snapshot snapshots[128];
+  const tm_profile *profiles[128] = {0};
+  tm_profile *combined = NULL;
   tm_bytes text = {0};
-  tm_status status = tm_read_file(ctx, c->files[0], NULL, &snapshot);
-  if (status == TM_OK) status = tm_report(ctx, snapshot.model, c->verb, &c->options, &text, NULL);
+  tm_combine_options how = {.diff_base = c->diff_base, .normalize = c->normalize};
+  tm_status status = read_all(ctx, c->files, c->file_count, snapshots, profiles);
+  if (status == TM_OK)
+    status = read_all(ctx, c->bases, c->base_count, snapshots + 64, profiles + 64);
+  if (status == TM_OK && (c->file_count > 1 || c->base_count))
+    status = tm_profile_combine(ctx, profiles, c->file_count, profiles + 64, c->base_count, &how,
+                                &combined);
+  if (status == TM_OK)
+    status = tm_report(ctx, combined ? combined : profiles[0], c->verb, &c->options, &text, NULL);
   if (status == TM_OK) fwrite(text.data, 1, text.size, stdout);
   if (status != TM_OK) fprintf(stderr, "pprof_cli: %s\n", ctx->error.message);
   tm_bytes_free(ctx, &text);
-  tm_snapshot_fini(&snapshot);
+  tm_profile_free(combined);
+  for (size_t i = 0; i < 128; i++) tm_snapshot_fini(&snapshots[i]);
   return status == TM_OK ? 0 : 1;
 }
 
