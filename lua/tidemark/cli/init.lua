@@ -1,0 +1,93 @@
+-- tidemark's command line: finds the command, parses, runs, and turns errors into one line, a hint and an exit code.
+--
+-- Exit codes: 0 ok, nothing found; 1 findings, or a gate failed; 2 usage; 3 input unreadable; 4 target gone; 5 refused;
+-- 6 unsupported here; 70 internal error; 130 interrupted.
+local args = require "tidemark.cli.args"
+local text = require "tidemark.show.text"
+
+local M = {}
+
+M.names = { "watch", "run", "attach", "record", "replay", "report", "rules", "demo", "doctor", "config", "help", "version",
+  "completion" }
+
+local codes = { format = 3, io = 3, gone = 4, timeout = 4, permission = 5, unsupported = 6, argument = 2, rule = 3, limit = 3 }
+
+--- The table of a command, or nil.
+function M.command(name)
+  for _, known in ipairs(M.names) do
+    if known == name then return require("tidemark.cli." .. name) end
+  end
+end
+
+local function overview()
+  local out = { "tidemark - watches where a program's memory goes, names the leak, and acts", "",
+    "Usage: tidemark COMMAND [OPTIONS] [ARGS]", "", "Examples:",
+    "  tidemark watch firefox             live view of a running program",
+    "  tidemark run -- ./myapp --open f   start a program and watch it",
+    "  tidemark attach 4711               what can be read of a process, and what is withheld",
+    "  tidemark rules test rules/my.lua   run the tests that stand in a rule file", "", "Commands:" }
+  for _, name in ipairs(M.names) do
+    out[#out + 1] = ("  %-12s %s"):format(name, M.command(name).summary)
+  end
+  out[#out + 1] = ""
+  out[#out + 1] = "`tidemark help TOPIC`: a command, or one of: rules, signals, units, targets, exit-codes, env."
+  return table.concat(out, "\n") .. "\n"
+end
+M.overview = overview
+
+local function complain(message, hint)
+  io.stdout:flush()
+  io.stderr:write("tidemark: ", text.clean(message), "\n")
+  if hint and hint ~= "" then io.stderr:write("  ", text.clean(hint), "\n") end
+end
+
+-- What a command raised: {usage=}, {message=, code=, advice=, exit=}, or a bug.
+local function failed(problem, name)
+  if type(problem) == "table" and problem.usage then
+    complain((name and name .. ": " or "") .. problem.usage, "see `tidemark help" .. (name and " " .. name or "") .. "`")
+    return 2
+  elseif type(problem) == "table" and problem.message then
+    complain(problem.message, problem.advice)
+    return problem.exit or codes[problem.code] or 3
+  end
+  complain("internal error: " .. tostring(problem), "set TIDEMARK_DEBUG=1 for a trace, and please report it")
+  return 70
+end
+
+local function handler(problem)
+  if type(problem) == "table" or not os.getenv("TIDEMARK_DEBUG") then return problem end
+  return debug.traceback(tostring(problem), 2)
+end
+
+local function run_command(command, argv)
+  local options, words, rest = args.parse(command, argv, 2)
+  if options.help then
+    io.write(args.help(command))
+    return 0
+  end
+  args.defaults(command, options)
+  text.set_color(options.color)
+  return command.run(options, words, rest) or 0
+end
+
+--- Runs one command line; argv[1] is the first word behind the program's name.
+---@param argv string[]
+---@return integer exit_code
+function M.main(argv)
+  local name = argv[1]
+  if not name or name == "--help" or name == "-h" then
+    io.write(overview())
+    return name and 0 or 2
+  end
+  if name == "--version" then name = "version" end
+  local command = M.command(name)
+  if not command then
+    complain("there is no command '" .. name .. "'" .. args.nearest(name, M.names), "see `tidemark help`")
+    return 2
+  end
+  local ok, result = xpcall(run_command, handler, command, argv)
+  if ok then return result end
+  return failed(result, name)
+end
+
+return M

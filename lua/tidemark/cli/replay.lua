@@ -1,0 +1,149 @@
+-- replay: run rules over a recording, on the recording's own clock.
+local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
+local paths = require "tidemark.cli.paths"
+local session = require "tidemark.cli.session"
+local text = require "tidemark.show.text"
+
+local M = {
+  name = "replay", summary = "run rules over a recording", usage = "replay FILE.tmr [--rules PATH] [OPTIONS]",
+  examples = { "tidemark replay leak.tmr", "tidemark replay leak.tmr --rules rules/my.lua --no-builtin --expect 1 --json" },
+  doc = "Rules are the built-in ones and those of --rules. --expect N: exit 1 unless exactly N findings fired.",
+  options = {
+    { "rules", "PATH", "a rule file or folder (repeatable)", kind = "list" },
+    { "no-builtin", "leave the built-in rules out" },
+    { "recorded-rules", "use the rule texts that stand in the recording" },
+    { "expect", "N", "so many findings are expected", kind = "integer" },
+    { "speed", "X", "max, or a factor of real time", default = "max" },
+    { "jsonl", "print events as JSON lines" },
+  },
+}
+
+local function pause(ns)
+  if ns > 0 then os.execute(("sleep %.3f"):format(ns / 1e9)) end
+end
+
+--- Runs rule files {name, origin, source} over a recording. Returns { alerts, summary, problems, targets, meta, from_ns, to_ns }.
+function M.over(path, files, speed, on_alert)
+  local engine, err = core.engine { virtual = true, dry_run = true, skip_self_tests = true }
+  if not engine then session.fail(err) end
+  local out = { alerts = {}, problems = {}, targets = {}, recorded = {} }
+  engine:on_alert(function(a)
+    out.alerts[#out.alerts + 1] = a
+    if on_alert then on_alert(a) end
+  end)
+  engine:on(function(e)
+    if e.kind == "rule_error" or e.kind == "rule_killed" then out.problems[#out.problems + 1] = e.text end
+  end)
+  local started = false
+  local function start(time_ns)
+    if started then return end
+    started = true
+    engine:advance(time_ns - 1)
+    for _, f in ipairs(files) do
+      engine:load_rules(f.name, f.origin, f.source, function(r)
+        if not r.ok then out.problems[#out.problems + 1] = r.problem end
+      end)
+    end
+    out.from_ns = time_ns
+  end
+  local targets, series, added = {}, {}, {}
+  local function advance(time_ns)
+    if speed ~= math.huge and out.to_ns then pause((time_ns - out.to_ns) / speed) end
+    engine:advance(time_ns)
+    out.to_ns = time_ns
+  end
+  local summary, problem = core.read_recording(path, {
+    meta = function(json) out.meta = json end,
+    target = function(n, t) targets[n] = t end,
+    series = function(n, s) series[n] = s end,
+    rules = function(name, source) out.recorded[#out.recorded + 1] = { name = name, origin = path .. ":" .. name, source = source } end,
+    event = function(json)
+      local kind, time_ns, id = json:match('"type":"([%w_]+)"'), tonumber(json:match('"time_ns":(%d+)')), json:match('"target":"([^"]*)"')
+      if kind == "target_gone" and started and added[id] then
+        advance(math.max(time_ns, out.to_ns or 0))
+        engine:remove_target(id, "the process ended")
+        added[id] = nil
+      end
+    end,
+    sample = function(n, time_ns, value)
+      start(time_ns)
+      local s = series[n]
+      local t = targets[s.target]
+      if not added[t.id] then
+        engine:add_target { id = t.id, name = t.name, command = t.command, start_time_ns = t.start_time_ns }
+        added[t.id] = true
+        out.targets[#out.targets + 1] = t
+      end
+      if time_ns > (out.to_ns or 0) then advance(time_ns - 1) end
+      engine:feed(t.id, s.metric, s.key, time_ns, value, s.unit)
+    end,
+  })
+  if not summary then
+    engine:close()
+    session.fail(problem, 3)
+  end
+  if out.to_ns then engine:advance(out.to_ns + 1) end
+  out.summary, out.final = summary, engine:alerts()
+  engine:close()
+  return out
+end
+
+local function rule_files(options)
+  local files = {}
+  if not options["no-builtin"] then
+    for _, path in ipairs(core.embedded()) do
+      local name = path:match("^rules/([^/]+%.lua)$")
+      if name then files[#files + 1] = { name = name, origin = "builtin:" .. path, source = core.embedded(path) } end
+    end
+  end
+  for _, path in ipairs(options.rules or {}) do
+    local st, err = core.stat(path)
+    if not st then session.fail(err, 3) end
+    for _, file in ipairs(st.kind == "directory" and paths.rule_files(path) or { path }) do
+      files[#files + 1] = { name = file:match("([^/]+)$"), origin = file, source = paths.read(file) }
+    end
+  end
+  return files
+end
+M.rule_files = rule_files
+
+function M.run(options, words)
+  if #words ~= 1 then args.usage("one recording is needed") end
+  local speed = options.speed == "max" and math.huge or tonumber(options.speed)
+  if not speed or speed <= 0 then args.usage("--speed: '" .. options.speed .. "' is neither max nor a factor") end
+  local files = rule_files(options)
+  if options["recorded-rules"] then
+    files = {}
+    core.read_recording(words[1], { rules = function(name, source)
+      files[#files + 1] = { name = name, origin = words[1] .. ":" .. name, source = source }
+    end })
+  end
+  local result = M.over(words[1], files, speed, function(a)
+    if options.jsonl then io.write(core.json { type = "alert", time_ns = a.time_ns, rule = a.rule, level = a.level, state = a.state,
+      target = a.target, key = a.key, value = a.value, text = a.text }, "\n") end
+  end)
+  local rows = {}
+  for _, a in ipairs(result.alerts) do
+    if a.state == "firing" and a.from_state ~= "firing" then
+      rows[#rows + 1] = { rule = a.rule, level = a.level, state = a.state, target = a.target, key = a.key, value = a.value, text = a.text,
+        evidence = a.evidence, time_ns = a.time_ns, after_ns = a.time_ns - (result.from_ns or a.time_ns) }
+    end
+  end
+  local meta = { file = words[1], samples = result.summary.samples, partial = result.summary.cut,
+    problems = text.array(result.problems), from_ns = result.from_ns or 0, to_ns = result.to_ns or 0 }
+  if result.summary.message ~= "" then table.insert(meta.problems, result.summary.message) end
+  if options.json then io.write(text.document("replay", meta, rows))
+  elseif not options.jsonl then
+    for _, p in ipairs(meta.problems) do io.stderr:write("tidemark: ", text.clean(p), "\n") end
+    for _, r in ipairs(rows) do
+      io.write(("%s after %s  %s %s: %s\n"):format(text.clock(r.time_ns), core.format(r.after_ns, "ns"), text.level(r.level, r.level:upper()), r.rule,
+        text.clean(r.text)))
+    end
+    io.write(("%d samples over %s, %d finding%s\n"):format(meta.samples, core.format(meta.to_ns - meta.from_ns, "ns"), #rows, #rows == 1 and "" or "s"))
+  end
+  if options.expect and options.expect ~= #rows then return 1 end
+  return 0
+end
+
+return M

@@ -1,0 +1,37 @@
+-- run: start a command and watch it until it ends.
+local args = require "tidemark.cli.args"
+local session = require "tidemark.cli.session"
+local watch = require "tidemark.cli.watch"
+
+local options = table.move(session.options, 1, #session.options, 1, {})
+options[#options + 1] = { "gctrace", "let a Go program print its collections (GODEBUG=gctrace=1)" }
+
+return {
+  name = "run", summary = "start a program and watch it", usage = "run [OPTIONS] -- COMMAND [ARGS]",
+  examples = { "tidemark run -- ./myapp --open big.doc", "tidemark run --record out.tmr --fail-on high -- ./soak-test.sh" },
+  doc = "Ends when the command ends. Exit code: 1 when --fail-on says so, else the command's own.",
+  options = options, stop_at_word = true,
+  run = function(opts, words, rest)
+    local argv = {}
+    for _, word in ipairs(words) do argv[#argv + 1] = word end
+    for _, word in ipairs(rest or {}) do argv[#argv + 1] = word end
+    if #argv == 0 then args.usage("the command is missing: tidemark run -- COMMAND") end
+    local s = session.open(opts)
+    local env = opts.gctrace and { "GODEBUG=gctrace=1" } or {}
+    local t, err = s.engine:spawn(argv, { env = env, hook = opts.hook, endpoint = opts.endpoint })
+    if not t then
+      s.close()
+      session.fail(err, 4)
+    end
+    watch.demand(s, t.id, opts.every)
+    local reason = watch.drive(s, opts, { for_ns = opts["for"], until_idle = true })
+    if reason ~= "idle" then s.engine:end_spawned(2000000000) end
+    local exit = s.engine:exit_code()
+    watch.summary_of(s, opts, reason, { exit_code = exit, targets = { { id = t.id, pid = t.pid, name = t.name } } })
+    local code = session.exit_code(s, opts)
+    s.close()
+    if reason == "interrupted" then return 130 end
+    if code ~= 0 then return code end
+    return reason == "idle" and exit > 0 and exit or 0
+  end,
+}

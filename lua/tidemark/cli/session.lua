@@ -1,0 +1,191 @@
+-- What watch, run, record and demo share: an engine with rules, sinks and a view, from a command's options.
+local core = require "tidemark.core"
+local paths = require "tidemark.cli.paths"
+local text = require "tidemark.show.text"
+local trust = require "tidemark.cli.trust"
+
+local M = {}
+
+M.options = {
+  { "for", "DUR", "end after this time", kind = "duration" },
+  { "every", "DUR", "sample period of RSS; rules may ask for more", default = "5s", kind = "duration" },
+  { "rules", "PATH", "a rule file, or a folder that is reloaded on save (repeatable)", kind = "list" },
+  { "no-builtin", "leave the built-in rules out" },
+  { "allow", "CAP", "grant a capability, such as act:app.hook or act:* (repeatable)", kind = "list" },
+  { "dry-run", "write what actions would do, and do nothing" },
+  { "hook", "unix:PATH", "the app's control hook" },
+  { "endpoint", "URL", "the app's pprof endpoint" },
+  { "record", "FILE", "write samples and events to a recording (.tmr)" },
+  { "overwrite", "replace an existing recording" },
+  { "history", "FILE", "keep a history here (state folder)" },
+  { "no-history", "keep no history" },
+  { "log-file", "FILE", "append events as JSON lines" },
+  { "webhook", "URL", "POST alerts as JSON" },
+  { "jsonl", "print events as JSON lines" },
+  { "status", "DUR", "period of status lines when piped", default = "30s", kind = "duration" },
+  { "plain", "lines instead of the live view" },
+  { "fail-on", "LEVEL", "exit 1 when an alert of this level fired", choices = { "info", "warn", "high", "critical" } },
+  { "pressure", "watch the machine's memory pressure too" },
+}
+
+local function fail(err, exit) error({ message = err.message or tostring(err), code = err.code, advice = err.advice, exit = exit }, 0) end
+M.fail = fail
+
+local function refuse(path)
+  local dir = core.stat(path) and core.stat(path).kind == "directory" and path or path:match("^(.*)/[^/]*$") or "."
+  fail({ message = path .. ": these rules are trusted by nobody yet",
+    advice = "look at them, then run `tidemark rules trust " .. dir .. "`" }, 5)
+end
+
+-- A file's report: what could not be loaded ends the start, not the session.
+local function load_file(s, name, origin, source)
+  local problem
+  local ok, err = s.engine:load_rules(name, origin, source, function(report)
+    if not report.ok then problem = report.problem end
+    s.loading = s.loading - 1
+  end)
+  if not ok then fail(err) end
+  s.loading = s.loading + 1
+  return function() return problem end
+end
+
+local function load_rules(s, options)
+  if not options["no-builtin"] then
+    for _, path in ipairs(core.embedded()) do
+      local name = path:match("^rules/([^/]+%.lua)$")
+      if name then load_file(s, name, "builtin:" .. path, core.embedded(path)) end
+    end
+  end
+  local folders = {}
+  local own = paths.config() .. "/rules"
+  if core.stat(own) then folders[1] = own end
+  for _, path in ipairs(options.rules or {}) do
+    local st, err = core.stat(path)
+    if not st then fail(err) end
+    if st.kind == "directory" then folders[#folders + 1] = path
+    else
+      if not trust.check_file(path) then refuse(path) end
+      load_file(s, path:match("([^/]+)$"), path, paths.read(path))
+    end
+  end
+  for _, dir in ipairs(folders) do
+    local ok, path = trust.check_dir(dir)
+    if not ok then refuse(path) end
+    local watched, err = s.engine:watch_rules(dir)
+    if not watched then fail(err) end
+    s.folders[#s.folders + 1] = core.realpath(dir)
+  end
+end
+
+local ranks = { none = 0, info = 1, warn = 2, high = 3, critical = 4, fail = 5 }
+
+-- ---- sinks: each takes a line object with type and time_ns ----
+
+local function emit(s, object)
+  if object.type == "alert" then
+    if object.state == "firing" and ranks[object.level] > ranks[s.worst] then s.worst = object.level end
+  end
+  for _, sink in ipairs(s.sinks) do sink(object) end
+end
+
+local function json_sink(out)
+  return function(object)
+    out:write(core.json(object), "\n")
+    out:flush()
+  end
+end
+
+local function name_of(s, id)
+  for _, t in ipairs(s.engine:targets()) do
+    if t.id == id then return t.name end
+  end
+  return id
+end
+
+-- One line a person reads.
+function M.line(object)
+  local clock = text.style("dim", text.clock(object.time_ns))
+  if object.type == "alert" then
+    local mark = object.state == "firing" and text.level(object.level, object.level:upper()) or text.style("dim", object.state)
+    return ("%s %s %s: %s"):format(clock, mark, text.style("bold", object.rule), text.clean(object.text))
+  elseif object.type == "action" then
+    return ("%s %s %s"):format(clock, text.style("blue", "ACTION"), text.clean(object.text))
+  elseif object.type == "status" then
+    return ("%s %s"):format(clock, text.clean(object.text))
+  end
+  return ("%s %s %s"):format(clock, text.style("dim", object.type), text.clean(object.text))
+end
+
+local quiet_types = { evidence = true, self = true, sample = true }
+
+function M.line_sink(out)
+  return function(object)
+    if quiet_types[object.type] or object.type == "alert" and object.state == "pending" then return end
+    out:write(M.line(object), "\n")
+    out:flush()
+  end
+end
+
+local function listen(s)
+  s.engine:on_alert(function(a)
+    emit(s, { type = "alert", time_ns = a.time_ns, state = a.state, from_state = a.from_state, level = a.level, rule = a.rule,
+      target = a.target, name = name_of(s, a.target), key = a.key, value = a.value, unit = a.unit, text = a.text,
+      evidence = a.evidence, notify = a.notify })
+  end)
+  s.engine:on_action(function(x)
+    emit(s, { type = "action", time_ns = x.time_ns, name = x.name, rule = x.rule, target = x.target, outcome = x.outcome,
+      text = x.text, gained_bytes = x.gained_bytes, disabled = x.disabled })
+  end)
+  s.engine:on(function(e)
+    if e.kind == "rule_loaded" or e.kind == "rule_load_failed" then
+      for _, dir in ipairs(s.folders) do trust.accept(dir .. "/" .. e.rule) end
+      if e.kind == "rule_loaded" and not s.running then return end -- at the start: not worth a line each
+    end
+    if e.kind == "evidence" then s.evidence[#s.evidence + 1] = { time_ns = e.time_ns, rule = e.rule, name = e.text, bytes = #e.json } end
+    emit(s, { type = e.kind, time_ns = e.time_ns, level = e.level, rule = e.rule, target = e.target, text = e.text })
+  end)
+end
+
+--- Opens a session. Raises on failure. s.engine, s.sinks (append your own), s:emit, s:close().
+function M.open(options)
+  local history = nil
+  if not options["no-history"] then
+    history = options.history or paths.state() .. "/history.db"
+    core.mkdir(history:match("^(.*)/[^/]*$") or ".")
+  end
+  local engine, err = core.engine { every_ns = options.every, dry_run = options["dry-run"], allow = options.allow or {},
+    history = history, pressure = options.pressure, settle_ns = options.settle_ns }
+  if not engine then fail(err) end
+  local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", emit = emit }
+  function s.close() engine:close() end
+  listen(s)
+  if options.jsonl then s.sinks[#s.sinks + 1] = json_sink(io.stdout) end
+  if options["log-file"] then
+    local f, problem = io.open(options["log-file"], "a")
+    if not f then fail({ message = "cannot write the log: " .. problem, code = "io" }) end
+    s.sinks[#s.sinks + 1] = json_sink(f)
+  end
+  if options.webhook then
+    if not engine.webhook then fail({ message = "this build has no webhooks", code = "unsupported" }) end
+    local ok, problem = engine:webhook(options.webhook)
+    if not ok then fail(problem) end
+    s.sinks[#s.sinks + 1] = function(object)
+      if object.type == "alert" and object.notify ~= false or object.type == "action" then engine:webhook_post(core.json(object)) end
+    end
+  end
+  load_rules(s, options)
+  if options.record then
+    local meta = core.json { version = core.version, started_ns = (core.now()), command = table.concat(arg or {}, " ") }
+    local ok, problem = engine:record(options.record, meta, options.overwrite)
+    if not ok then fail(problem) end
+  end
+  return s
+end
+
+--- The exit code that the findings ask for.
+function M.exit_code(s, options)
+  local limit = options["fail-on"]
+  return limit and ranks[s.worst] >= ranks[limit] and 1 or 0
+end
+
+return M

@@ -1,0 +1,55 @@
+-- TARGET: one grammar for all commands.
+local core = require "tidemark.core"
+
+local M = {}
+
+local function fail(message, exit, advice) error({ message = message, exit = exit, advice = advice }, 0) end
+
+local function by_name(name)
+  local found, own = {}, nil
+  for _, p in ipairs(core.processes() or {}) do
+    local base = p.exe:match("([^/]+)$")
+    if (p.name == name or base == name) and not p.command:find("^tidemark ") then found[#found + 1] = p end
+  end
+  if #found > 1 then -- a tree of one program is its root
+    local pids = {}
+    for _, p in ipairs(found) do pids[p.pid] = true end
+    for _, p in ipairs(found) do
+      if not pids[p.parent] then
+        if own then own = false break end
+        own = p
+      end
+    end
+    if own then return own.pid end
+  end
+  if #found == 1 then return found[1].pid end
+  if #found == 0 then fail("no process is called '" .. name .. "'", 4, "give a PID, or a name as `ps -e` shows it") end
+  local list = {}
+  for i = 1, math.min(#found, 8) do list[i] = ("%d (%s)"):format(found[i].pid, found[i].command:sub(1, 60)) end
+  fail(("%d processes are called '%s'"):format(#found, name), 2, "choose one: " .. table.concat(list, ", "))
+end
+
+local function by_url(url)
+  local pid
+  if core.listener then
+    if url:match("^unix:") then pid = core.listener("unix", url:match("^unix:([^:]+)"))
+    else pid = core.listener("tcp", tonumber(url:match(":(%d+)") or "80")) end
+  end
+  if not pid then fail("nothing on this machine listens at " .. url, 4, "start the app, or give its PID with --endpoint " .. url) end
+  local endpoint = url
+  if url:match("^http") and not url:match("/debug/pprof") then endpoint = url:gsub("/*$", "") .. "/debug/pprof/" end
+  if url:match("^unix:[^:]+$") then endpoint = url .. ":/debug/pprof/" end
+  return pid, endpoint
+end
+
+--- Resolves a TARGET: returns a pid, and the endpoint when it was a URL. Raises with exit code 2 or 4.
+---@param word string
+---@return integer pid, string|nil endpoint
+function M.resolve(word)
+  if word:match("^%d+$") then return math.tointeger(tonumber(word)) end
+  if word:match("^https?://") or word:match("^unix:") then return by_url(word) end
+  if word:match("^%w[%w%.%-]*:%d+$") then return by_url("http://" .. word) end
+  return by_name(word)
+end
+
+return M

@@ -1,0 +1,121 @@
+-- watch: sample a running process, run the rules, show what they find.
+local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
+local live = require "tidemark.show.live"
+local session = require "tidemark.cli.session"
+local target = require "tidemark.cli.target"
+local text = require "tidemark.show.text"
+
+local M = {
+  name = "watch", summary = "sample a running program, run rules, show what they find", usage = "watch TARGET [OPTIONS]",
+  examples = { "tidemark watch firefox", "tidemark watch 4711 --for 2h --every 5s --record soak.tmr",
+    "tidemark watch unix:/run/app.sock --allow act:runtime.gc", "tidemark watch 4711 --jsonl --fail-on high" },
+  doc = "On a terminal: a live view. Piped: a line per event. TARGET: see `tidemark help targets`.",
+  options = session.options,
+}
+
+-- Signals that the view shows though no rule may ask for them.
+local shown = { { "proc.cpu", 5 }, { "proc.threads", 5 }, { "proc.fds", 5 }, { "proc.maps", 10 }, { "proc.anon", 5 },
+  { "mem.limit", 60 } }
+
+function M.demand(s, id, every_ns)
+  for _, d in ipairs(shown) do
+    s.engine:demand(id, d[1], math.max(every_ns, d[2] * 1000000000), 360)
+  end
+  s.engine:demand(id, "proc.rss", every_ns, 720)
+end
+
+local function status_text(s)
+  local parts = {}
+  for _, t in ipairs(s.engine:targets()) do
+    local rss = s.engine:last(t.id, "proc.rss") or 0
+    local fds, threads = s.engine:last(t.id, "proc.fds"), s.engine:last(t.id, "proc.threads")
+    parts[#parts + 1] = ("%s RSS %s%s%s"):format(t.name, core.format(rss, "bytes"),
+      fds and (", %d descriptors"):format(fds) or "", threads and (", %d threads"):format(threads) or "")
+  end
+  return table.concat(parts, "; ")
+end
+
+local function status_object(s)
+  local rows = {}
+  for _, t in ipairs(s.engine:targets()) do
+    local row = { target = t.id, name = t.name, pid = t.pid }
+    for _, track in ipairs(s.engine:tracks(t.id)) do
+      if track.key == "" then row[(track.metric:gsub("%.", "_")) .. (track.unit == "bytes" and "_bytes" or "")] = track.last end
+    end
+    rows[#rows + 1] = row
+  end
+  return { type = "status", time_ns = s.engine:now(), text = status_text(s), targets = text.array(rows) }
+end
+
+--- Everything that is to be said at the end, as rows of findings.
+function M.findings(s)
+  local rows = {}
+  for _, a in ipairs(s.engine:alerts()) do
+    if a.fired_ns > 0 then
+      rows[#rows + 1] = { rule = a.rule, level = a.level, state = a.state, target = a.target, key = a.key, value = a.value,
+        unit = a.unit, text = a.text, evidence = a.evidence, since_ns = a.since_ns }
+    end
+  end
+  return rows
+end
+
+local function summary(s, options, reason, meta)
+  local rows = M.findings(s)
+  if options.json then
+    meta.ended = reason
+    io.write(text.document("watch", meta, rows))
+    return
+  end
+  if options.quiet or options.jsonl then return end
+  io.write("\n", text.style("bold", "Summary"), " (", reason, "): ", status_text(s), "\n")
+  if #rows == 0 then io.write("  nothing found\n") end
+  for _, r in ipairs(rows) do
+    io.write("  ", text.level(r.level, text.pad(r.level, 8)), " ", text.pad(r.state, 8), " ", text.clean(r.text), "\n")
+  end
+  if #s.evidence > 0 then io.write(("  %d pieces of evidence taken\n"):format(#s.evidence)) end
+end
+
+--- Runs an opened session to its end; returns the exit code.
+function M.drive(s, options, run_options)
+  local piped = options.plain or not core.terminal(1).tty or options.json or options.jsonl or options.quiet
+  if options.json or options.quiet then
+    piped = true
+  elseif piped and not options.jsonl then
+    s.sinks[#s.sinks + 1] = session.line_sink(io.stdout)
+  elseif not piped then
+    live.attach(s)
+  end
+  if piped and not options.quiet and not options.json then
+    s.engine:every(options.status, function() s.emit(s, status_object(s)) end)
+  end
+  s.running = true
+  local reason = s.engine:run(run_options)
+  s.running = false
+  return reason
+end
+
+function M.run(options, words)
+  if #words == 0 then args.usage("TARGET is missing") end
+  local s = session.open(options)
+  local meta = { targets = {} }
+  for _, word in ipairs(words) do
+    local pid, endpoint = target.resolve(word)
+    local t, err = s.engine:watch(pid, { hook = options.hook, endpoint = options.endpoint or endpoint })
+    if not t then
+      s.close()
+      session.fail(err, err.code == "gone" and 4 or nil)
+    end
+    M.demand(s, t.id, options.every)
+    meta.targets[#meta.targets + 1] = { id = t.id, pid = t.pid, name = t.name, command = t.command }
+  end
+  local reason = M.drive(s, options, { for_ns = options["for"], until_idle = true })
+  summary(s, options, reason, meta)
+  local code = session.exit_code(s, options)
+  s.close()
+  if reason == "interrupted" then return 130 end
+  return code
+end
+
+M.summary_of = summary
+return M
