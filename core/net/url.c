@@ -222,6 +222,7 @@ tm_status tm_url_resolve(tm_ctx *ctx, const tm_url *base, const char *location, 
   }
   size_t keep = strcspn(base->target, "?");
   if (location[0] == '/') keep = 0;
+  if (location[0] == '#' || !location[0]) keep = strlen(base->target);
   if (location[0] != '?' && location[0] != '#' && location[0])
     while (keep && base->target[keep - 1] != '/') keep--;
   int n = snprintf(text, sizeof text, "%.*s%s", (int)keep, base->target, location);
