@@ -13,9 +13,9 @@ typedef struct tm_cusum {
 // One-sided CUSUM for a rise: sums z - k over the second half of the values, never below 0, and
 // alarms above h. z is standardised by median and 1.4826 MAD of the first half. It works on the
 // residuals x(t) - phi x(t-1), phi = autocorrelation of the first half at lag 1, cut to 0..0.98:
-// with dependent data the bare sum raises false alarms without end. k = 0.5 and h = 5 give some 460
-// independent samples between false alarms, and see a shift of one sigma after 10. NAN is a gap;
-// fewer than 10 values: no alarm. TM_E_NOMEM.
+// with dependent data the bare sum raises false alarms without end. k = 0.5 and h = 5 give some 930
+// samples between false alarms (a two-sided chart: 465), and see a shift of one sigma after 10. NAN
+// is a gap; fewer than 10 values: no alarm. TM_E_NOMEM.
 // Source: Page 1954; run lengths: Montgomery, Introduction to Statistical Quality Control, ch. 9.
 TM_NODISCARD tm_status tm_cusum_compute(tm_ctx *ctx, const double *value, size_t n, double k,
                                         double h, tm_cusum *out);

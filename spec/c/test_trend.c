@@ -271,6 +271,67 @@ static void a_restart_begins_a_new_window(void **state) {
   assert_int_equal(trend(360).n_used, 5);
 }
 
+static void a_shallow_fall_is_no_restart(void **state) {
+  (void)state;
+  for (size_t i = 0; i < 360; i++) value[i] = i < 160 ? 1000 : 600;
+  assert_int_equal(trend(360).n_used, 360);
+}
+
+static void warmup_is_a_fifth_at_least(void **state) {
+  (void)state;
+  tm_trend_options options = tm_trend_defaults();
+  for (size_t i = 0; i < 360; i++) value[i] = 1000 + normal();
+  options.warmup_ns = 1; // of 3590 s, the samples up to 710 s go
+  assert_int_equal(trend_with(360, &options).n_used, 288);
+  options.warmup_ns = 1800 * (uint64_t)SECOND;
+  assert_int_equal(trend_with(360, &options).n_used, 180);
+  for (size_t i = 160; i < 360; i++) value[i] = 300 + normal(); // a new life of 1990 s
+  assert_int_equal(trend_with(360, &options).n_used, 20);
+  options.warmup_ns = 1;
+  assert_int_equal(trend_with(360, &options).n_used, 160);
+  options.warmup_ns = UINT64_MAX;
+  assert_int_equal(trend_with(360, &options).n_used, 0);
+}
+
+// Rises by `early` per sample up to the bend, by `late` behind it.
+static void bent(double bend, double early, double late) {
+  for (size_t i = 0; i < 360; i++) {
+    double at = (double)i, knee = fmin(at, bend * 360);
+    value[i] = 1000 + early * knee + late * (at - knee) + normal();
+  }
+}
+
+static void says_which_question_failed(void **state) {
+  (void)state;
+  bent(0.75, 1, 0);
+  assert_string_equal(trend(360).reason, "it levelled off");
+  bent(0.75, 1, 0.5);
+  assert_true(trend(360).leak);
+  bent(0.4, 2, 0.45); // most of the way in the first half, yet it still climbs
+  assert_string_equal(trend(360).reason, "growth is uneven");
+  bent(0.6, 0, 2);
+  assert_false(trend(360).leak);
+  bent(0.5, 0.05, 0.05);
+  assert_string_equal(trend(360).reason, "growth is below the minimum");
+  bent(0.5, 0, 0);
+  assert_string_equal(trend(360).reason, "no monotone trend");
+}
+
+// Of random walks some 10 % would be called leaks if nobody asked whether they are walks.
+static void walks_seldom_pass_for_leaks(void **state) {
+  (void)state;
+  tm_trend_options careless = tm_trend_defaults();
+  careless.walk_sigmas = 0;
+  int leaks = 0, careless_leaks = 0;
+  for (int round = 0; round < 500; round++) {
+    double at = 1000;
+    for (size_t i = 0; i < MOST; i++) value[i] = at += 10 * normal();
+    leaks += trend(MOST).leak;
+    careless_leaks += trend_with(MOST, &careless).leak;
+  }
+  assert_true(leaks <= 20 && careless_leaks >= 30);
+}
+
 static void a_deep_sawtooth_is_no_restart(void **state) {
   (void)state;
   // Each collection frees 70 %; the first tooth is seen from its middle.
@@ -405,6 +466,7 @@ static void time_to_a_limit(void **state) {
   assert_near(low, 20e9);
   assert_near(high, 80e9);
   assert_true(tm_trend_time_to_ns(&t, 120, NULL, NULL) == 0); // peaks count
+  assert_true(tm_trend_time_to_ns(&t, 90, &low, &high) == 0 && low == 0 && high == 0);
   t.slope_low_per_s = -1;
   tm_trend_time_to_ns(&t, 200, NULL, &high);
   assert_true(isinf(high));
@@ -420,6 +482,10 @@ int main(void) {
       cmocka_unit_test_setup_teardown(tells_leaks_from_their_impostors, set_up, tear_down),
       cmocka_unit_test_setup_teardown(small_growth_is_none, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_restart_begins_a_new_window, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(a_shallow_fall_is_no_restart, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(warmup_is_a_fifth_at_least, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(says_which_question_failed, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(walks_seldom_pass_for_leaks, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_deep_sawtooth_is_no_restart, set_up, tear_down),
       cmocka_unit_test_setup_teardown(refuses_too_little, set_up, tear_down),
       cmocka_unit_test_setup_teardown(gaps_up_to_a_fifth, set_up, tear_down),
