@@ -1,19 +1,263 @@
-// Takes and collections over the app's own HTTP endpoint.
+// Takes and collections over the app's own HTTP endpoint, the base URL of its /debug/pprof/. One
+// exchange = one request on the runner's loop; nothing blocks. A target that goes meanwhile (also
+// when the runner ends) is noticed within 100 ms, and its request is cancelled.
+#include "base/units.h"
 #include "engine/acts.h"
+#include "net/http_client.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#define SECOND_NS 1000000000ull
+
+enum { GONE_CHECK_MS = 100 };
+
+typedef struct evidence_path {
+  const char *name;  // of the take
+  const char *path;  // under /debug/pprof/
+  const char *query; // or NULL
+} evidence_path;
+
+static const evidence_path paths[] = {
+    {"heap_profile", "heap", NULL},
+    {"allocs", "allocs", NULL},
+    {"goroutines", "goroutine", "debug=2"},
+    {"goroutine_profile", "goroutine", NULL},
+    {"mutex", "mutex", NULL},
+    {"block", "block", NULL},
+    {"threadcreate", "threadcreate", NULL},
+    {"cpu_profile", "profile", NULL},
+    {"expvar", "../vars", NULL},
+};
+
+typedef struct exchange {
+  tm_ctx ctx;
+  tm_runner *runner;
+  tm_target *target; // held
+  tm_http_call *call;
+  uv_timer_t watch;
+  uint64_t id;      // of the action's call or of the take
+  tm_taken_fn done; // NULL = a collection
+  void *ud;
+} exchange;
+
+static void on_watch_closed(uv_handle_t *handle) {
+  exchange *x = handle->data;
+  tm_target_release(x->target);
+  tm_ctx_fini(&x->ctx);
+  free(x);
+}
+
+static void end(exchange *x) {
+  tm_http_cancel(x->call);
+  uv_close((uv_handle_t *)&x->watch, on_watch_closed);
+}
+
+static void report(exchange *x, tm_status status, const void *bytes, size_t size) {
+  tm_engine *engine = tm_runner_engine(x->runner);
+  int64_t now_ns = tm_runner_now_ns(x->runner);
+  tm_engine_advance(engine, now_ns);
+  if (!x->done) {
+    tm_actions_done(tm_engine_actions(engine), now_ns, x->id, status, bytes);
+    return;
+  }
+  tm_ctx_clear(tm_engine_ctx(engine));
+  if (status == TM_OK && tm_target_is_live(x->target)
+      && tm_actions_note_evidence(tm_engine_actions(engine), now_ns,
+                                  tm_target_get_facts(x->target)->id)
+             != TM_OK)
+    tm_ctx_clear(tm_engine_ctx(engine));
+  x->done(x->ud, x->id, status, bytes, size);
+}
+
+// The engine has ended the call of an action by itself when its target went.
+static void on_watch(uv_timer_t *timer) {
+  static const char text[] = "the target ended before its endpoint answered";
+  exchange *x = timer->data;
+  if (tm_target_is_live(x->target)) return;
+  end(x);
+  if (x->done) x->done(x->ud, x->id, TM_E_GONE, text, sizeof text - 1);
+}
+
+// What an app says with 404 and the like, as one printable line.
+static void show_refusal(const tm_http_result *result, char *out, size_t room) {
+  char said[120];
+  size_t size = 0;
+  for (size_t i = 0; i < result->body.size && size + 1 < sizeof said; i++) {
+    uint8_t c = result->body.data[i];
+    if (c == '\n') break;
+    if (c >= ' ' && c < 0x7f) said[size++] = (char)c;
+  }
+  said[size] = '\0';
+  snprintf(out, room,
+           "the endpoint answered with status %u%s%s; it must be the base of /debug/pprof/",
+           result->http_status, size ? ": " : "", said);
+}
+
+static void on_answer(void *ud, tm_http_result *result) {
+  exchange *x = ud;
+  char text[300];
+  x->call = NULL;
+  if (result->status != TM_OK) {
+    report(x, result->status, result->message, strlen(result->message));
+  } else if (result->http_status != 200) {
+    show_refusal(result, text, sizeof text);
+    report(x, TM_E_IO, text, strlen(text));
+  } else if (!x->done) {
+    snprintf(text, sizeof text, "collection asked for, %llu bytes of profile read",
+             (unsigned long long)result->body_bytes);
+    report(x, TM_OK, text, strlen(text));
+  } else {
+    report(x, TM_OK, result->body.data ? (const void *)result->body.data : "", result->body.size);
+  }
+  end(x);
+}
+
+static tm_status ignore_body(void *ud, const uint8_t *data, size_t size) {
+  (void)ud, (void)data, (void)size;
+  return TM_OK;
+}
+
+// <endpoint>/path?query; "../vars" stands beside the profiles. A query of the endpoint (a token) is
+// kept.
+static tm_status address_of(tm_ctx *ctx, const char *endpoint, const char *path, const char *query,
+                            char out[TM_URL_FORMAT_MAX]) {
+  tm_url url;
+  TM_TRY(tm_url_parse(ctx, endpoint, &url));
+  if (strncmp(path, "../", 3) == 0) {
+    size_t size = strcspn(url.target, "?");
+    while (size && url.target[size - 1] == '/') size--;
+    while (size && url.target[size - 1] != '/') size--;
+    const char *token = strchr(url.target, '?');
+    char beside[TM_URL_PATH_MAX + 8];
+    snprintf(beside, sizeof beside, "%.*s%s%s", (int)size, url.target, path + 3,
+             token ? token : "");
+    TM_TRY(tm_url_resolve(ctx, &url, *beside == '/' ? beside : "/debug/vars", &url));
+  } else {
+    TM_TRY(tm_url_join(ctx, &url, path, query, &url));
+  }
+  tm_url_format(&url, out);
+  return TM_OK;
+}
+
+// Reports at once when the request cannot even start.
+static void start(exchange *x, const char *path, const char *query, uint64_t wait_ns,
+                  uint64_t timeout_ns) {
+  char address[TM_URL_FORMAT_MAX];
+  const char *endpoint = tm_target_get_facts(x->target)->endpoint;
+  const tm_http_request request = {.url = address,
+                                   .first_byte_timeout_ns = wait_ns + 30 * SECOND_NS,
+                                   .total_timeout_ns = timeout_ns,
+                                   .on_body = x->done ? NULL : ignore_body};
+  tm_status status = address_of(&x->ctx, endpoint, path, query, address);
+  if (status == TM_OK)
+    status = tm_http_start(&x->ctx, tm_runner_loop(x->runner), &request, on_answer, x, &x->call);
+  if (status == TM_OK) return;
+  x->call = NULL;
+  report(x, status, x->ctx.error.message, strlen(x->ctx.error.message));
+  end(x);
+}
+
+static exchange *new_exchange(tm_runner *runner, tm_target *target, uint64_t id, tm_taken_fn done,
+                              void *ud) {
+  exchange *x = calloc(1, sizeof *x);
+  if (!x) return NULL;
+  tm_ctx_init(&x->ctx, NULL);
+  x->runner = runner;
+  x->target = tm_target_retain(target);
+  x->id = id;
+  x->done = done;
+  x->ud = ud;
+  uv_timer_init(tm_runner_loop(runner), &x->watch); // cannot fail
+  x->watch.data = x;
+  uv_timer_start(&x->watch, on_watch, GONE_CHECK_MS, GONE_CHECK_MS);
+  return x;
+}
+
 void tm_acts_http_gc(tm_runner *runner, tm_target *target, uint64_t call_id) {
-  (void)target;
-  tm_engine *engine = tm_runner_engine(runner);
-  tm_actions_done(tm_engine_actions(engine), tm_engine_now_ns(engine), call_id, TM_E_UNSUPPORTED,
-                  "no HTTP client in this build");
+  exchange *x = new_exchange(runner, target, call_id, NULL, NULL);
+  if (x) start(x, "heap", "gc=1", 0, 60 * SECOND_NS); // without memory the action times out
+}
+
+// ---- takes ----
+
+// The value of one field of a flat JSON object as tm_lua_json writes it (no blanks); or NULL.
+static const char *field_of(const char *json, const char *name) {
+  char want[32];
+  snprintf(want, sizeof want, "\"%s\":", name);
+  const char *at = json ? strstr(json, want) : NULL;
+  return at ? at + strlen(want) : NULL;
+}
+
+// `seconds` is a number or a duration as people write it; 5 s when there is none.
+static tm_status read_seconds(tm_ctx *ctx, const char *json, uint64_t *out_ns) {
+  const char *at = field_of(json, "seconds");
+  char text[32];
+  uint64_t ns = 5 * SECOND_NS;
+  if (at && *at == '"') {
+    snprintf(text, sizeof text, "%.*s", (int)strcspn(at + 1, "\""), at + 1);
+    TM_TRY(tm_parse_duration(ctx, text, &ns));
+  } else if (at) {
+    double seconds = strtod(at, NULL);
+    ns = seconds >= 1 && seconds <= 3600 ? (uint64_t)(seconds * 1e9) : 0;
+  }
+  if (ns < SECOND_NS || ns > 3600 * SECOND_NS)
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "a CPU profile takes 1 s to 1 h: give seconds");
+  *out_ns = ns / SECOND_NS * SECOND_NS;
+  return TM_OK;
+}
+
+// A CPU profile must be over before the one who waits for it gives up.
+static tm_status plan_cpu(tm_ctx *ctx, const char *json, uint64_t timeout_ns, char query[32],
+                          uint64_t *out_wait_ns) {
+  uint64_t ns;
+  TM_TRY(read_seconds(ctx, json, &ns));
+  if (timeout_ns && ns >= timeout_ns)
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET,
+                   "a CPU profile of %llu s does not end within the timeout of %llu s",
+                   (unsigned long long)(ns / SECOND_NS),
+                   (unsigned long long)(timeout_ns / SECOND_NS));
+  snprintf(query, 32, "seconds=%llu", (unsigned long long)(ns / SECOND_NS));
+  *out_wait_ns = ns;
+  return TM_OK;
+}
+
+static void refuse(tm_taken_fn done, void *ud, uint64_t id, tm_status status, const char *text) {
+  done(ud, id, status, text, strlen(text));
 }
 
 void tm_acts_http_take(tm_runner *runner, tm_target *target, const char *name,
                        const char *options_json, uint64_t timeout_ns, uint64_t id, tm_taken_fn done,
                        void *ud) {
-  (void)runner, (void)target, (void)name, (void)options_json, (void)timeout_ns;
-  static const char text[] = "this kind of evidence cannot be taken here";
-  done(ud, id, TM_E_UNSUPPORTED, text, sizeof text - 1);
+  const evidence_path *found = NULL;
+  const char *endpoint = tm_target_get_facts(target)->endpoint;
+  char query[32] = "";
+  uint64_t wait_ns = 0;
+  for (size_t i = 0; i < TM_COUNT(paths); i++)
+    if (strcmp(name, paths[i].name) == 0) found = &paths[i];
+  if (!found) {
+    refuse(done, ud, id, TM_E_UNSUPPORTED, "this kind of evidence cannot be taken here");
+    return;
+  }
+  if (!endpoint || !*endpoint) {
+    refuse(done, ud, id, TM_E_UNSUPPORTED, "the target has no pprof endpoint (give --endpoint)");
+    return;
+  }
+  exchange *x = new_exchange(runner, target, id, done, ud);
+  if (!x) {
+    refuse(done, ud, id, TM_E_NOMEM, "out of memory");
+    return;
+  }
+  const char *gc = field_of(options_json, "gc");
+  bool is_heap = strcmp(found->path, "heap") == 0;
+  if (found->query) snprintf(query, sizeof query, "%s", found->query);
+  if (is_heap && gc && strncmp(gc, "true", 4) == 0) snprintf(query, sizeof query, "gc=1");
+  if (strcmp(name, "cpu_profile") == 0
+      && plan_cpu(&x->ctx, options_json, timeout_ns, query, &wait_ns) != TM_OK) {
+    report(x, x->ctx.error.status, x->ctx.error.message, strlen(x->ctx.error.message));
+    end(x);
+    return;
+  }
+  start(x, found->path, query, wait_ns, timeout_ns);
 }
