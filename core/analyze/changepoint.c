@@ -133,10 +133,10 @@ tm_shape tm_shape_compute(const double *value, size_t n, size_t *out_step) {
   if (!(s.yy > 0)) return TM_SHAPE_CONSTANT;
   size_t at = 0;
   double error[] = {s.yy, step_error(value, n, &s, &at), line_error(value, n, &s), s.yy};
-  static const double parameters[] = {1, 3, 2, 3};
-  for (double tau = 0.05; tau < 0.9; tau *= 2)
+  static const double parameters[] = {1, 3, 2, 3}, taus[] = {0.05, 0.1, 0.2, 0.4, 0.8};
+  for (size_t i = 0; i < TM_COUNT(taus); i++)
     error[TM_SHAPE_SATURATING] =
-        fmin(error[TM_SHAPE_SATURATING], saturating_error(value, n, &s, tau));
+        fmin(error[TM_SHAPE_SATURATING], saturating_error(value, n, &s, taus[i]));
   size_t best = 0;
   double least = INFINITY;
   for (size_t i = 0; i < TM_COUNT(error); i++) {
