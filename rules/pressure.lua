@@ -36,11 +36,16 @@ tm.rule {
     end,
     critical = function(c)
       c:attach(c:await(c.take.mapping_table {}), "mapping table")
-      if c.target.has_hook then c:act("app.hook", { command = "pause", cooldown = "1m" }) end
+      if c.target.has_hook then
+        c.state.paused = true
+        c:act("app.hook", { command = "pause", cooldown = "1m" })
+      end
       c:act("cgroup.reclaim", { bytes = "256MB", cooldown = "2m" })
     end,
     resolve = function(c)
-      if c.target.has_hook then c:act("app.hook", { command = "resume", cooldown = "10s" }) end
+      if not c.state.paused then return end
+      c.state.paused = false
+      c:act("app.hook", { command = "resume" })
     end,
   },
   caps = { "act:app.hook", "act:runtime.gc", "act:mem.page_out", "act:cgroup.reclaim", "take:mapping_table" },

@@ -24,18 +24,21 @@ local function copy_rules(folder)
   end
 end
 
--- Lowers the first level of pressure in the copied file, as a rule author would in an editor.
-local function edit(s, folder)
+-- One edit as a rule author would make it, saved as editors save: written aside, then renamed.
+local function edit(s, folder, from, to)
   local path = folder .. "/pressure.lua"
-  local source = paths.read(path)
-  local edited, n = source:gsub('warning = "512MB"', 'warning = "300MB"')
+  local edited, n = paths.read(path):gsub(from, to, 1)
   if n == 0 then return end
-  s.emit(s, { type = "note", time_ns = s.engine:now(), text = 'editing pressure.lua: warning = "512MB" becomes "300MB", and saving it' })
+  s.emit(s, { type = "note", time_ns = s.engine:now(), text = ("saving pressure.lua with %s instead of %s"):format(to, from) })
   local f = io.open(path .. ".new", "w")
   f:write(edited)
   f:close()
-  os.rename(path .. ".new", path) -- as editors save
+  os.rename(path .. ".new", path)
 end
+
+-- First an edit that the file's own tests refuse: the old version goes on. Then one that takes effect.
+local edits = { { 'warning = "512MB"', 'warning = "300MB"' }, { 'warning = "300MB"', 'warning = "512MB"' },
+  { 'severe = "896MB"', 'severe = "710MB"' } }
 
 return {
   name = "demo", summary = "watch the bundled leaking app for 90 s, and end with a report", usage = "demo [--app PATH] [--for DUR]",
@@ -60,13 +63,11 @@ return {
         "--memfd", "2MB/s", "--burst", "fds=300@32s", "--max", "1GB", "--quiet" }, { hook = "unix:" .. hook })
       if not t then session.fail(err, 4) end
       watch.demand(s, t.id, SECOND)
-      local at = math.min(50 * SECOND, options["for"] // 2)
-      local edited = false
-      s.engine:every(at, function()
-        if not edited then
-          edited = true
-          edit(s, rules)
-        end
+      local step = 0
+      s.engine:every(options["for"] // 9, function()
+        step = step + 1
+        local change = edits[step - 3]
+        if change then edit(s, rules, change[1], change[2]) end
       end)
       live.started_ns = s.engine:now()
       local reason = watch.drive(s, opts, { for_ns = options["for"], until_idle = true })

@@ -20,7 +20,14 @@ return {
     local env = opts.gctrace and { "GODEBUG=gctrace=1" } or {}
     local t, err = s.engine:spawn(argv, { env = env, hook = opts.hook, endpoint = opts.endpoint })
     if not t then
+      -- It may have ended before it could be looked at: then its own exit code is the answer.
+      if err.code == "gone" then s.engine:run { for_ns = 200000000 } end
+      local exit = s.engine:exit_code()
       s.close()
+      if err.code == "gone" and exit >= 0 then
+        io.stderr:write("tidemark: ", argv[1], " ended before it could be watched\n")
+        return exit
+      end
       session.fail(err, 4)
     end
     watch.demand(s, t.id, opts.every)

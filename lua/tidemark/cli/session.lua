@@ -117,10 +117,17 @@ function M.line(object)
 end
 
 local quiet_types = { evidence = true, self = true, sample = true }
+local loud_states = { firing = true, resolved = true, gone = true }
+
+--- What a person is shown; programs get everything.
+function M.worth_a_line(object)
+  if quiet_types[object.type] then return false end
+  return object.type ~= "alert" or loud_states[object.state] or false
+end
 
 function M.line_sink(out)
   return function(object)
-    if quiet_types[object.type] or object.type == "alert" and object.state == "pending" then return end
+    if not M.worth_a_line(object) then return end
     out:write(M.line(object), "\n")
     out:flush()
   end
@@ -139,7 +146,8 @@ local function listen(s)
   s.engine:on(function(e)
     if e.kind == "rule_loaded" or e.kind == "rule_load_failed" then
       for _, dir in ipairs(s.folders) do trust.accept(dir .. "/" .. e.rule) end
-      if e.kind == "rule_loaded" and not s.running then return end -- at the start: not worth a line each
+      -- At the start they are not worth a line each.
+      if e.kind == "rule_loaded" and e.time_ns - s.opened_ns < 3000000000 then return end
     end
     if e.kind == "evidence" then s.evidence[#s.evidence + 1] = { time_ns = e.time_ns, rule = e.rule, name = e.text, bytes = #e.json } end
     emit(s, { type = e.kind, time_ns = e.time_ns, level = e.level, rule = e.rule, target = e.target, text = e.text })
@@ -156,7 +164,7 @@ function M.open(options)
   local engine, err = core.engine { every_ns = options.every, dry_run = options["dry-run"], allow = options.allow or {},
     history = history, pressure = options.pressure, settle_ns = options.settle_ns }
   if not engine then fail(err) end
-  local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", emit = emit }
+  local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", emit = emit, opened_ns = engine:now() }
   function s.close() engine:close() end
   listen(s)
   if options.jsonl then s.sinks[#s.sinks + 1] = json_sink(io.stdout) end

@@ -72,7 +72,7 @@ function M.data(path, ages)
   out.peak_bytes = 0
   for _, v in ipairs(points.values) do out.peak_bytes = math.max(out.peak_bytes, v) end
   for _, age in ipairs(ages or M.default_ages) do
-    local v = at_age(points, age, 60000000000)
+    local v = age == 0 and points.values[1] or at_age(points, age, math.min(60000000000, age // 20))
     if v then out.ages[#out.ages + 1] = { age_ns = age, rss_bytes = v } end
   end
   out.ages[#out.ages + 1] = { age_ns = out.to_ns - out.from_ns, rss_bytes = out.last_bytes }
@@ -80,26 +80,28 @@ function M.data(path, ages)
   return out
 end
 
---- Rows of the JSON contract.
-function M.rows(reports)
-  local rows = {}
-  for _, r in ipairs(reports) do
-    rows[#rows + 1] = { file = r.file, target = r.target or "", samples = r.samples, duration_ns = (r.to_ns or 0) - (r.from_ns or 0),
-      first_bytes = r.first_bytes, last_bytes = r.last_bytes, peak_bytes = r.peak_bytes, ages = text.array(r.ages), ended = r.ends,
-      slope_bytes_per_hour = r.trend and r.trend.slope_per_hour, leak = r.trend and r.trend.leak or false,
-      verdict = r.trend and r.trend.reason or "no samples", findings = text.array(r.findings), actions = text.array(r.actions) }
-  end
-  return rows
-end
-
 local function verdict(r)
   if not r.trend then return "no samples of RSS" end
+  if r.to_ns - r.from_ns < 120000000000 then return "too short to judge: two minutes are the least" end
   if r.trend.leak then
     return ("LEAK: grows by %s/h (%s confidence)"):format(core.format(r.trend.slope_per_hour, "bytes"), core.format(r.trend.confidence, "ratio"))
   end
   return "no leak: " .. r.trend.reason
 end
 M.verdict = verdict
+
+--- Rows of the JSON contract.
+function M.rows(reports)
+  local rows = {}
+  for _, r in ipairs(reports) do
+    rows[#rows + 1] = { file = r.file, target = r.target or "", samples = r.samples, duration_ns = (r.to_ns or 0) - (r.from_ns or 0),
+      first_bytes = r.first_bytes, last_bytes = r.last_bytes, peak_bytes = r.peak_bytes, ages = text.array(r.ages), ended = r.ends,
+      slope_bytes_per_hour = r.trend and r.trend.slope_per_hour, leak = r.trend and r.trend.leak and r.to_ns - r.from_ns >= 120000000000 or false,
+      verdict = verdict(r), findings = text.array(r.findings), actions = text.array(r.actions) }
+  end
+  return rows
+end
+
 
 local function bytes(v) return v and core.format(v, "bytes") or "-" end
 

@@ -9,8 +9,8 @@ local error, ipairs, next, pairs, select, setmetatable, tostring, type =
   error, ipairs, next, pairs, select, setmetatable, tostring, type
 local rawget, rawset, pcall, tonumber, getmetatable = rawget, rawset, pcall, tonumber, getmetatable
 local concat, sort = table.concat, table.sort
-local find, format, gsub, lower, match, sub = string.find, string.format, string.gsub, string.lower, string.match, string.sub
-local huge, floor, mtype = math.huge, math.floor, math.type
+local format, gsub, lower, match, sub = string.format, string.gsub, string.lower, string.match, string.sub
+local floor, mtype = math.floor, math.type
 
 local M = { rules = {}, lists = {}, overrides = {}, formats = {}, ids = {}, declared_lists = {} }
 
@@ -74,8 +74,7 @@ end
 -- A parameter: durations become seconds, sizes bytes, percents ratios; other strings stay as they are.
 local function quantity(value)
   if type(value) ~= "string" then return value end
-  local number, unit = match(value, "^%s*[%d%.]+%s*([%a%%]+)"), nil
-  unit = number
+  local unit = match(value, "^%s*[%d%.]+%s*([%a%%]+)")
   if not unit then return value end
   if unit == "%" then return native.ratio(value) or value end
   if duration_units[unit] then return native.seconds(value) or value end
@@ -244,14 +243,6 @@ end
 ---------------------------------------------------------------------------------------------------- findings
 
 local finding_mark = {}
-local Findings = {}
-Findings.__index = Findings
-Findings.__concat = function(a, b)
-  local out = setmetatable({}, Findings)
-  for _, f in ipairs(a or {}) do out[#out + 1] = f end
-  for _, f in ipairs(b or {}) do out[#out + 1] = f end
-  return out
-end
 local plain_keys = { level = true, key = true, value = true, unit = true, text = true }
 
 local function new_finding(c, fields)

@@ -76,7 +76,7 @@ function M.lines(s, width, height)
   local room = math.max(3, height - #out - 3)
   local first = math.max(1, #s.events - room + 1)
   if #s.events == 0 then out[#out + 1] = text.style("dim", "  none yet") end
-  for i = first, #s.events do out[#out + 1] = text.cut("  " .. s.events[i], width + 30) end
+  for i = first, #s.events do out[#out + 1] = text.cut("  " .. s.events[i], width) end
   out[#out + 1] = ""
   out[#out + 1] = cost_line(engine)
   return out
@@ -100,7 +100,7 @@ function M.attach(s)
   M.started_ns = s.engine:now()
   s.events = {}
   s.sinks[#s.sinks + 1] = function(object)
-    if object.type == "evidence" or object.type == "alert" and object.state == "pending" then return end
+    if not session.worth_a_line(object) then return end
     s.events[#s.events + 1] = session.line(object)
     if #s.events > 200 then table.remove(s.events, 1) end
   end

@@ -42,10 +42,18 @@ function M.pad(s, width, right)
   return right and (" "):rep(gap) .. s or s .. (" "):rep(gap)
 end
 
+--- Cuts a text to so many columns; colours take none and are closed.
 function M.cut(s, width)
   if M.width(s) <= width then return s end
-  local at = utf8.offset(s, width) or width
-  return s:sub(1, at - 1) .. (M.utf8 and "…" or "~")
+  local out, columns, i = {}, 0, 1
+  while i <= #s and columns < width - 1 do
+    local escape = s:match("^\27%[[%d;]*m", i)
+    local piece = escape or s:match("^[%z\1-\127\194-\244][\128-\191]*", i) or s:sub(i, i)
+    out[#out + 1] = piece
+    i = i + #piece
+    if not escape then columns = columns + 1 end
+  end
+  return table.concat(out) .. (M.utf8 and "…" or "~") .. (M.colored and "\27[0m" or "")
 end
 
 --- A table for people. columns: { {key=, title=, unit=, right=} ... }; numbers are printed in their unit.
