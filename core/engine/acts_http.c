@@ -37,6 +37,7 @@ typedef struct exchange {
   tm_target *target; // held
   tm_http_call *call;
   uv_timer_t watch;
+  const char *path; // what was asked for, under the endpoint
   uint64_t id;      // of the action's call or of the take
   tm_taken_fn done; // NULL = a collection
   void *ud;
@@ -81,18 +82,20 @@ static void on_watch(uv_timer_t *timer) {
 }
 
 // What an app says with 404 and the like, as one printable line.
-static void show_refusal(const tm_http_result *result, char *out, size_t room) {
+static void show_refusal(const exchange *x, const tm_http_result *result, char *out, size_t room) {
   char said[120];
   size_t size = 0;
+  bool is_vars = strncmp(x->path, "../", 3) == 0;
   for (size_t i = 0; i < result->body.size && size + 1 < sizeof said; i++) {
     uint8_t c = result->body.data[i];
     if (c == '\n') break;
     if (c >= ' ' && c < 0x7f) said[size++] = (char)c;
   }
   said[size] = '\0';
-  snprintf(out, room,
-           "the endpoint answered with status %u%s%s; it must be the base of /debug/pprof/",
-           result->http_status, size ? ": " : "", said);
+  snprintf(out, room, "%s is answered with status %u%s%s; %s", x->path, result->http_status,
+           size ? ": " : "", said,
+           is_vars ? "the app must import expvar"
+                   : "the endpoint must be the base of /debug/pprof/");
 }
 
 static void on_answer(void *ud, tm_http_result *result) {
@@ -102,7 +105,7 @@ static void on_answer(void *ud, tm_http_result *result) {
   if (result->status != TM_OK) {
     report(x, result->status, result->message, strlen(result->message));
   } else if (result->http_status != 200) {
-    show_refusal(result, text, sizeof text);
+    show_refusal(x, result, text, sizeof text);
     report(x, TM_E_IO, text, strlen(text));
   } else if (!x->done) {
     snprintf(text, sizeof text, "collection asked for, %llu bytes of profile read",
@@ -145,6 +148,7 @@ static tm_status address_of(tm_ctx *ctx, const char *endpoint, const char *path,
 static void start(exchange *x, const char *path, const char *query, uint64_t wait_ns,
                   uint64_t timeout_ns) {
   char address[TM_URL_FORMAT_MAX];
+  x->path = path;
   const char *endpoint = tm_target_get_facts(x->target)->endpoint;
   const tm_http_request request = {.url = address,
                                    .first_byte_timeout_ns = wait_ns + 30 * SECOND_NS,

@@ -135,7 +135,11 @@ static void says_why_it_cannot(void **state) {
   rig *r = begin(AF_INET, "HTTP/1.1 404 Not Found\r\n\r\nUnknown profile\x01\nmore", "/wrong");
   take(r, "heap_profile", "{}", 5 * SECOND_NS);
   assert_int_equal(r->status, TM_E_IO);
-  assert_non_null(strstr(r->text, "status 404: Unknown profile; "));
+  assert_non_null(strstr(r->text, "heap is answered with status 404: Unknown profile; "));
+  assert_non_null(strstr(r->text, "/debug/pprof/"));
+  take(r, "expvar", "{}", 5 * SECOND_NS);
+  assert_int_equal(r->status, TM_E_IO);
+  assert_non_null(strstr(r->text, "expvar"));
   take(r, "core_dump", "{}", 5 * SECOND_NS);
   assert_int_equal(r->status, TM_E_UNSUPPORTED);
   take(r, "cpu_profile", "{\"seconds\":9}", 5 * SECOND_NS);
