@@ -196,6 +196,7 @@ tm_status tm_http_response_end(tm_http_response *r) {
 }
 
 const char *tm_http_head_find(const tm_bytes *head, const char *name) {
+  if (!head->size) return NULL;
   const char *at = (const char *)head->data, *end = at + head->size;
   while (at < end) {
     const char *value = at + strlen(at) + 1;

@@ -114,7 +114,7 @@ static tm_status take_authority(tm_ctx *ctx, const char *text, size_t size, size
 // unix:/run/x.sock[:/path]; unix:///run/x.sock is read too.
 static tm_status parse_unix(tm_ctx *ctx, const char *text, tm_url *url) {
   size_t start = strlen("unix:");
-  if (strncmp(text + start, "///", 3) == 0) start += 2;
+  while (strncmp(text + start, "//", 2) == 0) start++;
   const char *socket = text + start, *target = strstr(socket, ":/");
   size_t size = target ? (size_t)(target - socket) : strlen(socket);
   if (socket[0] != '/') return bad(ctx, start, "a socket's path starts with /");

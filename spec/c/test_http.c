@@ -410,19 +410,26 @@ static void refuses_bad_requests(void **state) {
   end(f);
 }
 
-static void must_not_be_called(void *ud, tm_http_result *result) {
-  (void)ud;
-  fail_msg("done after cancel: %s", result->message);
-}
-
 typedef struct canceller {
   uv_timer_t timer;
-  tm_http_call *call;
+  tm_http_call *call; // NULL once it has ended or was cancelled
+  bool cancelled;
 } canceller;
 
-static void on_cancel(uv_timer_t *timer) {
-  canceller *c = timer->data;
+// A call may end before it is cancelled, but never after.
+static void before_cancel(void *ud, tm_http_result *result) {
+  canceller *c = ud;
+  if (c->cancelled) fail_msg("done after cancel: %s", result->message);
+  c->call = NULL;
+}
+
+static void cancel(canceller *c) {
   tm_http_cancel(c->call);
+  c->cancelled = true;
+}
+
+static void on_cancel(uv_timer_t *timer) {
+  cancel(timer->data);
   uv_close((uv_handle_t *)timer, NULL);
 }
 
@@ -432,14 +439,13 @@ static void cancel_after(const char *url, fixture *f, uint64_t delay_ms) {
   canceller c = {0};
   const tm_http_request request = {.url = url};
   uv_loop_init(&loop);
-  assert_int_equal(tm_http_start(&f->ctx, &loop, &request, must_not_be_called, NULL, &c.call),
-                   TM_OK);
+  assert_int_equal(tm_http_start(&f->ctx, &loop, &request, before_cancel, &c, &c.call), TM_OK);
   if (delay_ms) {
     uv_timer_init(&loop, &c.timer);
     c.timer.data = &c;
     uv_timer_start(&c.timer, on_cancel, delay_ms, 0);
   } else {
-    tm_http_cancel(c.call);
+    cancel(&c);
   }
   uv_run(&loop, UV_RUN_DEFAULT);
   assert_int_equal(uv_loop_close(&loop), 0);
@@ -470,17 +476,21 @@ static void cancels_between_redirects(void **state) {
   for (int turns = 1; turns < 12; turns++) {
     fixture *f = begin(AF_INET, SCRIPT(SEND("HTTP/1.1 302 F\r\nLocation: /x\r\n\r\n")));
     uv_loop_t loop;
-    tm_http_call *call;
+    canceller c = {0};
     const tm_http_request request = {.url = f->server.url};
     uv_loop_init(&loop);
-    assert_int_equal(tm_http_start(&f->ctx, &loop, &request, must_not_be_called, NULL, &call),
-                     TM_OK);
+    assert_int_equal(tm_http_start(&f->ctx, &loop, &request, before_cancel, &c, &c.call), TM_OK);
     for (int i = 0; i < turns; i++) uv_run(&loop, UV_RUN_ONCE);
-    tm_http_cancel(call);
+    cancel(&c);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
     end(f);
   }
+}
+
+static void must_not_be_called(void *ud, tm_http_result *result) {
+  (void)ud;
+  fail_msg("done after cancel: %s", result->message);
 }
 
 static void cancels_from_the_body(void **state) {

@@ -27,6 +27,7 @@ static void reads_every_form(void **state) {
       {"unix:/run/x.sock:/debug/pprof?a=:/b", TM_URL_UNIX, "/run/x.sock", 0, "/debug/pprof?a=:/b",
        "localhost"},
       {"unix:///run/x.sock", TM_URL_UNIX, "/run/x.sock", 0, "/", "localhost"},
+      {"unix://////run/x:/y", TM_URL_UNIX, "/run/x", 0, "/y", "localhost"},
       {"http://h:1/go?to=http://other:2/", TM_URL_HTTP, "h", 1, "/go?to=http://other:2/", "h:1"},
       {"h:1/x://y", TM_URL_HTTP, "h", 1, "/x://y", "h:1"},
   };
