@@ -11,6 +11,7 @@
 #include "host/lua_core.h"
 #include "host/rulehost.h"
 #include "host/rulewatch.h"
+#include "net/webhook.h"
 #include "read/recording.h"
 
 #include <lauxlib.h>
@@ -37,6 +38,8 @@ typedef struct lua_engine {
   tm_history *history;
   tm_recording *recording;
   tm_journal *journal;
+  tm_webhook *webhook;
+  bool webhook_ended;
   tm_rulewatch *watches[MAX_WATCHES];
   size_t watch_count;
   int on_event, on_alert, on_action; // registry refs, LUA_NOREF
@@ -375,6 +378,20 @@ static void close_handles(lua_engine *e) {
   uv_close((uv_handle_t *)&e->flusher, NULL);
 }
 
+static void on_webhook_end(void *ud, uint64_t left_count) {
+  (void)left_count;
+  ((lua_engine *)ud)->webhook_ended = true;
+}
+
+// What is queued has two seconds to leave.
+static void end_webhook(lua_engine *e) {
+  if (!e->webhook) return;
+  tm_webhook_close(e->webhook, 2000000000, on_webhook_end, e);
+  while (!e->webhook_ended && uv_run(tm_runner_loop(e->runner), UV_RUN_ONCE)) {
+  }
+  e->webhook = NULL;
+}
+
 // The order matters: the rule thread ends first; targets end while the journal still listens; the
 // loop finishes work that names the rule host before that is freed.
 static void close_engine(lua_engine *e) {
@@ -385,6 +402,7 @@ static void close_engine(lua_engine *e) {
   if (e->engine) keep_alerts(e);
   while (e->engine && tm_engine_target_count(e->engine))
     tm_engine_remove_target(e->engine, tm_engine_target_at(e->engine, 0), "the watch ended");
+  end_webhook(e);
   close_handles(e);
   for (size_t i = 0; i < e->watch_count; i++) tm_rulewatch_free(e->watches[i]);
   tm_runner_free(e->runner);
@@ -925,6 +943,30 @@ static int engine_render(lua_State *L) { // e:render(format_id, report_table) ->
   return status == TM_OK ? 1 : tm_lua_failed(L, &e->ctx);
 }
 
+// ---- webhook ----
+
+static int engine_webhook(lua_State *L) { // e:webhook(url): one for the engine
+  lua_engine *e = check_live(L);
+  if (e->webhook) return luaL_error(L, "this engine has a webhook already");
+  tm_ctx_clear(&e->ctx);
+  if (tm_webhook_new(&e->ctx, tm_runner_loop(e->runner), luaL_checkstring(L, 2), NULL, &e->webhook)
+      != TM_OK)
+    return tm_lua_failed(L, &e->ctx);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int engine_webhook_post(lua_State *L) { // e:webhook_post(json)
+  lua_engine *e = check_live(L);
+  size_t size;
+  const char *json = luaL_checklstring(L, 2, &size);
+  if (!e->webhook) return luaL_error(L, "this engine has no webhook");
+  tm_ctx_clear(&e->ctx);
+  if (tm_webhook_post(&e->ctx, e->webhook, json, size) != TM_OK) return tm_lua_failed(L, &e->ctx);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 // ---- alerts ----
 
 static bool add_alert(void *ud, const tm_alert *alert) {
@@ -996,6 +1038,12 @@ static int engine_stats(lua_State *L) {
   set_integer(L, "cpu_ns", (int64_t)(e->runner ? s.cpu_ns : tm_clock_process_cpu_ns()));
   set_number(L, "rss_bytes", s.rss_bytes);
   set_number(L, "peak_rss_bytes", s.peak_rss_bytes);
+  if (e->webhook) {
+    const tm_webhook_stats *w = tm_webhook_stats_of(e->webhook);
+    set_integer(L, "webhook_sent", (int64_t)w->sent_count);
+    set_integer(L, "webhook_dropped", (int64_t)w->dropped_count);
+    set_string(L, "webhook_error", w->last_error);
+  }
   set_integer(L, "uptime_ns", e->runner ? (int64_t)(tm_clock_mono_ns() - s.started_mono_ns) : 0);
   uint64_t since;
   char where[128];
@@ -1209,6 +1257,8 @@ void tm_lua_add_engine(lua_State *L) {
                                      {"alerts", engine_alerts},
                                      {"silence", engine_silence},
                                      {"mark", engine_mark},
+                                     {"webhook", engine_webhook},
+                                     {"webhook_post", engine_webhook_post},
                                      {"record", engine_record},
                                      {"stats", engine_stats},
                                      {"on", engine_on},
