@@ -17,6 +17,7 @@
 #include <lauxlib.h>
 #include <math.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -337,9 +338,17 @@ static void keep_alerts(lua_engine *e) {
   tm_ctx_clear(tm_engine_ctx(e->engine));
 }
 
+// What the library has to say to people; it never prints itself. Any thread.
+static void log_to_stderr(void *ud, int level, const char *area, const char *text) {
+  (void)ud;
+  if (level >= TM_LOG_WARN) fprintf(stderr, "tidemark: %s: %s\n", area, text);
+}
+
 static tm_status open_parts(lua_State *L, lua_engine *e) {
   bool is_virtual = option_true(L, 1, "virtual");
-  tm_engine_options options = {.dry_run = option_true(L, 1, "dry_run"),
+  const tm_log log = {option_true(L, 1, "quiet") ? NULL : log_to_stderr, NULL};
+  tm_engine_options options = {.log = log,
+                               .dry_run = option_true(L, 1, "dry_run"),
                                .settle_ns = (uint64_t)option_integer(L, 1, "settle_ns", 0)};
   TM_TRY(tm_engine_new(&e->ctx, &options, &e->engine));
   tm_alerts_set_namer(tm_engine_alerts(e->engine), name_of_target, e->engine);
@@ -353,7 +362,8 @@ static tm_status open_parts(lua_State *L, lua_engine *e) {
   if (!is_virtual) TM_TRY(open_runner(L, e));
   const char *history = option_string(L, 1, "history");
   if (history) {
-    TM_TRY(tm_history_open(&e->ctx, history, NULL, &e->history));
+    tm_history_options keeping = {.log = log};
+    TM_TRY(tm_history_open(&e->ctx, history, &keeping, &e->history));
     restore_alerts(e, history);
     TM_TRY(tm_journal_new(&e->ctx, e->engine, NULL, e->history, &e->journal));
   }

@@ -68,6 +68,18 @@ local function convert(option, text)
   return text
 end
 
+--- A setting of a config file as the option's value.
+function M.from_config(option, value, path)
+  if M.is_flag(option) then return value and true or nil end
+  if option.kind == "list" then
+    local list = type(value) == "table" and value or { value }
+    for i, one in ipairs(list) do list[i] = convert(option, tostring(one)) end
+    return list
+  end
+  if type(value) == "table" then M.usage(path .. ": " .. option[1] .. " takes one value") end
+  return convert(option, tostring(value))
+end
+
 -- Options that every command takes.
 M.common = {
   { "help", "show this page" },

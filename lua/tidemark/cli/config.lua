@@ -29,6 +29,23 @@ function M.load()
   return {}, nil
 end
 
+--- Fills options that the command line did not give from the config file. Texts are read as on the command line.
+function M.apply(command, options)
+  local settings, path = M.load()
+  local known, names = {}, {}
+  for _, option in ipairs(session.options) do
+    known[option[1]] = option
+    names[#names + 1] = option[1]
+  end
+  for name, value in pairs(settings) do
+    if not known[name] then args.usage(path .. ": unknown setting '" .. tostring(name) .. "'" .. args.nearest(tostring(name), names)) end
+  end
+  for _, option in ipairs(command.options) do
+    local value = settings[option[1]]
+    if value ~= nil and options[option[1]] == nil then options[option[1]] = args.from_config(option, value, path) end
+  end
+end
+
 M.name, M.summary, M.usage = "config", "show settings and where each comes from", "config show [--origin] [--json]"
 M.examples = { "tidemark config show --origin" }
 M.options = { { "origin", "say where each value comes from" } }

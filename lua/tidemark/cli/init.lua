@@ -65,6 +65,7 @@ local function run_command(command, argv)
     io.write(args.help(command))
     return 0
   end
+  if command.configurable then require("tidemark.cli.config").apply(command, options) end
   args.defaults(command, options)
   text.set_color(options.color)
   return command.run(options, words, rest) or 0

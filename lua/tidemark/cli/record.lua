@@ -10,7 +10,7 @@ for _, option in ipairs(session.options) do
 end
 
 return {
-  name = "record", summary = "write samples, events and evidence of a program to a file", usage = "record TARGET -o FILE.tmr [OPTIONS]",
+  name = "record", configurable = true, summary = "write samples, events and evidence of a program to a file", usage = "record TARGET -o FILE.tmr [OPTIONS]",
   examples = { "tidemark record firefox -o ff.tmr --for 1h", "tidemark record -o app.tmr -- ./myapp" },
   doc = "The file can be replayed (`tidemark replay`), reported on (`tidemark report`), and survives a kill.",
   options = options,

@@ -7,7 +7,7 @@ local options = table.move(session.options, 1, #session.options, 1, {})
 options[#options + 1] = { "gctrace", "let a Go program print its collections (GODEBUG=gctrace=1)" }
 
 return {
-  name = "run", summary = "start a program and watch it", usage = "run [OPTIONS] -- COMMAND [ARGS]",
+  name = "run", configurable = true, summary = "start a program and watch it", usage = "run [OPTIONS] -- COMMAND [ARGS]",
   examples = { "tidemark run -- ./myapp --open big.doc", "tidemark run --record out.tmr --fail-on high -- ./soak-test.sh" },
   doc = "Ends when the command ends. Exit code: 1 when --fail-on says so, else the command's own.",
   options = options, stop_at_word = true,

@@ -7,7 +7,7 @@ local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
 
 local M = {
-  name = "watch", summary = "sample a running program, run rules, show what they find", usage = "watch TARGET [OPTIONS]",
+  name = "watch", configurable = true, summary = "sample a running program, run rules, show what they find", usage = "watch TARGET [OPTIONS]",
   examples = { "tidemark watch firefox", "tidemark watch 4711 --for 2h --every 5s --record soak.tmr",
     "tidemark watch unix:/run/app.sock --allow act:runtime.gc", "tidemark watch 4711 --jsonl --fail-on high" },
   doc = "On a terminal: a live view. Piped: a line per event. TARGET: see `tidemark help targets`.",
@@ -64,6 +64,12 @@ local function summary(s, options, reason, meta)
   local rows = M.findings(s)
   if options.json then
     meta.ended = reason
+    meta.self = s.engine:stats()
+    meta.rules = text.array {}
+    for _, r in ipairs(s.engine:rules() or {}) do
+      table.insert(meta.rules, { rule = r.id, state = r.state, evaluations = r.evaluations, findings = r.findings, errors = r.errors,
+        kills = r.kills, throttled = r.throttled, missed = r.missed, cpu_ns = r.cpu_ns, budget_ratio = r.budget_ratio })
+    end
     io.write(text.document("watch", meta, rows))
     return
   end
