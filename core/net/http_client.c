@@ -333,33 +333,42 @@ static uint64_t or_default(uint64_t value, uint64_t standard) {
   return value ? value : standard;
 }
 
-// Copies the request; what was copied so far is freed by the caller when this fails.
-static tm_status fill_call(tm_ctx *ctx, const tm_http_request *request, tm_http_call *call) {
-  const char *method = request->method ? request->method : "GET";
-  TM_TRY(tm_url_parse(ctx, request->url, &call->url));
-  if (call->url.scheme == TM_URL_HTTPS && !tm_http_has_tls())
+static tm_status check_request(tm_ctx *ctx, const tm_http_request *request, const tm_url *url) {
+  const char *method = request->method;
+  if (url->scheme == TM_URL_HTTPS && !tm_http_has_tls())
     return tm_fail(ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
                    "https needs a build with libcurl (cmake -DTM_TLS=ON, package "
                    "libcurl4-openssl-dev); use http:// or a unix socket");
-  if (!is_token(method) || strcmp(method, "CONNECT") == 0)
+  if (method && (!is_token(method) || strcmp(method, "CONNECT") == 0))
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the method is not one that can be sent");
   if (request->host_header && !is_line(request->host_header))
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the Host header must be one line");
   if (request->body_bytes > 1u << 30)
     return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "a request's body has at most 1 GiB");
-  TM_TRY(copy_text(ctx, method, &call->method));
-  TM_TRY(copy_text(ctx, request->host_header, &call->host_header));
-  TM_TRY(copy_text(ctx, request->ca_file, &call->ca_file));
-  TM_TRY(copy_headers(ctx, request, &call->fields));
-  TM_TRY(tm_bytes_append(ctx, &call->body, request->body, request->body_bytes));
+  return TM_OK;
+}
+
+static void fill_limits(tm_http_call *call, const tm_http_request *request) {
   call->connect_timeout_ns = or_default(request->connect_timeout_ns, 5 * SECOND_NS);
   call->first_byte_timeout_ns = or_default(request->first_byte_timeout_ns, 30 * SECOND_NS);
   call->idle_timeout_ns = or_default(request->idle_timeout_ns, 30 * SECOND_NS);
   call->total_timeout_ns = or_default(request->total_timeout_ns, 300 * SECOND_NS);
-  call->on_body = request->on_body;
-  call->on_body_ud = request->on_body_ud;
   call->response.max_header_bytes = (size_t)or_default(request->max_header_bytes, 16384);
   call->response.max_body_bytes = or_default(request->max_body_bytes, 256ull << 20);
+}
+
+// Copies the request; what was copied so far is freed by the caller when this fails.
+static tm_status fill_call(tm_ctx *ctx, const tm_http_request *request, tm_http_call *call) {
+  TM_TRY(tm_url_parse(ctx, request->url, &call->url));
+  TM_TRY(check_request(ctx, request, &call->url));
+  TM_TRY(copy_text(ctx, request->method ? request->method : "GET", &call->method));
+  TM_TRY(copy_text(ctx, request->host_header, &call->host_header));
+  TM_TRY(copy_text(ctx, request->ca_file, &call->ca_file));
+  TM_TRY(copy_headers(ctx, request, &call->fields));
+  TM_TRY(tm_bytes_append(ctx, &call->body, request->body, request->body_bytes));
+  call->on_body = request->on_body;
+  call->on_body_ud = request->on_body_ud;
+  fill_limits(call, request);
   reset_response(call);
   if (write_head(call) != TM_OK)
     return tm_fail(ctx, call->ctx.error.status, TM_NO_OFFSET, "%s", call->ctx.error.message);

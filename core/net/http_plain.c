@@ -52,15 +52,9 @@ static void fail(plain *p, int sys_errno, const char *what) {
   tm_http_on_failure(p->call);
 }
 
-// This address is no good: the next one, or the end.
-static void fail_address(plain *p, int sys_errno) {
-  if (!p->next)
-    fail(p, sys_errno,
-         p->tried_count > 1 ? "cannot connect to any of its addresses" : "cannot connect");
-  else if (p->poll_open)
-    uv_close((uv_handle_t *)&p->poll, on_poll_closed);
-  else
-    connect_next(p);
+static void give_up(plain *p, int sys_errno) {
+  fail(p, sys_errno,
+       p->tried_count > 1 ? "cannot connect to any of its addresses" : "cannot connect");
 }
 
 // Sends what the socket takes. A peer may answer and hang up before it has read everything: then
@@ -102,10 +96,11 @@ static bool finish_connect(plain *p) {
   int failure = 0;
   socklen_t size = sizeof failure;
   getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &failure, &size);
-  if (failure) {
-    fail_address(p, failure);
-    return false;
-  }
+  if (failure && p->next)
+    uv_close((uv_handle_t *)&p->poll, on_poll_closed); // which tries the next address
+  else if (failure)
+    give_up(p, failure);
+  if (failure) return false;
   p->connected = true;
   tm_http_on_open(p->call);
   return true;
@@ -121,34 +116,36 @@ static void on_poll(uv_poll_t *poll, int error, int events) {
   if (error || (events & UV_READABLE)) receive(p);
 }
 
-// Takes the next address. The first writable event tells how connecting ended, also when it was
-// done at once (as on unix sockets).
-static void connect_next(plain *p) {
-  const struct addrinfo *address = p->next;
-  p->next = address->ai_next;
-  p->tried_count++;
-  tm_http_enter(p->call, TM_HTTP_CONNECTING);
+// The first writable event tells how connecting ended, also when it was done at once (as on unix
+// sockets). Gives an errno when the kernel refuses at once.
+static int try_address(plain *p, const struct addrinfo *address) {
   int fd = socket(address->ai_addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) {
-    fail_address(p, errno);
-    return;
-  }
+  if (fd < 0) return errno;
   int error = connect(fd, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
-  if (error && error != EINPROGRESS && error != EINTR) {
-    close(fd);
-    fail_address(p, error);
-    return;
-  }
-  error = uv_poll_init_socket(p->call->loop, &p->poll, fd);
+  if (error == EINPROGRESS || error == EINTR) error = 0;
+  if (!error) error = -uv_poll_init_socket(p->call->loop, &p->poll, fd);
   if (error) {
     close(fd);
-    fail_address(p, -error);
-    return;
+    return error;
   }
   p->fd = fd;
   p->poll.data = p;
   p->poll_open = true;
   uv_poll_start(&p->poll, UV_WRITABLE, on_poll);
+  return 0;
+}
+
+// Takes the next address; when it is refused at once, the one after it.
+static void connect_next(plain *p) {
+  int error = 0;
+  do {
+    const struct addrinfo *address = p->next;
+    p->next = address->ai_next;
+    p->tried_count++;
+    tm_http_enter(p->call, TM_HTTP_CONNECTING);
+    error = try_address(p, address);
+  } while (error && p->next);
+  if (error) give_up(p, error);
 }
 
 static bool try_next(tm_http_call *call) {

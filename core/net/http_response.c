@@ -195,14 +195,17 @@ tm_status tm_http_response_end(tm_http_response *r) {
                  (unsigned long long)r->body_bytes);
 }
 
+// A head that was cut may end within a name or a value: such a rest is not looked at.
 const char *tm_http_head_find(const tm_bytes *head, const char *name) {
-  if (!head->size) return NULL;
-  const char *at = (const char *)head->data, *end = at + head->size;
-  while (at < end) {
-    const char *value = at + strlen(at) + 1;
-    if (value >= end) return NULL;
-    if (strcasecmp(at, name) == 0) return value;
-    at = value + strlen(value) + 1;
+  size_t at = 0, ends[2];
+  while (at < head->size) {
+    const char *text = (const char *)head->data + at;
+    for (int i = 0; i < 2; i++) {
+      const char *end = memchr(head->data + at, 0, head->size - at);
+      if (!end) return NULL;
+      ends[i] = at = (size_t)(end + 1 - (const char *)head->data);
+    }
+    if (strcasecmp(text, name) == 0) return (const char *)head->data + ends[0];
   }
   return NULL;
 }

@@ -22,7 +22,8 @@ bool tm_http_has_tls(void) {
 #include <string.h>
 #include <time.h>
 
-enum { READ_BYTES = 65536, READS_PER_TURN = 16 };
+// Sockets while connecting: addresses raced, and the resolver's wake-up.
+enum { READ_BYTES = 65536, READS_PER_TURN = 16, WATCHES = 8 };
 
 typedef struct tls tls;
 
@@ -41,7 +42,7 @@ struct tls {
   bool closing, connected;
   watch *data; // the connected socket
   size_t sent_bytes;
-  watch *watches[8]; // while connecting: addresses raced, the resolver's wake-up
+  watch *watches[WATCHES];
   char error[CURL_ERROR_SIZE];
   uint8_t buffer[READ_BYTES];
 };
@@ -196,7 +197,7 @@ static void start_talking(tls *t) {
   curl_socket_t fd = CURL_SOCKET_BAD;
   t->connected = true;
   uv_timer_stop(&t->timer);
-  for (size_t i = 0; i < sizeof t->watches / sizeof *t->watches; i++) {
+  for (size_t i = 0; i < WATCHES; i++) {
     if (t->watches[i]) drop_watch(t->watches[i]);
     t->watches[i] = NULL;
   }
@@ -249,7 +250,7 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *ud) { // NOLINT: c
 
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ud, void *socket_ud) {
   tls *t = ud;
-  watch **slot = t->watches, **end = slot + sizeof t->watches / sizeof *t->watches;
+  watch **slot = t->watches, **end = slot + WATCHES;
   (void)easy, (void)socket_ud;
   if (t->closing || t->connected) return 0;
   while (slot < end && !(*slot && (*slot)->fd == fd)) slot++;
@@ -330,7 +331,7 @@ static void close_tls(tm_http_call *call) {
     return;
   }
   t->closing = true;
-  for (size_t i = 0; i < sizeof t->watches / sizeof *t->watches; i++)
+  for (size_t i = 0; i < WATCHES; i++)
     if (t->watches[i]) drop_watch(t->watches[i]);
   if (t->data) drop_watch(t->data);
   uv_close((uv_handle_t *)&t->timer, on_timer_closed);

@@ -56,7 +56,7 @@ static tm_status take_port(tm_ctx *ctx, const char *digits, size_t size, size_t 
 
 // [address] or [address%25zone]; zone is kept as address%zone, which is what resolvers read.
 static tm_status take_ipv6(tm_ctx *ctx, const char *text, size_t size, size_t offset, tm_url *url) {
-  char address[INET6_ADDRSTRLEN + 32];
+  char address[INET6_ADDRSTRLEN + 64];
   struct in6_addr parsed;
   if (size >= sizeof address) return bad(ctx, offset, "the IPv6 address is too long");
   memcpy(address, text, size);
@@ -69,6 +69,7 @@ static tm_status take_ipv6(tm_ctx *ctx, const char *text, size_t size, size_t of
       if (!is_alnum(*p) && !strchr("-._", *p))
         return bad(ctx, offset, "the IPv6 zone is not a name");
   }
+  if (zone && strlen(zone) > 32) return bad(ctx, offset, "the IPv6 zone is longer than 32");
   if (inet_pton(AF_INET6, address, &parsed) != 1 || (zone && !*zone))
     return bad(ctx, offset, "what stands in [] is not an IPv6 address");
   snprintf(url->host, sizeof url->host, "%s%s%s", address, zone ? "%" : "", zone ? zone : "");
@@ -127,34 +128,37 @@ static tm_status parse_unix(tm_ctx *ctx, const char *text, tm_url *url) {
   return take_target(ctx, target, (size_t)(target - text), url);
 }
 
-tm_status tm_url_parse(tm_ctx *ctx, const char *text, tm_url *out) {
+// http://, https:// or nothing: how many bytes it takes, and what it sets.
+static size_t take_scheme(const char *text, tm_url *url) {
   static const struct {
     const char *prefix;
     tm_url_scheme scheme;
     uint16_t port;
   } schemes[] = {{"http://", TM_URL_HTTP, 80}, {"https://", TM_URL_HTTPS, 443}};
-  tm_url url = {.scheme = TM_URL_HTTP};
-  size_t start = 0;
-  bool named = false;
-  TM_TRY(check_printable(ctx, text));
-  if (strncasecmp(text, "unix:", 5) == 0) {
-    TM_TRY(parse_unix(ctx, text, &url));
-    *out = url;
-    return TM_OK;
-  }
   for (size_t i = 0; i < 2; i++) {
     size_t size = strlen(schemes[i].prefix);
     if (strncasecmp(text, schemes[i].prefix, size) != 0) continue;
-    url.scheme = schemes[i].scheme;
-    url.port = schemes[i].port;
-    start = size;
-    named = true;
+    url->scheme = schemes[i].scheme;
+    url->port = schemes[i].port;
+    return size;
   }
+  return 0;
+}
+
+static tm_status parse_http(tm_ctx *ctx, const char *text, tm_url *url) {
+  size_t start = take_scheme(text, url);
   size_t size = strcspn(text + start, "/?#");
-  if (!named && strstr(text, "://") == text + size - 1 && size > 0)
+  if (!start && size && strstr(text, "://") == text + size - 1)
     return bad(ctx, 0, "only http, https and unix are spoken");
-  TM_TRY(take_authority(ctx, text + start, size, start, !named, &url));
-  TM_TRY(take_target(ctx, text + start + size, start + size, &url));
+  TM_TRY(take_authority(ctx, text + start, size, start, !start, url));
+  return take_target(ctx, text + start + size, start + size, url);
+}
+
+tm_status tm_url_parse(tm_ctx *ctx, const char *text, tm_url *out) {
+  tm_url url = {.scheme = TM_URL_HTTP};
+  bool is_unix = strncasecmp(text, "unix:", 5) == 0;
+  TM_TRY(check_printable(ctx, text));
+  TM_TRY(is_unix ? parse_unix(ctx, text, &url) : parse_http(ctx, text, &url));
   *out = url;
   return TM_OK;
 }
@@ -239,13 +243,18 @@ bool tm_url_same_origin(const tm_url *a, const tm_url *b) {
   return strcasecmp(a->host, b->host) == 0;
 }
 
+// An IPv6 zone is written as %25zone, as in every URL.
 const char *tm_url_origin(const tm_url *url, char buf[TM_URL_ORIGIN_MAX]) {
-  const char *open = url->is_ipv6 ? "[" : "", *close = url->is_ipv6 ? "]" : "";
+  const char *scheme = url->scheme == TM_URL_HTTPS ? "https" : "http";
+  size_t address = strcspn(url->host, "%");
+  const char *zone = url->host[address] ? url->host + address + 1 : "";
   if (url->scheme == TM_URL_UNIX)
     snprintf(buf, TM_URL_ORIGIN_MAX, "unix:%s", url->host);
+  else if (url->is_ipv6)
+    snprintf(buf, TM_URL_ORIGIN_MAX, "%s://[%.*s%s%s]:%u", scheme, (int)address, url->host,
+             *zone ? "%25" : "", zone, url->port);
   else
-    snprintf(buf, TM_URL_ORIGIN_MAX, "%s://%s%s%s:%u",
-             url->scheme == TM_URL_HTTPS ? "https" : "http", open, url->host, close, url->port);
+    snprintf(buf, TM_URL_ORIGIN_MAX, "%s://%s:%u", scheme, url->host, url->port);
   return buf;
 }
 

@@ -5,7 +5,6 @@
 #include "net/webhook.h"
 
 #include "base/clock.h"
-#include "base/vec.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -25,8 +24,10 @@ typedef struct event {
 struct tm_webhook {
   tm_ctx ctx; // its own error and allocator
   uv_loop_t *loop;
-  char *url, *ca_file;
-  TM_VEC(tm_http_header) headers;
+  tm_arena texts; // url, ca_file, headers
+  const char *url, *ca_file;
+  tm_http_header *headers;
+  size_t header_count;
   tm_webhook_options options; // with the defaults filled in
   event *queue;               // ring of options.max_queue_count
   uint32_t oldest, count;
@@ -43,20 +44,10 @@ struct tm_webhook {
 
 static void send_oldest(tm_webhook *hook);
 
-static void free_text(tm_ctx *ctx, const char *text) {
-  if (text) tm_free(ctx, (void *)(uintptr_t)text, strlen(text) + 1);
-}
-
 static void free_hook(tm_webhook *hook) {
   tm_ctx ctx = hook->ctx;
-  for (size_t i = 0; i < hook->headers.count; i++) {
-    free_text(&ctx, hook->headers.items[i].name);
-    free_text(&ctx, hook->headers.items[i].value);
-  }
-  tm_vec_free(&ctx, &hook->headers);
-  free_text(&ctx, hook->url);
-  free_text(&ctx, hook->ca_file);
   if (hook->queue) tm_free(&ctx, hook->queue, hook->options.max_queue_count * sizeof(event));
+  tm_arena_fini(&hook->texts);
   tm_free(&ctx, hook, sizeof *hook);
 }
 
@@ -125,7 +116,7 @@ static void wait_then_send(tm_webhook *hook, uint64_t wait_ns) {
 // What comes after a try: the next event, or who waits for the end.
 static void go_on(tm_webhook *hook) {
   if (hook->count)
-    send_oldest(hook);
+    wait_then_send(hook, 0);
   else
     answer(hook);
 }
@@ -187,8 +178,8 @@ static tm_status start_call(tm_ctx *ctx, tm_webhook *hook, const event *e) {
   const tm_http_request request = {
       .url = hook->url,
       .method = "POST",
-      .headers = hook->headers.items,
-      .header_count = hook->headers.count,
+      .headers = hook->headers,
+      .header_count = hook->header_count,
       .body = e->json,
       .body_bytes = e->json_bytes,
       .ca_file = hook->ca_file,
@@ -215,21 +206,6 @@ static void send_oldest(tm_webhook *hook) {
   retry_later(hook, NULL);
 }
 
-static char *copy_text(tm_ctx *ctx, const char *text) {
-  size_t size = strlen(text) + 1;
-  char *copy = tm_alloc(ctx, size);
-  if (copy) memcpy(copy, text, size);
-  return copy;
-}
-
-static tm_status add_header(tm_ctx *ctx, tm_webhook *hook, const char *name, const char *value) {
-  TM_TRY(tm_vec_reserve(ctx, &hook->headers, 1));
-  tm_http_header *h = &hook->headers.items[hook->headers.count++];
-  *h = (tm_http_header){.name = copy_text(ctx, name)};
-  if (h->name) h->value = copy_text(ctx, value);
-  return h->value ? TM_OK : TM_E_NOMEM;
-}
-
 static void fill_options(tm_webhook_options *o) {
   if (!o->max_queue_count) o->max_queue_count = 256;
   if (!o->timeout_ns) o->timeout_ns = 10 * SECOND_NS;
@@ -239,20 +215,32 @@ static void fill_options(tm_webhook_options *o) {
   if (!o->seed) o->seed = (uint64_t)tm_clock_wall_ns() ^ (uint64_t)(uintptr_t)o;
 }
 
+static bool copy_text(tm_webhook *hook, const char *text, const char **out) {
+  *out = text ? tm_arena_strndup(&hook->texts, text, strlen(text)) : NULL;
+  return *out || !text;
+}
+
+static bool copy_header(tm_webhook *hook, const char *name, const char *value) {
+  tm_http_header *h = &hook->headers[hook->header_count++];
+  return copy_text(hook, name, &h->name) && copy_text(hook, value, &h->value);
+}
+
+static bool copy_texts(tm_webhook *hook, const char *url, const tm_webhook_options *o) {
+  hook->headers = tm_arena_calloc(&hook->texts, o->header_count + 1, sizeof *hook->headers);
+  bool ok = hook->headers && copy_text(hook, url, &hook->url)
+            && copy_text(hook, o->ca_file, &hook->ca_file)
+            && copy_header(hook, "Content-Type", "application/json");
+  for (size_t i = 0; ok && i < o->header_count; i++)
+    ok = copy_header(hook, o->headers[i].name, o->headers[i].value);
+  return ok;
+}
+
+// A call that is started and cancelled checks everything that no later try can mend.
 static tm_status fill_hook(tm_ctx *ctx, tm_webhook *hook, const char *url) {
-  const tm_webhook_options *o = &hook->options;
-  tm_url parsed;
-  TM_TRY(tm_url_parse(ctx, url, &parsed));
-  hook->url = copy_text(ctx, url);
-  if (!hook->url) return TM_E_NOMEM;
-  if (o->ca_file && !(hook->ca_file = copy_text(ctx, o->ca_file))) return TM_E_NOMEM;
-  TM_TRY(add_header(ctx, hook, "Content-Type", "application/json"));
-  for (size_t i = 0; i < o->header_count; i++)
-    TM_TRY(add_header(ctx, hook, o->headers[i].name, o->headers[i].value));
-  hook->queue = tm_calloc(ctx, o->max_queue_count, sizeof(event));
-  if (!hook->queue) return TM_E_NOMEM;
-  // A call that is started and cancelled checks everything that no try can mend.
   const event nothing = {0};
+  hook->queue = tm_calloc(ctx, hook->options.max_queue_count, sizeof(event));
+  if (!hook->queue || !copy_texts(hook, url, &hook->options))
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for a webhook");
   TM_TRY(start_call(ctx, hook, &nothing));
   tm_http_cancel(hook->call);
   hook->call = NULL;
@@ -264,6 +252,7 @@ tm_status tm_webhook_new(tm_ctx *ctx, uv_loop_t *loop, const char *url,
   tm_webhook *hook = tm_calloc(ctx, 1, sizeof *hook);
   if (!hook) return TM_E_NOMEM;
   tm_ctx_init(&hook->ctx, &ctx->alloc);
+  tm_arena_init(&hook->texts, &ctx->alloc, 0);
   hook->loop = loop;
   if (options) hook->options = *options;
   fill_options(&hook->options);
@@ -360,6 +349,7 @@ static bool read_date(const char *text, int64_t *out_seconds) {
   static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
   char week_day[4], month[4], zone[4];
   int day, year, hour, minute, second, size = 0;
+  // NOLINTNEXTLINE(cert-err34-c): the widths keep every number small
   int n = sscanf(text, "%3[A-Za-z], %2d %3[A-Za-z] %4d %2d:%2d:%2d %3[A-Z]%n", week_day, &day,
                  month, &year, &hour, &minute, &second, zone, &size);
   if (n != 8 || text[size] || strcmp(zone, "GMT") != 0 || strlen(month) != 3) return false;
@@ -368,8 +358,8 @@ static bool read_date(const char *text, int64_t *out_seconds) {
   if (day < 1 || day > 31 || year < 1601 || hour < 0 || hour > 23 || minute < 0 || minute > 59
       || second < 0 || second > 60)
     return false;
-  *out_seconds =
-      days_of(year, (found - months) / 3 + 1, day) * 86400 + hour * 3600 + minute * 60 + second;
+  *out_seconds = days_of(year, (found - months) / 3 + 1, day) * 86400 + (int64_t)hour * 3600
+                 + (int64_t)minute * 60 + second;
   return true;
 }
 
