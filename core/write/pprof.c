@@ -32,6 +32,7 @@ static tm_status put_type(writer *w, uint32_t field, tm_value_type t) {
 }
 
 static tm_status put_label(writer *w, const tm_label *l) {
+  if (l->numeric && !l->number && !l->unit) return TM_OK; // the format cannot say it
   w->part.size = 0;
   TM_TRY(put_int(w, &w->part, 1, l->key));
   TM_TRY(put_int(w, &w->part, 2, l->numeric ? 0 : l->text));
