@@ -53,6 +53,7 @@ struct tm_sandbox {
   bool table_refused; // by is_large_hash, in the running call
   atomic_bool interrupted;
   atomic_size_t memory_bytes, peak_bytes;
+  bool born; // the library is in: from then on the host may overdraw a little between calls
   atomic_uint_least64_t running_since_ns;
   atomic_uint where_turn; // odd while the words are being written
   atomic_uint_least64_t where[WHERE_WORDS];
@@ -171,7 +172,7 @@ static void *sandbox_realloc(void *ud, void *p, size_t old_size, size_t size) {
     size_t cap = sandbox->limits.memory_bytes;
     if (sandbox->now.stop != STOP_NONE) cap += RESERVE_BYTES;
     // Between calls the host works, unprotected and in small bounded steps: it must not fail there.
-    if (!sandbox->now.running) cap += HOST_BYTES;
+    if (sandbox->born && !sandbox->now.running) cap += HOST_BYTES;
     sandbox->unchecked_alloc_bytes += size - old_size;
     bool refused = used > cap || size - old_size > cap - used;
     if (refused || sandbox->unchecked_alloc_bytes > CHECK_ALLOC_BYTES) {
@@ -281,6 +282,7 @@ tm_status tm_sandbox_new(tm_ctx *ctx, const tm_sandbox_limits *limits, tm_sandbo
     tm_sandbox_free(sandbox);
     return status;
   }
+  sandbox->born = true;
   *out = sandbox;
   return TM_OK;
 }
