@@ -166,6 +166,8 @@ void tm_http_fail_uv(tm_http_call *call, int uv_error, const char *what) {
     status = TM_E_PERM;
   } else if (uv_error == UV_ETIMEDOUT) {
     status = TM_E_TIMEOUT;
+  } else if (uv_error == UV_EAGAIN) { // a unix socket whose queue is full
+    status = TM_E_BUSY;
   } else if (uv_error == UV_ENOMEM) {
     status = TM_E_NOMEM;
   }
@@ -186,7 +188,6 @@ bool tm_http_on_bytes(tm_http_call *call, const void *data, size_t size) {
   if (call->stage == TM_HTTP_WAITING) tm_http_enter(call, TM_HTTP_READING);
   call->stage_deadline_ns = add_ns(tm_clock_mono_ns(), call->idle_timeout_ns);
   tm_status status = tm_http_response_feed(&call->response, data, size);
-  if (call->stage == TM_HTTP_ENDED) return false; // cancelled by on_body
   if (call->redirecting) return follow_redirect(call);
   if (status == TM_OK && !call->response.done) return true;
   finish(call, status);

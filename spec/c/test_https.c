@@ -18,9 +18,10 @@ typedef struct peer { // an `openssl s_server`
   char folder[32], cert[64], key[64], url[64];
 } peer;
 
-static pid_t run(const char *const *argv, int in, int out) {
+static pid_t run(const peer *p, const char *const *argv, int in, int out) {
   pid_t pid = fork();
   if (pid == 0) {
+    if (chdir(p->folder)) _exit(126);
     int null = open("/dev/null", O_RDWR);
     dup2(in < 0 ? null : in, 0);
     dup2(out < 0 ? null : out, 1);
@@ -50,11 +51,11 @@ static bool make_certificate(const peer *p) {
                               "subjectAltName=IP:127.0.0.1",
                               NULL};
   int status = 1;
-  waitpid(run(argv, -1, -1), &status, 0);
+  waitpid(run(p, argv, -1, -1), &status, 0);
   return status == 0;
 }
 
-// mode "-www" answers with a page, "-msg" never answers, "-rev" answers lines backwards.
+// mode "-www" answers with a page, "-msg" never answers, "-HTTP" sends the file x.
 static bool peer_start(peer *p, const char *mode) {
   char text[256] = "";
   size_t size = 0;
@@ -66,7 +67,7 @@ static bool peer_start(peer *p, const char *mode) {
   if (!make_certificate(p)) return false;
   const char *const argv[] = {"openssl", "s_server", "-accept", "127.0.0.1:0", "-cert",
                               p->cert,   "-key",     p->key,    mode,          NULL};
-  p->pid = run(argv, in[0], out[1]);
+  p->pid = run(p, argv, in[0], out[1]);
   p->in = in[1];
   close(in[0]);
   close(out[1]);
@@ -226,12 +227,64 @@ static void times_out_and_cancels_over_tls(void **state) {
   peer_stop(&p);
 }
 
+// Every answer sends on to itself; cancelled between polling and closing, a connection that closes
+// already is closed again.
+typedef struct turns {
+  uv_check_t check;
+  canceller c;
+  int left_count;
+} turns;
+
+static void on_check(uv_check_t *check) {
+  turns *t = check->data;
+  if (--t->left_count > 0 && t->c.call) return;
+  tm_http_cancel(t->c.call);
+  t->c.cancelled = true;
+  uv_close((uv_handle_t *)check, NULL);
+}
+
+static void cancel_in_turn(const tm_http_request *request, int count) {
+  memory m;
+  uv_loop_t loop;
+  turns t = {.left_count = count};
+  memory_init(&m);
+  uv_loop_init(&loop);
+  uv_check_init(&loop, &t.check);
+  t.check.data = &t;
+  uv_check_start(&t.check, on_check);
+  assert_int_equal(tm_http_start(&m.ctx, &loop, request, before_cancel, &t.c, &t.c.call), TM_OK);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_int_equal(uv_loop_close(&loop), 0);
+  memory_check(&m);
+}
+
+static void redirects_over_tls(void **state) {
+  char path[64];
+  peer p = {0};
+  (void)state;
+  if (!tm_http_has_tls()) skip();
+  if (peer_start(&p, "-HTTP")) {
+    const tm_http_request request = {.url = p.url, .ca_file = p.cert};
+    snprintf(path, sizeof path, "%s/x", p.folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs("HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", file);
+    fclose(file);
+    expect(&request, TM_E_LIMIT, "redirected more than 5 times");
+    for (int count = 1; count < 16; count++) cancel_in_turn(&request, count);
+    unlink(path);
+  }
+  peer_stop(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(survives_broken_handshakes),
       cmocka_unit_test(survives_hanging_handshakes),
       cmocka_unit_test(reads_over_tls),
+      cmocka_unit_test(redirects_over_tls),
       cmocka_unit_test(times_out_and_cancels_over_tls),
   };
+  signal(SIGPIPE, SIG_DFL); // whoever starts the test may ignore it, which would hide one
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
