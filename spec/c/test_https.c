@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define MS 1000000ull
@@ -21,6 +22,7 @@ typedef struct peer { // an `openssl s_server`
 static pid_t run(const peer *p, const char *const *argv, int in, int out) {
   pid_t pid = fork();
   if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // a test that crashes leaves nothing behind
     if (chdir(p->folder)) _exit(126);
     int null = open("/dev/null", O_RDWR);
     dup2(in < 0 ? null : in, 0);
