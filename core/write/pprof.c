@@ -10,6 +10,7 @@ typedef struct writer {
   const tm_profile *p;
   tm_bytes *out;
   tm_bytes body, part; // a message, and a message or packed list inside it
+  bool empty_text;     // some label is an empty text: not index 0, which means that there is none
 } writer;
 
 static tm_status put_int(writer *w, tm_bytes *to, uint32_t field, uint64_t value) {
@@ -35,7 +36,9 @@ static tm_status put_label(writer *w, const tm_label *l) {
   if (l->numeric && !l->number && !l->unit) return TM_OK; // the format cannot say it
   w->part.size = 0;
   TM_TRY(put_int(w, &w->part, 1, l->key));
-  TM_TRY(put_int(w, &w->part, 2, l->numeric ? 0 : l->text));
+  uint32_t text = l->text ? l->text : w->p->strings.count;
+  w->empty_text |= !l->numeric && !l->text;
+  TM_TRY(put_int(w, &w->part, 2, l->numeric ? 0 : text));
   TM_TRY(put_int(w, &w->part, 3, l->numeric ? (uint64_t)l->number : 0));
   TM_TRY(put_int(w, &w->part, 4, l->numeric ? l->unit : 0));
   return put_bytes(w, &w->body, 3, w->part.data, w->part.size);
@@ -121,6 +124,7 @@ static tm_status put_profile(writer *w) {
   for (uint32_t i = 0; i < p->strings.count; i++)
     TM_TRY(
         put_bytes(w, w->out, 6, tm_strtab_text(&p->strings, i), tm_strtab_length(&p->strings, i)));
+  if (w->empty_text) TM_TRY(put_bytes(w, w->out, 6, "", 0));
   return put_header(w);
 }
 
