@@ -149,6 +149,7 @@ static bool item_matches(matcher *m, const char *s, const char *p, const char *e
 
 // --- quantifiers ---------------------------------------------------------------------------------
 
+// NOLINTNEXTLINE(misc-no-recursion): depth and steps are capped
 static const char *match_longest(matcher *m, const char *s, const char *p, const char *end,
                                  ptrdiff_t least) {
   ptrdiff_t count = 0;
@@ -160,6 +161,7 @@ static const char *match_longest(matcher *m, const char *s, const char *p, const
   return NULL;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): depth and steps are capped
 static const char *match_shortest(matcher *m, const char *s, const char *p, const char *end) {
   for (;; s++) {
     const char *found = match_here(m, s, end + 1);
@@ -170,6 +172,7 @@ static const char *match_shortest(matcher *m, const char *s, const char *p, cons
 
 // --- captures and the items of more than one character -------------------------------------------
 
+// NOLINTNEXTLINE(misc-no-recursion): depth and steps are capped
 static const char *open_capture(matcher *m, const char *s, const char *p, ptrdiff_t kind) {
   if (m->captures >= CAPTURES_MAX) luaL_error(m->L, "too many captures");
   m->capture[m->captures].start = s;
@@ -180,6 +183,7 @@ static const char *open_capture(matcher *m, const char *s, const char *p, ptrdif
   return found;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): depth and steps are capped
 static const char *close_capture(matcher *m, const char *s, const char *p) {
   int i = m->captures - 1;
   while (i >= 0 && m->capture[i].size != CAPTURE_OPEN) i--;
@@ -252,6 +256,7 @@ static bool match_special(matcher *m, const char **s, const char **p) {
   return true;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): depth and steps are capped
 static const char *match_items(matcher *m, const char *s, const char *p) {
   while (p != m->pattern_end) {
     step(m);
@@ -289,6 +294,7 @@ static const char *match_items(matcher *m, const char *s, const char *p) {
   return s;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): depth and steps are capped
 static const char *match_here(matcher *m, const char *s, const char *p) {
   if (++m->depth > DEPTH_MAX) luaL_error(m->L, "pattern too complex");
   const char *found = match_items(m, s, p);

@@ -166,8 +166,9 @@ static int64_t listener_unix(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   struct ucred peer = {0};
   socklen_t size = sizeof peer;
-  if (strlen(path) >= sizeof address.sun_path) return 0;
-  strcpy(address.sun_path, path);
+  size_t length = strlen(path);
+  if (length >= sizeof address.sun_path) return 0;
+  memcpy(address.sun_path, path, length);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return 0;
   bool ok = connect(fd, (const struct sockaddr *)&address, sizeof address) == 0

@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "bind/lua_series.h"
 #include "host/lua_core.h"
+#include "host/lua_fields.h"
 #include "platform/platform.h"
 
 #include <dirent.h>
@@ -18,21 +19,6 @@
 #include <termios.h>
 #include <unistd.h>
 #include <xxhash.h>
-
-static void set_string(lua_State *L, const char *name, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_number(lua_State *L, const char *name, double value) {
-  lua_pushnumber(L, value);
-  lua_setfield(L, -2, name);
-}
-
-static void set_integer(lua_State *L, const char *name, int64_t value) {
-  lua_pushinteger(L, value);
-  lua_setfield(L, -2, name);
-}
 
 static void set_boolean(lua_State *L, const char *name, bool value) {
   lua_pushboolean(L, value);

