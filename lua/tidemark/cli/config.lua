@@ -37,7 +37,7 @@ function M.apply(command, options)
     known[option[1]] = option
     names[#names + 1] = option[1]
   end
-  for name, value in pairs(settings) do
+  for name in pairs(settings) do
     if not known[name] then args.usage(path .. ": unknown setting '" .. tostring(name) .. "'" .. args.nearest(tostring(name), names)) end
   end
   for _, option in ipairs(command.options) do

@@ -223,13 +223,14 @@ local function trust_dir(words, options)
   if not st then session.fail(err, 3) end
   if st.kind ~= "directory" then args.usage("rules trust takes a folder") end
   for _, path in ipairs(paths.rule_files(dir)) do
-    local list, problem = core.rules_check(path, paths.read(path))
+    local declared, problem = core.rules_check(path, paths.read(path))
     local asks = {}
-    for _, r in ipairs(list or {}) do
+    for _, r in ipairs(declared or {}) do
       for _, cap in ipairs(r.caps) do asks[#asks + 1] = cap end
     end
     if not options.quiet and not options.json then
-      io.write("  ", path, list and ("  asks for: " .. (#asks > 0 and table.concat(asks, ", ") or "nothing")) or "  does not load: " .. problem.message, "\n")
+      local wishes = #asks > 0 and table.concat(asks, ", ") or "nothing"
+      io.write("  ", path, declared and "  asks for: " .. wishes or "  does not load: " .. problem.message, "\n")
     end
   end
   local count, problem = trust.trust(dir)

@@ -42,12 +42,9 @@ end
 function M.data(path, ages)
   local points = { times = {}, values = {} }
   local out = { file = path, findings = {}, actions = {}, crashes = 0, ages = {} }
-  local wanted, targets = {}, {}
+  local wanted = {}
   local summary, err = core.read_recording(path, {
-    target = function(n, t)
-      targets[n] = t
-      out.target = out.target or t.name
-    end,
+    target = function(_, t) out.target = out.target or t.name end,
     series = function(n, s)
       if s.metric == "proc.rss" and s.key == "" then wanted[n] = true end
     end,
@@ -151,7 +148,8 @@ function M.text(reports)
   for _, line in ipairs(comparison(reports)) do rows[#rows + 1] = line end
   out[1] = text.table(columns, rows)
   for _, r in ipairs(reports) do
-    out[#out + 1] = "\n" .. text.style("bold", r.file) .. "  RSS " .. bytes(r.first_bytes) .. " " .. text.style("cyan", sparkline(r, 60)) .. " " .. bytes(r.last_bytes) .. "\n"
+    out[#out + 1] = ("\n%s  RSS %s %s %s\n"):format(text.style("bold", r.file), bytes(r.first_bytes),
+      text.style("cyan", sparkline(r, 60)), bytes(r.last_bytes))
     for _, f in ipairs(r.findings) do
       out[#out + 1] = ("  %s %s %s: %s\n"):format(text.clock(f.time_ns), text.level(f.level, text.pad(f.level, 8)), f.rule, text.clean(f.text))
     end

@@ -46,7 +46,8 @@ local function alert_lines(engine, width)
   table.sort(alerts, function(a, b) return a.since_ns > b.since_ns end)
   for _, a in ipairs(alerts) do
     if a.state == "firing" then
-      lines[#lines + 1] = text.cut(("  %s %s  %s"):format(text.level(a.level, text.pad(a.level, 8)), text.clock(a.since_ns), text.clean(a.text)), width)
+      local mark = text.level(a.level, text.pad(a.level, 8))
+      lines[#lines + 1] = text.cut(("  %s %s  %s"):format(mark, text.clock(a.since_ns), text.clean(a.text)), width)
     end
   end
   if #lines == 0 then lines[1] = text.style("dim", "  none") end
@@ -65,7 +66,8 @@ end
 function M.lines(s, width, height)
   local engine, out = s.engine, {}
   for _, t in ipairs(engine:targets()) do
-    out[#out + 1] = text.style("bold", text.clean(t.name)) .. text.style("dim", ("  pid %d  %s"):format(t.pid, text.cut(text.clean(t.command), math.max(10, width - 30))))
+    local command = text.cut(text.clean(t.command), math.max(10, width - 30))
+    out[#out + 1] = text.style("bold", text.clean(t.name)) .. text.style("dim", ("  pid %d  %s"):format(t.pid, command))
     for _, line in ipairs(signal_lines(engine, t, width)) do out[#out + 1] = line end
     out[#out + 1] = ""
   end
