@@ -68,6 +68,7 @@ static int is_one_of(const char *s, const char *const *names) {
   return 0;
 }
 
+// NOLINTNEXTLINE(misc-no-recursion): one level, for the sign
 tm_scaled tm_pprof_scale(int64_t value, const char *from, const char *to) {
   if (value < 0 && value != INT64_MIN) {
     tm_scaled s = tm_pprof_scale(-value, from, to);

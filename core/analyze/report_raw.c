@@ -7,6 +7,7 @@
 #include <time.h>
 
 // A duration as Go prints it ("1m30.5s"), cut to four characters as the reference does.
+// NOLINTNEXTLINE(readability-function-cognitive-complexity): one branch per form of the reference
 static void go_duration(char text[96], int64_t ns) {
   char fraction[16] = "";
   uint64_t u = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NIL, FALSE_, TRUE_, INTEGER, FLOAT, STRING, TABLE, END };
+enum { NIL, IS_FALSE, IS_TRUE, INTEGER, FLOAT, STRING, TABLE, END };
 
 typedef struct writer {
   tm_ctx *ctx;
@@ -46,8 +46,8 @@ static void describe_key(writer *w, size_t length) {
     snprintf(w->path + length, room, "[%lld]", (long long)lua_tointeger(w->L, -2));
 }
 
-static tm_status write_table(writer *w, int index,
-                             int depth) { // NOLINT(misc-no-recursion): depth is capped
+// NOLINTNEXTLINE(misc-no-recursion): depth is capped
+static tm_status write_table(writer *w, int index, int depth) {
   if (depth >= TM_PLAIN_DEPTH)
     return tm_fail(w->ctx, TM_E_LIMIT, TM_NO_OFFSET,
                    "state is nested deeper than %d (or refers to itself) at %s", TM_PLAIN_DEPTH,
@@ -71,13 +71,13 @@ static tm_status write_table(writer *w, int index,
   return put(w, END, NULL, 0);
 }
 
-static tm_status write_value(writer *w, int index,
-                             int depth) { // NOLINT(misc-no-recursion): depth is capped
+// NOLINTNEXTLINE(misc-no-recursion): depth is capped
+static tm_status write_value(writer *w, int index, int depth) {
   switch (lua_type(w->L, index)) {
   case LUA_TNIL:
     return put(w, NIL, NULL, 0);
   case LUA_TBOOLEAN:
-    return put(w, lua_toboolean(w->L, index) ? TRUE_ : FALSE_, NULL, 0);
+    return put(w, lua_toboolean(w->L, index) ? IS_TRUE : IS_FALSE, NULL, 0);
   case LUA_TNUMBER:
     if (lua_isinteger(w->L, index)) {
       int64_t number = lua_tointeger(w->L, index);
@@ -104,8 +104,8 @@ tm_status tm_plain_write(tm_ctx *ctx, lua_State *L, int index, tm_bytes *out) {
 
 static bool push_value(lua_State *L, tm_cursor *c, int depth);
 
-static bool push_table(lua_State *L, tm_cursor *c,
-                       int depth) { // NOLINT(misc-no-recursion): depth is capped
+// NOLINTNEXTLINE(misc-no-recursion): depth is capped
+static bool push_table(lua_State *L, tm_cursor *c, int depth) {
   if (depth >= TM_PLAIN_DEPTH) return false;
   luaL_checkstack(L, 4, "plain data");
   lua_newtable(L);
@@ -122,8 +122,8 @@ static bool push_table(lua_State *L, tm_cursor *c,
   }
 }
 
-static bool push_value(lua_State *L, tm_cursor *c,
-                       int depth) { // NOLINT(misc-no-recursion): depth is capped
+// NOLINTNEXTLINE(misc-no-recursion): depth is capped
+static bool push_value(lua_State *L, tm_cursor *c, int depth) {
   uint8_t tag = tm_get_u8(c);
   if (!c->ok) return false;
   const uint8_t *data;
@@ -131,9 +131,9 @@ static bool push_value(lua_State *L, tm_cursor *c,
   case NIL:
     lua_pushnil(L);
     return true;
-  case FALSE_:
-  case TRUE_:
-    lua_pushboolean(L, tag == TRUE_);
+  case IS_FALSE:
+  case IS_TRUE:
+    lua_pushboolean(L, tag == IS_TRUE);
     return true;
   case INTEGER: {
     int64_t number;
