@@ -56,9 +56,9 @@ static int64_t since_ns(const lua_series *s) {
 static bool fetch(lua_series *s, tm_ctx *ctx, window *out) {
   *out = (window){0};
   size_t max = s->input->keep;
-  out->time_ns = tm_arena_alloc(&ctx->scratch, max * sizeof(int64_t));
-  out->value = tm_arena_alloc(&ctx->scratch, max * sizeof(double));
-  if (!out->time_ns || !out->value) return false;
+  out->time_ns = tm_arena_alloc(&ctx->scratch, max * (sizeof(int64_t) + sizeof(double)));
+  if (!out->time_ns) return false;
+  out->value = (double *)(out->time_ns + max);
   tm_engine_lock(s->engine);
   tm_track *track = track_of(s);
   if (track) out->n = tm_series_copy(track->series, since_ns(s), out->time_ns, out->value, max);
@@ -265,39 +265,100 @@ static int trend_time_to(lua_State *L) {
   return 3;
 }
 
+// The fields by number; trend_index finds the number of a name in its upvalue.
+enum {
+  FIELD_LEAK = 1,
+  FIELD_REASON,
+  FIELD_SHAPE,
+  FIELD_TIME_TO,
+  FIELD_SLOPE,
+  FIELD_SLOPE_LOW,
+  FIELD_SLOPE_HIGH,
+  FIELD_GROWTH,
+  FIELD_LEVEL,
+  FIELD_AMPLITUDE,
+  FIELD_CONFIDENCE,
+  FIELD_Z,
+  FIELD_P,
+  FIELD_N,
+};
+
+static const char *const trend_fields[] = {
+    [FIELD_LEAK] = "leak",
+    [FIELD_REASON] = "reason",
+    [FIELD_SHAPE] = "shape",
+    [FIELD_TIME_TO] = "time_to",
+    [FIELD_SLOPE] = "slope",
+    [FIELD_SLOPE_LOW] = "slope_low",
+    [FIELD_SLOPE_HIGH] = "slope_high",
+    [FIELD_GROWTH] = "growth",
+    [FIELD_LEVEL] = "level",
+    [FIELD_AMPLITUDE] = "amplitude",
+    [FIELD_CONFIDENCE] = "confidence",
+    [FIELD_Z] = "z",
+    [FIELD_P] = "p",
+    [FIELD_N] = "n",
+};
+
+static double trend_number(const tm_trend *t, lua_Integer field) {
+  switch (field) {
+  case FIELD_SLOPE:
+    return t->slope_per_s * 3600;
+  case FIELD_SLOPE_LOW:
+    return t->slope_low_per_s * 3600;
+  case FIELD_SLOPE_HIGH:
+    return t->slope_high_per_s * 3600;
+  case FIELD_GROWTH:
+    return t->growth_ratio;
+  case FIELD_LEVEL:
+    return t->level;
+  case FIELD_AMPLITUDE:
+    return t->amplitude;
+  case FIELD_CONFIDENCE:
+    return t->confidence;
+  case FIELD_Z:
+    return t->z;
+  case FIELD_P:
+    return t->p;
+  default:
+    return (double)t->n_used;
+  }
+}
+
 static int trend_index(lua_State *L) {
+  static const char *const shapes[] = {"constant", "step", "line", "saturating"};
   const tm_trend *t = luaL_checkudata(L, 1, TREND_META);
   const char *name = luaL_checkstring(L, 2);
-  static const char *const shapes[] = {"constant", "step", "line", "saturating"};
-  const struct {
-    const char *name;
-    double value;
-  } numbers[] = {{"slope", t->slope_per_s * 3600},
-                 {"slope_low", t->slope_low_per_s * 3600},
-                 {"slope_high", t->slope_high_per_s * 3600},
-                 {"growth", t->growth_ratio},
-                 {"level", t->level},
-                 {"amplitude", t->amplitude},
-                 {"confidence", t->confidence},
-                 {"z", t->z},
-                 {"p", t->p},
-                 {"n", (double)t->n_used}};
-  for (size_t i = 0; i < TM_COUNT(numbers); i++)
-    if (strcmp(name, numbers[i].name) == 0) {
-      lua_pushnumber(L, numbers[i].value);
-      return 1;
-    }
-  if (strcmp(name, "leak") == 0)
-    lua_pushboolean(L, t->leak);
-  else if (strcmp(name, "reason") == 0)
-    lua_pushstring(L, t->reason ? t->reason : "");
-  else if (strcmp(name, "shape") == 0)
-    lua_pushstring(L, shapes[t->shape]);
-  else if (strcmp(name, "time_to") == 0)
-    lua_pushcfunction(L, trend_time_to);
-  else
+  lua_pushvalue(L, 2);
+  lua_rawget(L, lua_upvalueindex(1));
+  lua_Integer field = lua_tointeger(L, -1);
+  switch (field) {
+  case 0:
     return luaL_error(L, "a trend has no field '%s'", name);
+  case FIELD_LEAK:
+    lua_pushboolean(L, t->leak);
+    break;
+  case FIELD_REASON:
+    lua_pushstring(L, t->reason ? t->reason : "");
+    break;
+  case FIELD_SHAPE:
+    lua_pushstring(L, shapes[t->shape]);
+    break;
+  case FIELD_TIME_TO:
+    lua_pushcfunction(L, trend_time_to);
+    break;
+  default:
+    lua_pushnumber(L, trend_number(t, field));
+  }
   return 1;
+}
+
+static void push_trend_fields(lua_State *L) {
+  lua_createtable(L, 0, FIELD_N);
+  for (lua_Integer i = FIELD_LEAK; i <= FIELD_N; i++) {
+    lua_pushinteger(L, i);
+    lua_setfield(L, -2, trend_fields[i]);
+  }
 }
 
 // ---- control charts ----
@@ -518,7 +579,8 @@ static void make_metatables(lua_State *L) {
   }
   lua_pop(L, 1);
   if (luaL_newmetatable(L, TREND_META)) {
-    lua_pushcfunction(L, trend_index);
+    push_trend_fields(L);
+    lua_pushcclosure(L, trend_index, 1);
     lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
