@@ -91,7 +91,11 @@ local function measure(title, list, leak)
   end
   assert(checks > 0, title .. ": nothing was checked")
   local us = (with - without) / checks * 1e6
-  row(title, checks, ("%.2f"):format(us), verdict(us))
+  if leak then
+    row(title, checks, ("%.2f"):format(us), ("%.2f %%"):format(us * PAIRS / 1e4), "no bar")
+  else
+    row(title, checks, ("%.2f"):format(us), verdict(us))
+  end
   if (findings > 0) ~= (leak or false) then
     print(("FAIL: %d findings in a feed %s"):format(findings, leak and "that leaks" or "that has nothing to find"))
     failed = true
@@ -112,5 +116,6 @@ local slope = read "rules/rss_slope.lua"
 slope = slope:sub(1, slope:find("  tests = {", 1, true) - 1) .. "}\n"
 slope = { { name = "slope.lua", source = slope:gsub('every = "30s", warmup = "10m"', 'every = "1s", warmup = "30m"') } }
 measure("proc.rss_slope, 360 samples, quiet", slope)
+-- Every app leaks, so every check also writes its finding: text, evidence, alert. The rule itself is checked every 30 s.
 measure("proc.rss_slope, 360 samples, leak", slope, true)
 os.exit(failed and 1 or 0)
