@@ -215,7 +215,7 @@ static tm_status read_seconds(tm_ctx *ctx, const char *json, uint64_t *out_ns) {
 // A CPU profile must be over before the one who waits for it gives up.
 static tm_status plan_cpu(tm_ctx *ctx, const char *json, uint64_t timeout_ns, char query[32],
                           uint64_t *out_wait_ns) {
-  uint64_t ns;
+  uint64_t ns = 0;
   TM_TRY(read_seconds(ctx, json, &ns));
   if (timeout_ns && ns >= timeout_ns)
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET,
