@@ -41,7 +41,8 @@ static void check_reports(tm_ctx *ctx, const tm_profile *p) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const char *const formats[] = {NULL, "pprof", "pprof-text", "goroutines", "collapsed"};
+  static const char *const formats[] = {NULL,         "pprof",     "pprof-text",
+                                        "goroutines", "collapsed", "v8-profile"};
   for (size_t i = 0; i < TM_COUNT(formats); i++) {
     tm_ctx ctx;
     tm_snapshot s = {0};
