@@ -7,6 +7,7 @@
 #include "unit.h"
 #include "write/collapsed.h"
 #include "write/pprof.h"
+#include "write/speedscope.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -371,6 +372,20 @@ static void writes_and_reads_collapsed_stacks(void **state) {
   tm_bytes_free(&ctx, &out);
 }
 
+static void writes_speedscope(void **state) {
+  (void)state;
+  tm_bytes b = small_profile(), out = {0};
+  tm_snapshot s = {0};
+  assert_int_equal(read_bytes(&b, &s), TM_OK);
+  assert_int_equal(tm_write_speedscope(&ctx, s.model, "x", &out), TM_OK);
+  const char *text = (const char *)out.data; // tm_json_end ends it with a NUL
+  assert_non_null(strstr(text, "\"name\":\"main.root\",\"file\":\"main.go\",\"line\":20"));
+  assert_non_null(strstr(text, "\"samples\":[[1,0]],\"weights\":[100]"));
+  tm_snapshot_fini(&s);
+  tm_bytes_free(&ctx, &b);
+  tm_bytes_free(&ctx, &out);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(reads_fields_in_any_order),
@@ -383,6 +398,7 @@ int main(void) {
       cmocka_unit_test(reads_text_with_its_symbols),
       cmocka_unit_test(reads_a_goroutine_dump),
       cmocka_unit_test(writes_and_reads_collapsed_stacks),
+      cmocka_unit_test(writes_speedscope),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
 }
