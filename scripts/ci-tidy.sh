@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=$1
 shift
 if [ $# -eq 0 ]; then
-  mapfile -t files < <(git ls-files 'core/*.c' 'platform/linux/*.c' 'platform/common.c' 'examples/*.c')
+  # Not platform/linux/bpf: it is compiled for the kernel, with the kernel's names.
+  mapfile -t files < <(git ls-files 'core/*.c' 'platform/linux/*.c' 'platform/common.c' 'examples/*.c' ':!platform/linux/bpf')
 else
   files=("$@")
 fi

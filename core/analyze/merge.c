@@ -520,6 +520,7 @@ static void free_inputs(tm_ctx *ctx, input *in, size_t count, size_t type_room) 
 
 // ratios NULL = 1 for all; else per profile, per type of that profile's own order (all equal
 // types).
+// NOLINTNEXTLINE(misc-no-recursion): at most one level: what was merged has nothing to merge
 static tm_status merge(tm_ctx *ctx, const tm_profile *const *profiles, size_t count,
                        const double *last_ratios, const double *first_ratios, bool last_is_base,
                        tm_profile **out) {
