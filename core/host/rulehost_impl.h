@@ -98,7 +98,10 @@ void tm_host_post(tm_rulehost *host, void (*fn)(void *), void *arg);
 tm_status tm_host_call(tm_rulehost *host, tm_package *package, tm_rule *rule, int nargs,
                        int nresults);
 
-// Binding.
+// Binding (binding.c). carried: the state of the pair in the version before, or NULL.
+typedef struct carried carried;
+void tm_host_bind_pair(tm_rulehost *host, tm_package *package, tm_rule *rule, tm_target *target,
+                       const carried *from);
 void tm_host_bind_package(tm_rulehost *host, tm_package *package, const tm_package *old);
 void tm_host_unbind_package(tm_rulehost *host, tm_package *package);
 void tm_host_set_due(tm_rulehost *host);
