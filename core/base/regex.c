@@ -6,46 +6,14 @@
 // is a fragment (range) of the program, and repetition copies fragments.
 #include "base/regex.h"
 
-#include "base/vec.h"
+#include "base/regex_impl.h"
 
 #include <string.h>
 
 #define MAX_PROGRAM (1u << 16)
 #define MAX_REPEAT  1000
 
-typedef enum op {
-  OP_RUNE,   // a = code point
-  OP_CLASS,  // a, b = range of ranges
-  OP_ANY,    // any code point
-  OP_LINE,   // any but \n
-  OP_SPLIT,  // both offsets a and b (relative)
-  OP_JUMP,   // offset a (relative)
-  OP_ASSERT, // a = which
-  OP_MATCH
-} op;
-
-enum { A_BEGIN_TEXT, A_END_TEXT, A_BEGIN_LINE, A_END_LINE, A_WORD, A_NOT_WORD };
 enum { FLAG_I = 1, FLAG_S = 2, FLAG_M = 4, FLAG_U = 8 };
-
-typedef struct inst {
-  op op;
-  int32_t a, b;
-} inst;
-
-typedef struct range {
-  uint32_t low, high;
-} range;
-
-struct tm_regex {
-  tm_allocator alloc;
-  TM_VEC(inst) program;
-  TM_VEC(range) ranges;
-  uint32_t *list, *next, *stack, *seen; // state sets while matching; `seen` holds step numbers
-  uint32_t step;
-  size_t states;   // allocated length of each of the four
-  bool first[256]; // bytes that can begin a match
-  bool any_first;
-};
 
 // An open group: where its program and its current alternative begin.
 typedef struct group {
@@ -82,25 +50,6 @@ static tm_status insert(parser *p, size_t where, inst i) {
   memmove(code + where + 1, code + where, (p->re->program.count - 1 - where) * sizeof *code);
   code[where] = i;
   return TM_OK;
-}
-
-// One code point; a wrong byte is U+FFFD and takes one byte.
-static uint32_t next_rune(const uint8_t **at, const uint8_t *end) {
-  const uint8_t *p = *at;
-  uint32_t c = *p++;
-  int more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : 3;
-  *at = p;
-  if (more == 0) return c;
-  if (c < 0xc2 || c > 0xf4 || end - p < more) return 0xfffd;
-  uint32_t rune = c & (0x3fu >> more);
-  for (int i = 0; i < more; i++) {
-    if ((p[i] & 0xc0) != 0x80) return 0xfffd;
-    rune = rune << 6 | (p[i] & 0x3fu);
-  }
-  static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-  if (rune < least[more] || rune > 0x10ffff || (rune >= 0xd800 && rune < 0xe000)) return 0xfffd;
-  *at = p + more;
-  return rune;
 }
 
 // --- classes ---
@@ -249,7 +198,7 @@ static tm_status parse_escape(parser *p, uint32_t *out) {
   }
   bool word = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
   if (word) return bad(p, "an unknown escape");
-  *out = next_rune(&p->at, p->end);
+  *out = tm_regex_rune(&p->at, p->end);
   return TM_OK;
 }
 
@@ -278,7 +227,7 @@ static tm_status parse_named(parser *p, bool *found) {
 static tm_status parse_class_member(parser *p, uint32_t *low, bool *was_class) {
   *was_class = false;
   if (*p->at != '\\') {
-    *low = next_rune(&p->at, p->end);
+    *low = tm_regex_rune(&p->at, p->end);
     return TM_OK;
   }
   p->at++;
@@ -539,7 +488,7 @@ static tm_status parse_quoted(parser *p) {
       return TM_OK;
     }
     p->atom = p->re->program.count;
-    TM_TRY(emit_rune(p, next_rune(&p->at, p->end)));
+    TM_TRY(emit_rune(p, tm_regex_rune(&p->at, p->end)));
   }
   return TM_OK;
 }
@@ -567,7 +516,7 @@ static tm_status parse_atom(parser *p) {
     return parse_quoted(p);
   }
   p->atom = p->re->program.count;
-  uint32_t rune = next_rune(&p->at, p->end);
+  uint32_t rune = tm_regex_rune(&p->at, p->end);
   bool lines = (p->flags & FLAG_M) != 0;
   switch (rune) {
   case '.':
@@ -606,151 +555,6 @@ static tm_status parse(parser *p) {
   return emit(p, OP_MATCH, 0, 0);
 }
 
-// --- matching ---
-
-static bool is_word(int32_t c) {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
-}
-
-// before, after: the code points around the place, -1 at the ends.
-static bool holds(int32_t which, int32_t before, int32_t after) {
-  switch (which) {
-  case A_BEGIN_TEXT:
-    return before < 0;
-  case A_END_TEXT:
-    return after < 0;
-  case A_BEGIN_LINE:
-    return before < 0 || before == '\n';
-  case A_END_LINE:
-    return after < 0 || after == '\n';
-  case A_WORD:
-    return is_word(before) != is_word(after);
-  default:
-    return is_word(before) == is_word(after);
-  }
-}
-
-static bool in_class(const tm_regex *re, const inst *i, uint32_t c) {
-  const range *r = re->ranges.items;
-  for (int32_t k = i->a; k < i->b; k++)
-    if (c >= r[k].low && c <= r[k].high) return true;
-  return false;
-}
-
-// Adds pc and all that is reachable without reading; true when the match is reached.
-static bool add_state(tm_regex *re, uint32_t *set, size_t *count, uint32_t pc, int32_t before,
-                      int32_t after) {
-  size_t depth = 0;
-  re->stack[depth++] = pc;
-  while (depth) {
-    pc = re->stack[--depth];
-    if (re->seen[pc] == re->step) continue;
-    re->seen[pc] = re->step;
-    const inst *i = &re->program.items[pc];
-    switch (i->op) {
-    case OP_MATCH:
-      return true;
-    case OP_JUMP:
-      re->stack[depth++] = (uint32_t)((int32_t)pc + i->a);
-      break;
-    case OP_SPLIT:
-      re->stack[depth++] = (uint32_t)((int32_t)pc + i->b);
-      re->stack[depth++] = (uint32_t)((int32_t)pc + i->a);
-      break;
-    case OP_ASSERT:
-      if (holds(i->a, before, after)) re->stack[depth++] = pc + 1;
-      break;
-    default:
-      set[(*count)++] = pc;
-      break;
-    }
-  }
-  return false;
-}
-
-static bool takes(const tm_regex *re, const inst *i, uint32_t c) {
-  switch (i->op) {
-  case OP_RUNE:
-    return (uint32_t)i->a == c;
-  case OP_CLASS:
-    return in_class(re, i, c);
-  case OP_ANY:
-    return true;
-  default:
-    return c != '\n';
-  }
-}
-
-static void next_step(tm_regex *re) {
-  if (++re->step == 0) { // the counter came round: forget all marks
-    memset(re->seen, 0, re->states * sizeof *re->seen);
-    re->step = 1;
-  }
-}
-
-bool tm_regex_match(tm_regex *re, const char *text, size_t length) {
-  const uint8_t *at = (const uint8_t *)text, *end = at + length;
-  int32_t before = -1;
-  size_t count = 0;
-  next_step(re);
-  for (;;) {
-    if (!count && !re->any_first) { // nothing is under way: jump to a byte that can begin
-      const uint8_t *skip = at;
-      while (skip < end && !re->first[*skip]) skip++;
-      if (skip == end) return false;
-      if (skip != at) before = skip[-1] < 0x80 ? skip[-1] : 0xfffd;
-      at = skip;
-    }
-    const uint8_t *then = at;
-    int32_t c = at < end ? (int32_t)next_rune(&then, end) : -1;
-    if (add_state(re, re->list, &count, 0, before, c)) return true;
-    if (c < 0) return false;
-    const uint8_t *peek = then;
-    int32_t after = then < end ? (int32_t)next_rune(&peek, end) : -1;
-    size_t next_count = 0;
-    next_step(re);
-    for (size_t i = 0; i < count; i++) {
-      uint32_t pc = re->list[i];
-      if (takes(re, &re->program.items[pc], (uint32_t)c)
-          && add_state(re, re->next, &next_count, pc + 1, c, after))
-        return true;
-    }
-    uint32_t *swap = re->list;
-    re->list = re->next;
-    re->next = swap;
-    count = next_count;
-    before = c;
-    at = then;
-  }
-}
-
-// Which bytes can begin a match. Assertions or an empty match give up: everything can.
-static void find_first(tm_regex *re) {
-  size_t count = 0;
-  next_step(re);
-  re->any_first = true;
-  for (size_t i = 0; i < re->program.count; i++)
-    if (re->program.items[i].op == OP_ASSERT) return;
-  if (add_state(re, re->list, &count, 0, -1, -1)) return;
-  for (size_t i = 0; i < count; i++) {
-    const inst *in = &re->program.items[re->list[i]];
-    for (uint32_t c = 0; c < 256; c++)
-      if (c >= 0x80 || takes(re, in, c)) re->first[c] = true;
-  }
-  re->any_first = false;
-}
-
-static tm_status finish(tm_ctx *ctx, tm_regex *re) {
-  re->states = re->program.count + 2;
-  re->list = tm_calloc(ctx, re->states, sizeof *re->list);
-  re->next = tm_calloc(ctx, re->states, sizeof *re->next);
-  re->stack = tm_calloc(ctx, re->states * 2, sizeof *re->stack);
-  re->seen = tm_calloc(ctx, re->states, sizeof *re->seen);
-  if (!re->list || !re->next || !re->stack || !re->seen) return TM_E_NOMEM;
-  find_first(re);
-  return TM_OK;
-}
-
 tm_status tm_regex_new(tm_ctx *ctx, const char *pattern, size_t length, tm_regex **out) {
   tm_regex *re = tm_calloc(ctx, 1, sizeof *re);
   if (!re) return TM_E_NOMEM;
@@ -765,7 +569,7 @@ tm_status tm_regex_new(tm_ctx *ctx, const char *pattern, size_t length, tm_regex
   tm_status status = parse(&p);
   for (size_t i = 0; i < p.groups.count; i++) tm_vec_free(ctx, &p.groups.items[i].jumps);
   tm_vec_free(ctx, &p.groups);
-  if (status == TM_OK) status = finish(ctx, re);
+  if (status == TM_OK) status = tm_regex_prepare(ctx, re);
   if (status != TM_OK) {
     tm_regex_free(re);
     return status;
