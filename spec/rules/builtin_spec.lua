@@ -1,0 +1,127 @@
+-- Every built-in rule: it carries tests of the three kinds that matter, they pass, and a recording of what it is for is found
+-- by it and by no other rule.
+local core = require "tidemark.core"
+local helper = require "spec.support.helper"
+
+local SECOND, T0 = 1000000000, 1700000000 * 1000000000
+
+-- The rules of the embedded files: { { id, file, tests = { { name, ok, why } } } }.
+local function library()
+  local rules = {}
+  for _, path in ipairs(core.embedded()) do
+    local file = path:match("^rules/([^/]+%.lua)$")
+    if file then
+      local by_id, declared = {}, assert(core.rules_check(file, core.embedded(path)))
+      for _, r in ipairs(declared) do
+        rules[#rules + 1] = { id = r.id, doc = r.doc, file = file, tests = {} }
+        by_id[r.id] = rules[#rules]
+      end
+      local _, tests = core.rules_test(file, core.embedded(path))
+      for _, t in ipairs(tests) do table.insert(by_id[t.rule].tests, t) end
+    end
+  end
+  return rules
+end
+
+local kinds = {
+  ["a warm-up"] = { "warm%-up", "at the start", "set up once" },
+  ["a sawtooth"] = { "sawtooth", "breathes" },
+}
+
+local function tests_named(rule, words)
+  local found = {}
+  for _, t in ipairs(rule.tests) do
+    for _, word in ipairs(words) do
+      if t.test:find("is quiet", 1, true) and t.test:find(word) then found[#found + 1] = t.test break end
+    end
+  end
+  return found
+end
+
+-- What each rule is for, as steps of { metric, key, seconds between samples, f(i) -> value, samples }.
+local MB = 1 << 20
+local stories = {
+  ["proc.handle_spike"] = { { "proc.fds", "", 1, function(i) return i < 60 and 40 or 540 end, 90 },
+    { "proc.handles", "socket", 5, function(i) return i < 12 and 20 or 520 end, 18 } },
+  ["proc.hidden_growth"] = { { "proc.hidden", "", 5, function(i) return i * 8 * MB end, 20 },
+    { "proc.handle_bytes", "memfd", 5, function(i) return i * 8 * MB end, 20 } },
+  ["proc.mapping_growth"] = { { "proc.maps", "", 5, function(i) return 200 + 50 * i end, 24 },
+    { "proc.mappings", "anon", 5, function(i) return 100 + 50 * i end, 24 } },
+  ["proc.thread_pile"] = { { "proc.threads", "", 2, function(i) return 10 + 4 * i end, 40 } },
+  ["proc.rss_climb"] = { { "proc.rss", "", 1, function(i) return (100 + i) * MB end, 70 } },
+  ["proc.rss_slope"] = { { "proc.rss", "", 5, function(i) return 200 * MB + i * MB // 4 end, 480 },
+    { "mem.limit", "", 60, function() return 2 << 30 end, 40 } },
+  ["pressure"] = { { "proc.rss", "", 1, function(i) return i < 30 and 700 * MB or 1000 * MB end, 60 } },
+}
+
+-- Records a story on a virtual engine, in the order of time.
+local function record(path, story)
+  local samples = {}
+  for order, s in ipairs(story) do
+    for i = 0, s[5] - 1 do
+      samples[#samples + 1] = { time_ns = T0 + i * s[3] * SECOND, order = order, metric = s[1], key = s[2], value = s[4](i) }
+    end
+  end
+  table.sort(samples, function(a, b)
+    if a.time_ns ~= b.time_ns then return a.time_ns < b.time_ns end
+    return a.order < b.order
+  end)
+  local engine <close> = assert(core.engine { virtual = true })
+  assert(engine:record(path, "{}", true))
+  engine:advance(T0 - 1)
+  local target = engine:add_target { id = "1:1", name = "app", command = "app --story", start_time_ns = T0 - 3600 * SECOND }
+  for _, s in ipairs(samples) do
+    engine:advance(s.time_ns - 1)
+    assert(engine:feed(target.id, s.metric, s.key, s.time_ns, s.value))
+  end
+  engine:advance(samples[#samples].time_ns + SECOND)
+  return #samples
+end
+
+describe("built-in rules", function()
+  local rules, folder = library(), nil
+  setup(function() folder = helper.folder() end)
+  teardown(helper.tidy)
+
+  it("are as many as there are stories", function()
+    local told = 0
+    for _ in pairs(stories) do told = told + 1 end
+    assert.equal(told, #rules)
+  end)
+
+  for _, rule in ipairs(rules) do
+    describe(rule.id, function()
+      it("says what it finds", function() assert.is_true(#rule.doc > 10) end)
+
+      it("passes its own tests", function()
+        assert.is_true(#rule.tests > 0)
+        for _, t in ipairs(rule.tests) do assert.is_true(t.ok, t.test .. ": " .. t.why) end
+      end)
+
+      it("has a test that finds something", function()
+        local positive = 0
+        for _, t in ipairs(rule.tests) do positive = positive + (t.test:find("is quiet", 1, true) and 0 or 1) end
+        assert.is_true(positive >= 1)
+      end)
+
+      for kind, words in pairs(kinds) do
+        it("has a test that is quiet about " .. kind, function() assert.is_true(#tests_named(rule, words) >= 1) end)
+      end
+
+      it("finds its story in a recording, and no other rule does", function()
+        local path = folder .. "/" .. rule.id .. ".tmr"
+        local fed = record(path, assert(stories[rule.id], "no story"))
+        local document, code = helper.document("replay", "replay", path, "--json")
+        assert.equal(0, code)
+        assert.equal(fed, document.meta.samples)
+        assert.same({}, document.meta.problems)
+        assert.is_true(#document.rows >= 1, "nothing was found")
+        for _, row in ipairs(document.rows) do
+          assert.equal(rule.id, row.rule)
+          assert.equal("1:1", row.target)
+          assert.equal("firing", row.state)
+        end
+      end)
+    end)
+  end
+end)
