@@ -124,7 +124,9 @@ static void format_bytes(char *buf, size_t size, double value, const char *per) 
 static void format_duration(char *buf, size_t size, double ns) {
   double s = fabs(ns) / 1e9;
   const char *sign = ns < 0 ? "-" : "";
-  if (s < 1e-6)
+  if (s <= 0)
+    snprintf(buf, size, "0 s");
+  else if (s < 1e-6)
     snprintf(buf, size, "%s%.0f ns", sign, s * 1e9);
   else if (s < 1e-3)
     three_digits(buf, size, ns / 1e3, "us");
