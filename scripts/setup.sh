@@ -6,7 +6,7 @@ set -eu
 # The one list of packages.
 build_packages="build-essential cmake ninja-build pkg-config git libuv1-dev liblua5.4-dev lua5.4
   libprotobuf-c-dev protobuf-c-compiler node-llhttp libsqlite3-dev zlib1g-dev libdeflate-dev
-  libzstd-dev libxxhash-dev libcurl4-openssl-dev libdw-dev"
+  libzstd-dev libxxhash-dev libcurl4-openssl-dev ca-certificates libdw-dev"
 dev_packages="lua-busted lua-check libcmocka-dev clang-format clang-tidy clang libclang-rt-14-dev
   python3 python3-psutil strace tmux shellcheck openssl"
 
