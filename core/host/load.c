@@ -310,6 +310,18 @@ static void set_stale(tm_rulehost *host, const char *name, const char *problem) 
   if (tm_vec_push(&host->ctx, &host->stale, n) != TM_OK) free(n);
 }
 
+// Every package anew under the overrides there are: its lists, its contexts, and what the engine
+// knows of its alerts.
+static void override_all(tm_rulehost *host) {
+  for (size_t i = 0; i < host->packages.count; i++) {
+    tm_package *package = host->packages.items[i];
+    apply_overrides(host, package);
+    for (size_t r = 0; r < package->rule_count; r++)
+      tm_host_post_policy(host, package, &package->rules[r], false);
+  }
+  tm_host_rebind_all(host);
+}
+
 static void swap(tm_rulehost *host, tm_package *old, size_t index, tm_package *package) {
   bool overrides = package->override_count || (old && old->override_count);
   if (old) tm_host_drop_overrides(host, old->name);
@@ -328,11 +340,7 @@ static void swap(tm_rulehost *host, tm_package *old, size_t index, tm_package *p
     tm_host_unbind_package(host, package);
     return;
   }
-  if (overrides) {
-    for (size_t i = 0; i < host->packages.count; i++)
-      apply_overrides(host, host->packages.items[i]);
-    tm_host_rebind_all(host);
-  }
+  if (overrides) override_all(host);
 }
 
 static tm_status load_locked(tm_rulehost *host, load_request *request) {
@@ -404,11 +412,7 @@ static void unload_locked(tm_rulehost *host, load_request *request) {
   memmove(host->packages.items + index, host->packages.items + index + 1,
           (host->packages.count - index - 1) * sizeof(tm_package *));
   host->packages.count--;
-  if (overrides) {
-    for (size_t i = 0; i < host->packages.count; i++)
-      apply_overrides(host, host->packages.items[i]);
-    tm_host_rebind_all(host);
-  }
+  if (overrides) override_all(host);
   set_stale(host, request->name, NULL);
 }
 
