@@ -129,6 +129,17 @@ static void push_override_params(tm_rulehost *host, lua_State *L, const tm_rule 
   }
 }
 
+// Whether a rule runs on a target: overrides for the target's name go over what the rule says.
+static bool enabled_on(const tm_rulehost *host, const tm_rule *rule, const tm_target_facts *facts) {
+  bool enabled = rule->enabled;
+  for (size_t i = 0; i < host->overrides.count; i++) {
+    const override *o = host->overrides.items[i];
+    if (o->app && o->enabled >= 0 && tm_host_override_matches(o, rule->id, facts->name))
+      enabled = o->enabled;
+  }
+  return enabled;
+}
+
 // Makes the context; carried: state of the pair in the version before, or NULL.
 struct carried {
   tm_bytes states;
@@ -207,7 +218,8 @@ void tm_host_bind_pair(tm_rulehost *host, tm_package *package, tm_rule *rule, tm
               .rule = rule,
               .target = tm_target_retain(target),
               .context_ref = LUA_NOREF,
-              .reported = true};
+              .reported = true,
+              .enabled = enabled_on(host, rule, facts)};
   p->warm_ns = start + (int64_t)rule->warmup_ns;
   p->next_ns = first_check_ns(host, rule);
   if (!make_context(host, p, from) || tm_vec_push(&host->ctx, &host->pairs, p) != TM_OK) {

@@ -278,7 +278,7 @@ static void report(tm_rulehost *host, pair *p, lua_State *L) {
 // ---- checking ----
 
 static bool resting(tm_rulehost *host, const tm_rule *rule) {
-  return !rule->enabled || rule->quarantined || (uint64_t)host->now_ns < rule->backoff_until_ns;
+  return rule->quarantined || (uint64_t)host->now_ns < rule->backoff_until_ns;
 }
 
 // A rule that costs more than its budget is checked less often, and that is counted.
@@ -302,9 +302,12 @@ static void set_next(tm_rulehost *host, pair *p, uint64_t cost_ns) {
 static void check_pair(tm_rulehost *host, pair *p) {
   tm_rule *rule = p->rule;
   uint64_t before = rule->stats.cpu_ns;
-  if (!resting(host, rule) && host->now_ns >= p->warm_ns) {
-    lua_State *L = tm_sandbox_state(p->package->sandbox);
-    lua_settop(L, 0);
+  lua_State *L = tm_sandbox_state(p->package->sandbox);
+  lua_settop(L, 0);
+  if (!p->enabled) {
+    lua_pushnil(L);
+    report(host, p, L); // what it found before it was switched off ends
+  } else if (!resting(host, rule) && host->now_ns >= p->warm_ns) {
     tm_package_push_api(p->package, "check");
     lua_rawgeti(L, LUA_REGISTRYINDEX, rule->lua_ref);
     lua_rawgeti(L, LUA_REGISTRYINDEX, p->context_ref);

@@ -25,6 +25,7 @@ typedef struct pair {
   int64_t next_ns;
   int64_t warm_ns;       // before it, samples do not count and no check runs
   bool reported;         // the last evaluation had findings, or none was made yet
+  bool enabled;          // by the rule, and by overrides for this target's name
   double recent_cost_ns; // moving average of a check
 } pair;
 

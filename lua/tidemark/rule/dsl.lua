@@ -465,13 +465,17 @@ function tm.list(id, items)
 end
 
 local override_keys = { app = true, rule = true, list = true, params = true, level = true, enabled = true, append = true,
-  replace = true, hold = true, linger = true, cooldown = true, every = true, limit = true }
+  replace = true, hold = true, linger = true, cooldown = true, every = true }
+local for_all_apps = { "hold", "linger", "cooldown", "every" }
 function tm.override(spec)
   if type(spec) ~= "table" then reject("LOAD_SCHEMA", "tm.override takes one table", 2) end
   check_keys("tm.override", spec, override_keys, 2)
   if (spec.rule == nil) == (spec.list == nil) then reject("LOAD_SCHEMA", "tm.override needs either rule = or list =", 2) end
   local out = copy(spec)
-  for _, key in ipairs { "hold", "linger", "cooldown", "every" } do out[key] = seconds("tm.override: " .. key, spec[key], 2) end
+  for _, key in ipairs(for_all_apps) do
+    if spec[key] and spec.app then reject("LOAD_SCHEMA", format("tm.override: %s is the same for all apps; leave app out", key), 2) end
+    out[key] = seconds("tm.override: " .. key, spec[key], 2)
+  end
   M.overrides[#M.overrides + 1] = out
 end
 
