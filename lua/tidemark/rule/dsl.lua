@@ -250,6 +250,7 @@ local function new_finding(c, fields)
   if type(fields) ~= "table" then error("c:finding takes one table", 3) end
   local level = fields.level or rule.level
   if not levels[level] then error(format("c:finding: unknown level '%s'%s", tostring(level), did_you_mean(level, levels)), 3) end
+  if fields.text ~= nil and type(fields.text) ~= "string" then error("c:finding: text must be a string", 3) end
   local finding = { mark = finding_mark, level = level, key = fields.key and tostring(fields.key) or "", value = fields.value,
     unit = fields.unit or "", evidence = {} }
   for name, value in pairs(fields) do
