@@ -199,7 +199,8 @@ local function chart(r, peak)
   end
   for i = 0, 4 do
     local t = r.from_ns + span * i // 4
-    out[#out + 1] = ('<text x="%.1f" y="%d" text-anchor="%s">%s</text>'):format(x(t), height - 6, i == 4 and "end" or "middle", html(core.format(t - r.from_ns, "ns")))
+    local anchor, label = i == 4 and "end" or "middle", html(core.format(t - r.from_ns, "ns"))
+    out[#out + 1] = ('<text x="%.1f" y="%d" text-anchor="%s">%s</text>'):format(x(t), height - 6, anchor, label)
   end
   out[#out + 1] = ('<path class="line" d="%s"/>'):format(table.concat(path))
   for _, f in ipairs(r.findings) do
