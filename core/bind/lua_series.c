@@ -434,6 +434,34 @@ static int series_rising(lua_State *L) {
   return 2;
 }
 
+// c.r:growth{ head = 10, tail = 10 } -> { ratio, p, head, tail }: medians of the first and the last
+// samples, and how likely chance made the last greater. What a gate compares.
+static int series_growth(lua_State *L) {
+  static const char *const allowed[] = {"head", "tail", NULL};
+  lua_series *s = check_series(L);
+  check_options(L, 2, allowed);
+  double head = option_number(L, 2, "head", 10), tail = option_number(L, 2, "tail", 10);
+  if (!(head >= 1 && head <= 1e6 && tail >= 1 && tail <= 1e6))
+    return luaL_error(L, "growth: head and tail are numbers of samples");
+  tm_ctx ctx;
+  window w;
+  open_window(L, s, &ctx, &w);
+  tm_growth g;
+  tm_status status = tm_stats_growth(&ctx, w.value, w.n, (size_t)head, (size_t)tail, &g);
+  tm_ctx_fini(&ctx);
+  if (status != TM_OK) return luaL_error(L, "growth of %s: out of memory", s->input->metric);
+  const struct {
+    const char *name;
+    double value;
+  } fields[] = {{"ratio", g.ratio}, {"p", g.p}, {"head", g.head}, {"tail", g.tail}};
+  lua_createtable(L, 0, 4);
+  for (size_t i = 0; i < TM_COUNT(fields); i++) {
+    lua_pushnumber(L, fields[i].value);
+    lua_setfield(L, -2, fields[i].name);
+  }
+  return 1;
+}
+
 // The newest n values as a Lua array (default 60), for odd maths.
 static int series_values(lua_State *L) {
   lua_series *s = check_series(L);
@@ -557,14 +585,23 @@ static int series_tostring(lua_State *L) {
 }
 
 static void make_metatables(lua_State *L) {
-  static const luaL_Reg methods[] = {{"trend", series_trend},       {"median", series_median},
-                                     {"quantile", series_quantile}, {"mad", series_mad},
-                                     {"min", series_min},           {"max", series_max},
-                                     {"mean", series_mean},         {"delta", series_delta},
-                                     {"rate", series_rate},         {"cusum", series_cusum},
-                                     {"ewma", series_ewma},         {"rising", series_rising},
-                                     {"values", series_values},     {"each", series_each},
-                                     {"kind", series_kind},         {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"trend", series_trend},
+                                     {"median", series_median},
+                                     {"quantile", series_quantile},
+                                     {"mad", series_mad},
+                                     {"min", series_min},
+                                     {"max", series_max},
+                                     {"mean", series_mean},
+                                     {"delta", series_delta},
+                                     {"rate", series_rate},
+                                     {"cusum", series_cusum},
+                                     {"ewma", series_ewma},
+                                     {"rising", series_rising},
+                                     {"values", series_values},
+                                     {"growth", series_growth},
+                                     {"each", series_each},
+                                     {"kind", series_kind},
+                                     {NULL, NULL}};
   if (luaL_newmetatable(L, SERIES_META)) {
     luaL_newlib(L, methods);
     lua_pushcclosure(L, series_index, 1);

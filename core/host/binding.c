@@ -88,6 +88,8 @@ void tm_host_arm(tm_rulehost *host, pair *p, const tm_rule_input *input, bool on
 }
 
 static bool has_input_source(const tm_rule_input *input, const tm_target_facts *facts) {
+  // The runs of a gate are fed by whoever drives it, one sample a run: only to a virtual target.
+  if (facts->pid == 0 && strcmp(input->kind, "runs") == 0) return true;
   if (strcmp(input->kind, "series") != 0 && strcmp(input->kind, "gauge") != 0
       && strcmp(input->kind, "ring") != 0)
     return false;
@@ -210,7 +212,8 @@ void tm_host_bind_pair(tm_rulehost *host, tm_package *package, tm_rule *rule, tm
                        const carried *from) {
   const tm_target_facts *facts = tm_target_get_facts(target);
   if (host->options.only_rule && strcmp(host->options.only_rule, rule->id) != 0) return;
-  if (strcmp(rule->kind, "rule") != 0 || !applies(host, package, rule, facts)) return;
+  if ((strcmp(rule->kind, "rule") != 0 && facts->pid != 0) || !applies(host, package, rule, facts))
+    return;
   pair *p = calloc(1, sizeof *p);
   if (!p) return;
   int64_t start = facts->start_time_ns ? facts->start_time_ns : host->now_ns;
