@@ -41,6 +41,13 @@ static void on_loaded(void *ud, const tm_load_report *report) {
   free(call);
 }
 
+// A recording keeps the text of what ran: `tidemark replay --recorded-rules`.
+static void record_rules(lua_engine *e, const char *name, const char *source) {
+  tm_ctx_clear(&e->ctx);
+  if (e->recording && tm_recording_add_rules(&e->ctx, e->recording, name, source) != TM_OK)
+    tm_ctx_clear(&e->ctx);
+}
+
 static int engine_load_rules(lua_State *L) { // e:load_rules(name, origin, source, fn)
   lua_engine *e = tm_lua_check_engine(L);
   size_t size;
@@ -53,9 +60,7 @@ static int engine_load_rules(lua_State *L) { // e:load_rules(name, origin, sourc
     lua_settop(L, 5);
     call->fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   }
-  tm_ctx_clear(&e->ctx);
-  if (e->recording && tm_recording_add_rules(&e->ctx, e->recording, name, source) != TM_OK)
-    tm_ctx_clear(&e->ctx);
+  record_rules(e, name, source);
   if (tm_rulehost_load(e->host, name, origin, source, size, on_loaded, call) != TM_OK)
     return tm_lua_failed(L, &e->ctx);
   lua_pushboolean(L, 1);
@@ -75,6 +80,7 @@ static void on_rule_file(void *ud, const char *name, const char *path, const cha
                          size_t size) {
   lua_engine *e = ud;
   tm_ctx_clear(&e->ctx);
+  if (source) record_rules(e, name, source);
   tm_status status;
   if (source)
     status = tm_rulehost_load(e->host, name, path, source, size, NULL, NULL);

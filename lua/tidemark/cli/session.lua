@@ -49,28 +49,39 @@ local function load_file(s, name, origin, source)
   return function() return problem end
 end
 
-local function load_rules(s, options)
+-- What is to be loaded, and whether all of it may run: { files = { { name, origin, source } }, folders }.
+local function plan_rules(options)
+  local plan = { files = {}, folders = {} }
+  local function add(name, origin, source) plan.files[#plan.files + 1] = { name = name, origin = origin, source = source } end
   if not options["no-builtin"] then
     for _, path in ipairs(core.embedded()) do
       local name = path:match("^rules/([^/]+%.lua)$")
-      if name then load_file(s, name, "builtin:" .. path, core.embedded(path)) end
+      if name then add(name, "builtin:" .. path, core.embedded(path)) end
     end
   end
-  local folders = {}
   local own = paths.config() .. "/rules"
-  if core.stat(own) then folders[1] = own end
+  if core.stat(own) then plan.folders[1] = own end
   for _, path in ipairs(options.rules or {}) do
     local st, err = core.stat(path)
     if not st then fail(err) end
-    if st.kind == "directory" then folders[#folders + 1] = path
+    if st.kind == "directory" then plan.folders[#plan.folders + 1] = path
     else
       if not trust.check_file(path) then refuse(path) end
-      load_file(s, path:match("([^/]+)$"), path, paths.read(path))
+      local source, problem = paths.read(path)
+      if not source then fail({ message = "cannot read rules: " .. problem, code = "io" }) end
+      add(path:match("([^/]+)$"), path, source)
     end
   end
-  for _, dir in ipairs(folders) do
+  for _, dir in ipairs(plan.folders) do
     local ok, path = trust.check_dir(dir)
     if not ok then refuse(path) end
+  end
+  return plan
+end
+
+local function load_rules(s, plan)
+  for _, f in ipairs(plan.files) do load_file(s, f.name, f.origin, f.source) end
+  for _, dir in ipairs(plan.folders) do
     local watched, err = s.engine:watch_rules(dir)
     if not watched then fail(err) end
     s.folders[#s.folders + 1] = core.realpath(dir)
@@ -181,12 +192,13 @@ function M.open(options)
       if object.type == "alert" and object.notify ~= false or object.type == "action" then engine:webhook_post(core.json(object)) end
     end
   end
-  load_rules(s, options)
-  if options.record then
+  local plan = plan_rules(options)
+  if options.record then -- before the rules are loaded: their texts stand in it
     local meta = core.json { version = core.version, started_ns = (core.now()), command = table.concat(arg or {}, " ") }
     local ok, problem = engine:record(options.record, meta, options.overwrite)
     if not ok then fail(problem) end
   end
+  load_rules(s, plan)
   return s
 end
 
