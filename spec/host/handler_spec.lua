@@ -171,9 +171,10 @@ describe("a handler on a live process", function()
       engine:load_rules("h.lua", "h.lua", (source:gsub("> 100", ">= 0")))
       assert(engine:spawn({ "sleep", "60" }, {}))
       engine:run { for_ns = 10000000000 }
+      engine:end_spawned(1000000000)
+      engine:close()
       assert.is_truthy(outcomes[1])
       assert.equal(case[2], outcomes[1] == "denied")
-      engine:close()
     end
   end)
 end)
