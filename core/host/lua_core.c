@@ -1,38 +1,13 @@
 // The module searcher and the core module's table.
 #include "host/lua_core.h"
 
+#include "bind/lua_model.h"
 #include "host/embedded.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int error_tostring(lua_State *L) {
-  lua_getfield(L, 1, "message");
-  return 1;
-}
-
-int tm_lua_failed(lua_State *L, const tm_ctx *ctx) {
-  lua_pushnil(L);
-  lua_createtable(L, 0, 4);
-  lua_pushstring(L, tm_status_name(ctx->error.status));
-  lua_setfield(L, -2, "code");
-  lua_pushstring(L, ctx->error.message);
-  lua_setfield(L, -2, "message");
-  lua_pushstring(L, tm_status_advice(ctx->error.status));
-  lua_setfield(L, -2, "advice");
-  if (ctx->error.offset_bytes != TM_NO_OFFSET) {
-    lua_pushinteger(L, (lua_Integer)ctx->error.offset_bytes);
-    lua_setfield(L, -2, "offset");
-  }
-  if (luaL_newmetatable(L, "tidemark.Error")) {
-    lua_pushcfunction(L, error_tostring);
-    lua_setfield(L, -2, "__tostring");
-  }
-  lua_setmetatable(L, -2);
-  return 2;
-}
 
 // "tidemark.cli.watch" -> "lua/tidemark/cli/watch.lua" or ".../init.lua"
 static int find_embedded(lua_State *L) {
@@ -97,6 +72,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_system(L);
   tm_lua_add_net(L);
   tm_lua_add_engine(L);
+  tm_lua_add_models(L);
   return 1;
 }
 

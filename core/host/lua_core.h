@@ -5,6 +5,7 @@
 #define TM_HOST_LUA_CORE_H
 
 #include "base/ctx.h"
+#include "bind/lua_error.h"
 
 #include <lua.h>
 
@@ -15,8 +16,5 @@ void tm_lua_open_library(lua_State *L);
 void tm_lua_add_engine(lua_State *L); // core.engine{...}, core.rules_test
 void tm_lua_add_system(lua_State *L); // processes, signals, doctor, units, hashes, files, terminal
 void tm_lua_add_net(lua_State *L);    // core.http
-
-// nil, {code=, message=, offset=} for the ctx's error; two results.
-int tm_lua_failed(lua_State *L, const tm_ctx *ctx);
 
 #endif

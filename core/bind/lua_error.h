@@ -1,0 +1,16 @@
+// The world's mistakes as Lua sees them: nil and an error table.
+#ifndef TM_BIND_LUA_ERROR_H
+#define TM_BIND_LUA_ERROR_H
+
+#include "base/ctx.h"
+
+#include <lua.h>
+
+// Pushes nil, {code=, message=, advice=, offset=} for the ctx's error; answers 2, so that a C
+// function can return it. The table prints as its message.
+int tm_lua_failed(lua_State *L, const tm_ctx *ctx);
+
+// Pushes the error table alone.
+void tm_lua_push_error(lua_State *L, const tm_error *error);
+
+#endif

@@ -1,0 +1,278 @@
+// A tm_table as userdata: t[i] is a new Lua table of one row, t.notes and t.columns describe it,
+// t:json() and t:csv() render all rows in C.
+#include "base/json_write.h"
+#include "bind/lua_error.h"
+#include "bind/lua_model.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#define TABLE_META "tidemark.Table"
+#define WORK_META  "tidemark.Work"
+
+// ---- work ----
+
+void tm_lua_end_work(tm_lua_work *work) {
+  tm_table_free(work->table);
+  tm_bytes_free(&work->ctx, &work->bytes);
+  work->table = NULL;
+  tm_ctx_fini(&work->ctx);
+  tm_ctx_init(&work->ctx, NULL);
+}
+
+static int work_gc(lua_State *L) {
+  tm_lua_work *work = lua_touserdata(L, 1);
+  tm_lua_end_work(work);
+  tm_ctx_fini(&work->ctx);
+  return 0;
+}
+
+tm_lua_work *tm_lua_push_work(lua_State *L) {
+  tm_lua_work *work = lua_newuserdatauv(L, sizeof *work, 0);
+  *work = (tm_lua_work){0};
+  tm_ctx_init(&work->ctx, NULL);
+  if (luaL_newmetatable(L, WORK_META)) {
+    lua_pushcfunction(L, work_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  return work;
+}
+
+// ---- rows ----
+
+static tm_table *check_table(lua_State *L) {
+  tm_table *t = *(tm_table **)luaL_checkudata(L, 1, TABLE_META);
+  if (!t) luaL_error(L, "this table was freed");
+  return t;
+}
+
+static void push_cell(lua_State *L, const tm_table *t, size_t row, size_t column) {
+  switch (tm_table_column(t, column)->cell) {
+  case TM_CELL_INT:
+    lua_pushinteger(L, tm_table_int(t, row, column));
+    break;
+  case TM_CELL_REAL:
+    lua_pushnumber(L, tm_table_real(t, row, column));
+    break;
+  case TM_CELL_TEXT:
+    lua_pushstring(L, tm_table_text(t, row, column));
+    break;
+  }
+}
+
+static void push_row(lua_State *L, const tm_table *t, size_t row) {
+  size_t columns = tm_table_column_count(t);
+  lua_createtable(L, 0, (int)columns);
+  for (size_t c = 0; c < columns; c++) {
+    push_cell(L, t, row, c);
+    lua_setfield(L, -2, tm_table_column_name(t, c));
+  }
+}
+
+// The same key twice: the first stays under its name, all stand in a list ("warning" -> warnings).
+static void push_notes(lua_State *L, const tm_table *t) {
+  lua_newtable(L);
+  lua_newtable(L); // warnings, a list even when empty
+  luaL_newmetatable(L, "tidemark.Array");
+  lua_setmetatable(L, -2);
+  lua_Integer warnings = 0;
+  for (size_t i = 0; i < tm_table_note_count(t); i++) {
+    const tm_note *note = tm_table_note(t, i);
+    const char *key = tm_table_string(t, note->key);
+    if (note->cell == TM_CELL_INT)
+      lua_pushinteger(L, note->integer);
+    else if (note->cell == TM_CELL_REAL)
+      lua_pushnumber(L, note->real);
+    else
+      lua_pushstring(L, tm_table_string(t, note->text));
+    if (strcmp(key, "warning") == 0)
+      lua_rawseti(L, -2, ++warnings);
+    else
+      lua_setfield(L, -3, key);
+  }
+  lua_setfield(L, -2, "warnings");
+}
+
+static void push_columns(lua_State *L, const tm_table *t) {
+  static const char *const cells[] = {"int", "real", "text"};
+  lua_newtable(L);
+  for (size_t c = 0; c < tm_table_column_count(t); c++) {
+    lua_createtable(L, 0, 3);
+    lua_pushstring(L, tm_table_column_name(t, c));
+    lua_setfield(L, -2, "name");
+    lua_pushstring(L, tm_unit_name(tm_table_column(t, c)->unit));
+    lua_setfield(L, -2, "unit");
+    lua_pushstring(L, cells[tm_table_column(t, c)->cell]);
+    lua_setfield(L, -2, "cell");
+    lua_rawseti(L, -2, (lua_Integer)c + 1);
+  }
+}
+
+static int table_index(lua_State *L) {
+  const tm_table *t = check_table(L);
+  int is_integer;
+  lua_Integer i = lua_tointegerx(L, 2, &is_integer);
+  if (is_integer) {
+    if (i < 1 || (lua_Unsigned)i > tm_table_row_count(t)) return 0;
+    push_row(L, t, (size_t)i - 1);
+    return 1;
+  }
+  const char *key = luaL_checkstring(L, 2);
+  if (strcmp(key, "notes") == 0)
+    push_notes(L, t);
+  else if (strcmp(key, "columns") == 0)
+    push_columns(L, t);
+  else
+    lua_getfield(L, lua_upvalueindex(1), key);
+  return 1;
+}
+
+static int table_len(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)tm_table_row_count(check_table(L)));
+  return 1;
+}
+
+static int next_row(lua_State *L) {
+  lua_Integer i = luaL_checkinteger(L, 2) + 1;
+  const tm_table *t = check_table(L);
+  if ((lua_Unsigned)i > tm_table_row_count(t)) return 0;
+  lua_pushinteger(L, i);
+  push_row(L, t, (size_t)i - 1);
+  return 2;
+}
+
+static int table_rows(lua_State *L) { // for i, row in t:rows() do
+  check_table(L);
+  lua_pushcfunction(L, next_row);
+  lua_pushvalue(L, 1);
+  lua_pushinteger(L, 0);
+  return 3;
+}
+
+static int table_column(lua_State *L) { // t:column("flat") -> list of its cells
+  const tm_table *t = check_table(L);
+  const char *name = luaL_checkstring(L, 2);
+  size_t column = tm_table_find_column(t, name);
+  if (column == SIZE_MAX) return luaL_error(L, "this table has no column '%s'", name);
+  lua_createtable(L, (int)tm_table_row_count(t), 0);
+  for (size_t row = 0; row < tm_table_row_count(t); row++) {
+    push_cell(L, t, row, column);
+    lua_rawseti(L, -2, (lua_Integer)row + 1);
+  }
+  return 1;
+}
+
+// ---- rendering ----
+
+static void json_cell(tm_json *w, const tm_table *t, size_t row, size_t column) {
+  tm_json_key(w, tm_table_column_name(t, column));
+  switch (tm_table_column(t, column)->cell) {
+  case TM_CELL_INT:
+    tm_json_int(w, tm_table_int(t, row, column));
+    break;
+  case TM_CELL_REAL:
+    tm_json_double(w, tm_table_real(t, row, column));
+    break;
+  case TM_CELL_TEXT:
+    tm_json_string(w, tm_table_text(t, row, column));
+    break;
+  }
+}
+
+static tm_status json_rows(tm_ctx *ctx, const tm_table *t, tm_bytes *out) {
+  tm_json w = tm_json_begin(ctx, out);
+  tm_json_array(&w);
+  for (size_t row = 0; row < tm_table_row_count(t) && w.status == TM_OK; row++) {
+    tm_json_object(&w);
+    for (size_t c = 0; c < tm_table_column_count(t); c++) json_cell(&w, t, row, c);
+    tm_json_close(&w);
+  }
+  tm_json_close(&w);
+  return tm_json_end(&w);
+}
+
+static tm_status csv_text(tm_ctx *ctx, tm_bytes *out, const char *text) {
+  if (!text[strcspn(text, ",\"\r\n")]) return tm_bytes_append(ctx, out, text, strlen(text));
+  TM_TRY(tm_bytes_append(ctx, out, "\"", 1));
+  for (const char *quote; (quote = strchr(text, '"')); text = quote + 1) {
+    TM_TRY(tm_bytes_append(ctx, out, text, (size_t)(quote - text)));
+    TM_TRY(tm_bytes_append(ctx, out, "\"\"", 2));
+  }
+  TM_TRY(tm_bytes_append(ctx, out, text, strlen(text)));
+  return tm_bytes_append(ctx, out, "\"", 1);
+}
+
+static tm_status csv_cell(tm_ctx *ctx, const tm_table *t, size_t row, size_t c, tm_bytes *out) {
+  if (c) TM_TRY(tm_bytes_append(ctx, out, ",", 1));
+  switch (tm_table_column(t, c)->cell) {
+  case TM_CELL_INT:
+    return tm_bytes_printf(ctx, out, "%lld", (long long)tm_table_int(t, row, c));
+  case TM_CELL_REAL:
+    return tm_bytes_printf(ctx, out, "%.15g", tm_table_real(t, row, c));
+  case TM_CELL_TEXT:
+    return csv_text(ctx, out, tm_table_text(t, row, c));
+  }
+  return TM_OK;
+}
+
+// Source: RFC 4180, but with \n alone behind a line, as every tool here writes it.
+static tm_status csv_rows(tm_ctx *ctx, const tm_table *t, tm_bytes *out) {
+  for (size_t c = 0; c < tm_table_column_count(t); c++) {
+    if (c) TM_TRY(tm_bytes_append(ctx, out, ",", 1));
+    TM_TRY(csv_text(ctx, out, tm_table_column_name(t, c)));
+  }
+  TM_TRY(tm_bytes_append(ctx, out, "\n", 1));
+  for (size_t row = 0; row < tm_table_row_count(t); row++) {
+    for (size_t c = 0; c < tm_table_column_count(t); c++) TM_TRY(csv_cell(ctx, t, row, c, out));
+    TM_TRY(tm_bytes_append(ctx, out, "\n", 1));
+  }
+  return TM_OK;
+}
+
+static int render(lua_State *L, tm_status (*fn)(tm_ctx *, const tm_table *, tm_bytes *)) {
+  const tm_table *t = check_table(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  if (fn(&work->ctx, t, &work->bytes) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  lua_pushlstring(L, work->bytes.data ? (const char *)work->bytes.data : "", work->bytes.size);
+  tm_lua_end_work(work);
+  return 1;
+}
+
+static int table_json(lua_State *L) { // -> "[{...},...]"
+  return render(L, json_rows);
+}
+
+static int table_csv(lua_State *L) { // -> text with a head line
+  return render(L, csv_rows);
+}
+
+static int table_gc(lua_State *L) {
+  tm_table **t = lua_touserdata(L, 1);
+  tm_table_free(*t);
+  *t = NULL;
+  return 0;
+}
+
+static const luaL_Reg methods[] = {{"rows", table_rows},
+                                   {"column", table_column},
+                                   {"json", table_json},
+                                   {"csv", table_csv},
+                                   {NULL, NULL}};
+
+void tm_lua_push_table(lua_State *L, tm_lua_work *work) {
+  tm_table **box = lua_newuserdatauv(L, sizeof(tm_table *), 0);
+  *box = NULL;
+  if (luaL_newmetatable(L, TABLE_META)) {
+    lua_pushcfunction(L, table_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, table_len);
+    lua_setfield(L, -2, "__len");
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, table_index, 1);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_setmetatable(L, -2);
+  *box = work->table;
+  work->table = NULL;
+}
