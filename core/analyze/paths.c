@@ -1,7 +1,6 @@
 // Lexical work on slash-separated paths; touches no file system.
 #include "analyze/paths.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 size_t tm_path_clean(char *buf, const char *path) {
@@ -38,6 +37,16 @@ const char *tm_path_base(const char *path, size_t *out_length) {
   while (begin && path[begin - 1] != '/') begin--;
   *out_length = end - begin;
   return path + begin;
+}
+
+bool tm_path_up(char *dir) {
+  size_t n = strlen(dir);
+  while (n > 1 && dir[n - 1] == '/') dir[--n] = '\0';
+  char *slash = strrchr(dir, '/');
+  if (strcmp(dir, "/") == 0 || strcmp(dir, ".") == 0) return false;
+  if (!slash) return memcpy(dir, ".", 2), true;
+  slash[slash == dir] = '\0';
+  return true;
 }
 
 // Where "/name/" stands in path, or NULL.

@@ -23,7 +23,8 @@ static const verb verbs[] = {
     {"top", report_top, false, 0, NULL},        {"text", report_top, false, 0, NULL},
     {"tree", report_tree, false, 80, NULL},     {"peek", report_tree, true, 0, NULL},
     {"traces", report_traces, false, 80, NULL}, {"tags", report_tags, false, 80, NULL},
-    {"raw", report_raw, true, 0, "addresses"},  {"comments", report_comments, false, 80, NULL}};
+    {"raw", report_raw, true, 0, "addresses"},  {"comments", report_comments, false, 80, NULL},
+    {"list", report_list, true, 0, "lines"}};
 
 const char *report_value(const report *r, int64_t value, char *buf, size_t size) {
   if (r->ratio > 0 && r->ratio != 1) value = (int64_t)((double)value * r->ratio);
@@ -167,7 +168,8 @@ tm_status report_graph(report *r) {
                           .no_inlines = r->o.no_inlines,
                           .show_columns = r->o.show_columns,
                           .source_path = r->o.source_path,
-                          .trim_path = r->o.trim_path ? r->o.trim_path : ""};
+                          .trim_path = r->o.trim_path ? r->o.trim_path : "",
+                          .object_names = r->object_names};
   TM_TRY(tm_flatcum_init(r->ctx, &r->view, &o, &r->nodes));
   return tm_flatcum_select(r->ctx, &r->nodes, r->o.cum, r->o.node_fraction, r->o.node_count,
                            r->o.drop_negative);

@@ -52,7 +52,7 @@ static tm_status top_row(report *r, const char *name, const tm_node *n, uint8_t 
   return tm_table_set_text(r->ctx, r->table, row, 3, word, strlen(word));
 }
 
-static tm_unit table_unit(const report *r) {
+tm_unit report_unit(const report *r) {
   tm_scaled bytes = tm_pprof_scale(1, r->sample_unit, "B");
   if (strcmp(r->sample_unit, "nanoseconds") == 0) return TM_UNIT_NS;
   if (strcmp(bytes.unit, "B") == 0 && bytes.value == 1 && strcmp(r->sample_unit, "count") != 0)
@@ -89,7 +89,7 @@ tm_status report_top(report *r) {
   report_choose_unit(r);
   TM_TRY(report_labels(r, shown_total(&r->nodes)));
   if (r->table) {
-    tm_unit unit = table_unit(r);
+    tm_unit unit = report_unit(r);
     TM_TRY(tm_table_add_column(r->ctx, r->table, "name", TM_CELL_TEXT, TM_UNIT_NONE));
     TM_TRY(tm_table_add_column(r->ctx, r->table, "flat", TM_CELL_INT, unit));
     TM_TRY(tm_table_add_column(r->ctx, r->table, "cum", TM_CELL_INT, unit));
@@ -218,7 +218,7 @@ static tm_status tree_columns(report *r) {
   if (!r->table) return TM_OK;
   static const char *const names[] = {"node", "relation", "name",  "flat",
                                       "cum",  "weight",   "inline"};
-  tm_unit unit = table_unit(r);
+  tm_unit unit = report_unit(r);
   for (size_t i = 0; i < TM_COUNT(names); i++) {
     bool text = i == 1 || i == 2, value = i >= 3 && i <= 5;
     TM_TRY(tm_table_add_column(r->ctx, r->table, names[i], text ? TM_CELL_TEXT : TM_CELL_INT,

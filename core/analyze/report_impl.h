@@ -11,6 +11,7 @@ typedef struct report {
   const tm_profile *p;
   tm_report_options o; // with the verb's overrides
   const char *verb;
+  bool object_names; // nodes of different binaries or start lines differ
   tm_view view;
   tm_flatcum nodes;
   int64_t total;
@@ -35,6 +36,10 @@ tm_status report_traces(report *r);
 tm_status report_tags(report *r);
 tm_status report_raw(report *r);
 tm_status report_comments(report *r);
+tm_status report_list(report *r);
+
+// The table unit of the sample values.
+tm_unit report_unit(const report *r);
 
 #define REPORT_PRINT(r, ...)                                                                       \
   do {                                                                                             \

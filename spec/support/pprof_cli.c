@@ -77,7 +77,8 @@ static bool parse_flag(command *c, char *arg) {
   if (is_one_of(arg, verbs, TM_COUNT(verbs))) return c->verb = arg, true;
   if (is_one_of(arg, granularities, TM_COUNT(granularities)))
     return c->options.granularity = arg, true;
-  if (strcmp(arg, "peek") == 0) return c->verb = arg, c->options.symbol = value, true;
+  if (strcmp(arg, "peek") == 0 || strcmp(arg, "list") == 0)
+    return c->verb = arg, c->options.symbol = value, true;
   if (strcmp(arg, "normalize") == 0) return c->normalize = true;
   if (strcmp(arg, "base") == 0 || strcmp(arg, "diff_base") == 0) {
     c->diff_base = arg[0] == 'd';

@@ -72,7 +72,7 @@ options='
 -focus=^main\..*$ -ignore=(?i)JSON'
 
 for profile in "$@"; do
-  for verb in -top -tree '-peek=json|sort' -traces -tags -raw -comments; do
+  for verb in -top -tree '-peek=json|sort' -traces -tags -raw -comments '-list=main|json'; do
     check $verb "$profile"
     echo "$options" | while read -r line; do
       [ -z "$line" ] && continue
