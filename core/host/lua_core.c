@@ -2,6 +2,7 @@
 #include "host/lua_core.h"
 
 #include "bind/lua_model.h"
+#include "bind/lua_stats.h"
 #include "host/embedded.h"
 
 #include <lauxlib.h>
@@ -73,6 +74,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_net(L);
   tm_lua_add_engine(L);
   tm_lua_add_models(L);
+  tm_lua_add_stats(L);
   return 1;
 }
 
