@@ -4,21 +4,30 @@
 -- is the site (who asked the runtime), and the first one outside the standard library is the owner (who can change it).
 local M = {}
 
+-- The allocators of C, C++ and Rust, which stand where Go's runtime does.
+local allocators = {}
+for name in ([[malloc calloc realloc reallocarray memalign posix_memalign aligned_alloc strdup strndup mmap __libc_malloc __libc_calloc
+  __libc_realloc __rust_alloc __rdl_alloc __rust_realloc __rust_alloc_zeroed]]):gmatch("%S+") do allocators[name] = true end
+local native_prefixes = { "operator new", "std::", "alloc::", "core::", "<alloc::", "<core::", "<std::", "__gnu_cxx::", "je_", "tcmalloc" }
+
 -- First elements of the import paths of Go's standard library: "encoding" of "encoding/json.Marshal".
 local std = {}
 for name in ([[archive bufio bytes cmp compress container context crypto database debug embed encoding errors expvar flag fmt go
   hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime slices sort strconv strings
   structs sync syscall testing text time unicode unique unsafe vendor weak]]):gmatch("%a+") do std[name] = true end
 
---- Whether a function is the Go runtime's own; its assembly has names without a package (gcWriteBarrier), known by their file.
+--- Whether a function is the runtime's own: Go's, or an allocator of C, C++ or Rust. Go's assembly has names without a package (gcWriteBarrier), known by their file.
 function M.is_runtime(name, file)
   if file and not name:find(".", 1, true) and (file:find("/runtime/[^/]+%.s$") or file:find("/internal/bytealg/[^/]+%.s$")) then return true end
   return name:find("^runtime%.") ~= nil or name:find("^internal/runtime/") ~= nil or name:find("^runtime/internal/") ~= nil
-    or name:find("^internal/bytealg%.") ~= nil
+    or name:find("^internal/bytealg%.") ~= nil or allocators[name] == true or name:find("^operator new") ~= nil
 end
 
---- Whether a function stands in Go's standard library (the runtime is part of it).
+--- Whether a function stands in a standard library (the runtime is part of it).
 function M.is_standard(name)
+  for _, prefix in ipairs(native_prefixes) do
+    if name:sub(1, #prefix) == prefix then return true end
+  end
   local plain = name:match("^[^%[]*") -- type parameters name packages too
   local first = plain:match("^([^/]*)/") or plain:match("^([^.]*)%.")
   return first ~= nil and std[first] == true
