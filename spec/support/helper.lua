@@ -83,4 +83,13 @@ function M.document(schema, ...)
   return document, result.code
 end
 
+--- The rows and the meta of a document that must come with code 0.
+function M.rows(schema, ...)
+  local words = { ... }
+  table.insert(words, 2, "--json")
+  local document, code = M.document(schema, table.unpack(words))
+  assert(code == 0, "code is " .. tostring(code))
+  return document.rows, document.meta
+end
+
 return M

@@ -2,7 +2,8 @@
 --
 --   options = { { "every", "DUR", "sample period", default = "5s", kind = "duration" }, { "json", "print one document" } }
 --
--- kind: string (default), flag (no value name), duration (-> ns), bytes, integer, list (repeatable).
+-- kind: string (default), flag (no value name), boolean (a flag that also takes =false), duration (-> ns), bytes, integer,
+-- list (repeatable). A command with pprof_flags = true also takes its options as pprof writes them: -sample_index=x, -cum.
 local core = require "tidemark.core"
 
 local M = {}
@@ -90,6 +91,24 @@ M.common = {
 
 function M.is_flag(option) return #option == 2 end
 
+local booleans = { t = true, ["true"] = true, y = true, yes = true, ["1"] = true, f = false, ["false"] = false, n = false, no = false,
+  ["0"] = false }
+
+local function boolean(name, value)
+  if not value then return true end
+  local yes = booleans[value:lower()]
+  if yes == nil then M.usage("--" .. name .. ": '" .. value .. "' is neither yes nor no") end
+  return yes
+end
+
+-- -sample_index=x -> --sample-index=x, when there is such an option.
+local function pprof_word(word, by_name)
+  local name, rest = word:match("^%-%-?([%a][%w_%-]+)(=?.*)$")
+  if not name then return word end
+  local known = name:gsub("_", "-")
+  return by_name[known] and "--" .. known .. rest or word
+end
+
 --- Parses argv[from...] by a command's table. Returns options by name and the positional words; words after `--` are in rest.
 ---@param command table
 ---@param argv string[]
@@ -110,14 +129,15 @@ function M.parse(command, argv, from)
     if word == "--" then
       return options, words, table.move(argv, i + 1, #argv, 1, {})
     end
+    if command.pprof_flags then word = pprof_word(word, by_name) end
     local name, value = word:match("^%-%-([%w%-]+)=(.*)$")
     name = name or word:match("^%-%-([%w%-]+)$") or short[word:match("^%-(%a)$") or ""]
     if name then
       local option = by_name[name]
       if not option then M.usage("unknown option --" .. name .. M.nearest("--" .. name, names)) end
       if M.is_flag(option) then
-        if value then M.usage("--" .. name .. " takes no value") end
-        options[name] = true
+        if value and option.kind ~= "boolean" then M.usage("--" .. name .. " takes no value") end
+        options[name] = boolean(name, value)
       else
         if not value then
           i = i + 1

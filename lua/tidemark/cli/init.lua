@@ -7,15 +7,31 @@ local text = require "tidemark.show.text"
 
 local M = {}
 
-M.names = { "watch", "run", "attach", "record", "replay", "report", "rules", "demo", "doctor", "config", "help", "version",
-  "completion" }
+-- The overview's order. A new command = its name here and a file of that name beside this one.
+M.groups = {
+  { "Live", "watch", "run", "attach", "record", "replay", "report", "demo" },
+  { "Profiles", "top", "tree", "peek", "traces", "tags", "raw", "comments", "diff", "growth", "pprof" },
+  { "Files", "inspect", "convert" },
+  { "Rules", "rules" },
+  { "The tool", "doctor", "config", "completion", "help", "version" },
+}
+
+M.names = {}
+for _, group in ipairs(M.groups) do table.move(group, 2, #group, #M.names + 1, M.names) end
+
+-- Commands that share one file: they are the same words over another verb.
+local families = { top = "profiles", tree = "profiles", peek = "profiles", traces = "profiles", tags = "profiles", raw = "profiles",
+  comments = "profiles", diff = "profiles" }
 
 local codes = { format = 3, io = 3, gone = 4, timeout = 4, permission = 5, unsupported = 6, argument = 2, rule = 3, limit = 3 }
 
 --- The table of a command, or nil.
 function M.command(name)
   for _, known in ipairs(M.names) do
-    if known == name then return require("tidemark.cli." .. name) end
+    if known == name then
+      local family = families[name]
+      return family and require("tidemark.cli." .. family)[name] or require("tidemark.cli." .. name)
+    end
   end
 end
 
@@ -25,11 +41,13 @@ local function overview()
     "  tidemark watch firefox             live view of a running program",
     "  tidemark run -- ./myapp --open f   start a program and watch it",
     "  tidemark attach 4711               what can be read of a process, and what is withheld",
-    "  tidemark rules test rules/my.lua   run the tests that stand in a rule file", "", "Commands:" }
-  for _, name in ipairs(M.names) do
-    out[#out + 1] = ("  %-12s %s"):format(name, M.command(name).summary)
+    "  tidemark top heap.pb.gz            a profile, as pprof users know it",
+    "  tidemark rules test rules/my.lua   run the tests that stand in a rule file", "" }
+  for _, group in ipairs(M.groups) do
+    out[#out + 1] = text.style("bold", group[1])
+    for i = 2, #group do out[#out + 1] = ("  %-12s %s"):format(group[i], M.command(group[i]).summary) end
+    out[#out + 1] = ""
   end
-  out[#out + 1] = ""
   out[#out + 1] = "`tidemark help TOPIC`: a command, or one of: rules, signals, units, targets, exit-codes, env."
   return table.concat(out, "\n") .. "\n"
 end

@@ -107,6 +107,11 @@ function M.document(verb, meta, rows)
   return core.json { schema = "tidemark/" .. verb .. "/1", meta = meta or {}, rows = M.array(rows) } .. "\n"
 end
 
+--- The same over the rows of a core table, which renders them itself.
+function M.document_of(verb, meta, t)
+  return ('{"schema":"tidemark/%s/1","meta":%s,"rows":%s}\n'):format(verb, core.json(meta or {}), t:json())
+end
+
 local array_meta = { __name = "tidemark.Array" }
 --- Marks a list so that it is [] in JSON when it is empty.
 function M.array(list) return setmetatable(list, array_meta) end

@@ -1,0 +1,58 @@
+-- convert: profiles in, one profile out in another format; merging and subtracting on the way.
+local args = require "tidemark.cli.args"
+local profile = require "tidemark.profile"
+local profiles = require "tidemark.cli.profiles"
+local text = require "tidemark.show.text"
+
+-- Each answers bytes, or nil and an error.
+local function written(format)
+  return function(p, report) return p:write(format, report.sample_index) end
+end
+local function reported(verb)
+  return function(p, report)
+    local _, out = p:report(verb, report, "text") -- the second result is the text, or the error
+    if type(out) ~= "string" then return nil, out end
+    return out
+  end
+end
+local function tabled(render)
+  return function(p, report)
+    report.nodecount = report.nodecount or 0
+    if report.trim == nil then report.trim = false end
+    local t, err = p:report("top", report, "table")
+    if not t then return nil, err end
+    return t[render](t)
+  end
+end
+
+local writers = { pprof = written "pprof", proto = written "proto", collapsed = written "collapsed", speedscope = written "speedscope",
+  csv = tabled "csv", json = tabled "json", text = reported "top", raw = reported "raw" }
+local names = { "pprof", "proto", "collapsed", "speedscope", "csv", "json", "text", "raw" }
+
+local by_ending = { ["pb.gz"] = "pprof", gz = "pprof", pprof = "pprof", pb = "proto", folded = "collapsed", collapsed = "collapsed",
+  ["speedscope.json"] = "speedscope", csv = "csv", json = "json", txt = "text" }
+
+local function format_of(options)
+  if options.to then return options.to end
+  local name = options.output or ""
+  return by_ending[name:match("%.([^./]+%.[^./]+)$") or ""] or by_ending[name:match("%.([^./]+)$") or ""] or "pprof"
+end
+
+return {
+  name = "convert", summary = "profiles into another format, merged and subtracted on the way", pprof_flags = true,
+  usage = "convert PROFILE... -o FILE [--to FORMAT]",
+  examples = { "tidemark convert heap.txt -o heap.pb.gz", "tidemark convert a.pb.gz b.pb.gz -o both.pb.gz",
+    "tidemark convert cpu.pb.gz --to collapsed | flamegraph.pl", "tidemark convert heap.pb.gz -o heap.speedscope.json" },
+  options = profiles.options_with({ "to", "FORMAT", "pprof, proto (not packed), collapsed, speedscope, csv, json, text, raw; else by FILE's ending",
+    choices = names }),
+  writers = writers,
+  run = function(options, words)
+    if #words == 0 then args.usage("a profile is needed") end
+    local p, about = profile.open(words, options)
+    local to = format_of(options)
+    local out, err = writers[to](p, profile.report_options(options))
+    if not out then error(err, 0) end
+    for _, problem in ipairs(about.problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+    profiles.output(options, out)
+  end,
+}
