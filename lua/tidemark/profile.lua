@@ -57,6 +57,8 @@ for _, name in ipairs(values) do
   M.options[#M.options + 1] = { (name:gsub("_", "-")), "short for --sample-index " .. name, kind = "boolean" }
 end
 
+for _, row in ipairs(M.options) do row.topic = "profile-options" end
+
 local granularities = { "functions", "filefunctions", "files", "lines", "addresses" }
 
 local report_names -- option of a command line -> option of core

@@ -175,7 +175,22 @@ function M.defaults(command, options)
   return options
 end
 
---- The help page of a command: what, usage, examples first, then options.
+local function option_line(option)
+  local flag = M.is_flag(option)
+  local left = "  --" .. option[1] .. (flag and "" or " " .. option[2])
+  local text = flag and option[2] or option[3]
+  if option.default and option.default ~= "" then text = text .. " (" .. option.default .. ")" end
+  return ("%-28s %s"):format(left, text)
+end
+
+--- A line for each option of a list.
+function M.option_lines(list)
+  local out = {}
+  for i, option in ipairs(list) do out[i] = option_line(option) end
+  return table.concat(out, "\n") .. "\n"
+end
+
+--- The help page of a command: what, usage, examples first, then options. Options with a topic stand on that topic's page.
 function M.help(command)
   local out = { "tidemark " .. command.name .. " - " .. command.summary, "", "Usage: tidemark " .. command.usage, "" }
   if command.examples then
@@ -188,15 +203,14 @@ function M.help(command)
     out[#out + 1] = ""
   end
   out[#out + 1] = "Options:"
+  local topic
   for _, list in ipairs { command.options or {}, M.common } do
     for _, option in ipairs(list) do
-      local flag = M.is_flag(option)
-      local left = "  --" .. option[1] .. (flag and "" or " " .. option[2])
-      local text = flag and option[2] or option[3]
-      if option.default and option.default ~= "" then text = text .. " (" .. option.default .. ")" end
-      out[#out + 1] = ("%-28s %s"):format(left, text)
+      topic = topic or option.topic
+      if not option.topic then out[#out + 1] = option_line(option) end
     end
   end
+  if topic then out[#out + 1] = ("And those of all profile commands: see `tidemark help %s`."):format(topic) end
   return table.concat(out, "\n") .. "\n"
 end
 

@@ -53,6 +53,11 @@ local function signals()
     .. "\nBy kind: proc.handles, proc.handle_bytes (descriptors), proc.mappings, proc.mapping_bytes (memory mappings).\n"
 end
 
+local function profile_options()
+  return "Options of every profile command (top, tree, peek, diff, growth, convert, ...), also as -name=value:\n"
+    .. args.option_lines(require("tidemark.profile").options)
+end
+
 return {
   name = "help", summary = "a command's page, or a topic", usage = "help [COMMAND|TOPIC]",
   examples = { "tidemark help watch", "tidemark help signals" },
@@ -61,14 +66,15 @@ return {
     local topic = words[1]
     if not topic then io.write(cli.overview())
     elseif topic == "topics" then
-      io.write("rules, signals, units, targets, exit-codes, env\n")
+      io.write("rules, signals, profile-options, units, targets, exit-codes, env\n")
     elseif topic == "signals" then io.write(signals())
+    elseif topic == "profile-options" then io.write(profile_options())
     elseif cli.command(topic) and topic ~= "rules" then io.write(args.help(cli.command(topic)))
     elseif topics[topic] then
       io.write(topics[topic])
       if topic == "rules" then io.write("\n", args.help(cli.command("rules"))) end
     else
-      local names = { "signals", "topics" }
+      local names = { "signals", "profile-options", "topics" }
       for name in pairs(topics) do names[#names + 1] = name end
       for _, name in ipairs(cli.names) do names[#names + 1] = name end
       args.usage("no help on '" .. topic .. "'" .. args.nearest(topic, names))

@@ -48,7 +48,7 @@ local function overview()
     for i = 2, #group do out[#out + 1] = ("  %-12s %s"):format(group[i], M.command(group[i]).summary) end
     out[#out + 1] = ""
   end
-  out[#out + 1] = "`tidemark help TOPIC`: a command, or one of: rules, signals, units, targets, exit-codes, env."
+  out[#out + 1] = "`tidemark help TOPIC`: a command, or one of: rules, signals, profile-options, units, targets, exit-codes, env."
   return table.concat(out, "\n") .. "\n"
 end
 M.overview = overview
