@@ -15,6 +15,13 @@ void tm_lua_open_library(lua_State *L);
 // Adds functions to the table on top of the stack.
 void tm_lua_add_engine(lua_State *L); // core.engine{...}, core.rules_test
 void tm_lua_add_system(lua_State *L); // processes, signals, doctor, units, hashes, files, terminal
-void tm_lua_add_net(lua_State *L);    // core.http
+void tm_lua_add_net(lua_State *L);    // core.http, json_decode, listener, https
+
+// core.http{url=, method=, body=, headers={}, timeout_ns=, max_body_bytes=, host_header=, ca_file=,
+//   file=, progress=} -> {status=, body=, bytes=, headers={}, total_ns=} | nil, err
+// file: the body of a 200 goes there (0600, whole or not at all) instead of into body. progress is
+// called five times a second with the bytes so far and the total or nil. With either, SIGINT and
+// SIGTERM end the request: err.code is "cancelled".
+int tm_lua_http(lua_State *L);
 
 #endif

@@ -1,5 +1,5 @@
-// core.http, core.json_decode and core.listener for trusted Lua. Requests block; what they brought
-// is owned by a userdata until it is copied into Lua, so that nothing leaks when Lua raises.
+// What trusted Lua gets from apps on this machine: core.http, core.json_decode, and core.listener,
+// which finds the process behind an address.
 #include "host/lua_core.h"
 #include "host/lua_json.h"
 #include "net/http_client.h"
@@ -12,152 +12,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-// ---- core.http ----
-
-enum { MAX_HEADERS = 64 };
-
-typedef struct answer {
-  tm_ctx ctx;
-  tm_http_result result;
-} answer;
-
-static int answer_gc(lua_State *L) {
-  answer *a = lua_touserdata(L, 1);
-  tm_http_result_free(&a->ctx, &a->result);
-  tm_ctx_fini(&a->ctx);
-  return 0;
-}
-
-static answer *push_answer(lua_State *L) {
-  answer *a = lua_newuserdatauv(L, sizeof *a, 0);
-  *a = (answer){0};
-  tm_ctx_init(&a->ctx, NULL);
-  if (luaL_newmetatable(L, "tidemark.HttpAnswer")) {
-    lua_pushcfunction(L, answer_gc);
-    lua_setfield(L, -2, "__gc");
-  }
-  lua_setmetatable(L, -2);
-  return a;
-}
-
-// A string field of the options at 1, which keep it alive; NULL when absent.
-static const char *text_field(lua_State *L, const char *name, size_t *out_size) {
-  const char *text = NULL;
-  int type = lua_getfield(L, 1, name);
-  if (type == LUA_TSTRING)
-    text = lua_tolstring(L, -1, out_size);
-  else if (type != LUA_TNIL)
-    luaL_error(L, "core.http: %s must be a string", name);
-  lua_pop(L, 1);
-  return text;
-}
-
-static uint64_t count_field(lua_State *L, const char *name) {
-  int is_integer = 1;
-  lua_Integer value = 0;
-  if (lua_getfield(L, 1, name) != LUA_TNIL) value = lua_tointegerx(L, -1, &is_integer);
-  if (!is_integer || value < 0) luaL_error(L, "core.http: %s must be a whole number", name);
-  lua_pop(L, 1);
-  return (uint64_t)value;
-}
-
-static size_t header_fields(lua_State *L, tm_http_header headers[MAX_HEADERS]) {
-  size_t count = 0;
-  int type = lua_getfield(L, 1, "headers");
-  if (type == LUA_TTABLE) {
-    lua_pushnil(L);
-    while (lua_next(L, -2)) {
-      if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
-        luaL_error(L, "core.http: headers are strings by name");
-      if (count == MAX_HEADERS) luaL_error(L, "core.http: more than %d headers", MAX_HEADERS);
-      headers[count++] = (tm_http_header){lua_tostring(L, -2), lua_tostring(L, -1)};
-      lua_pop(L, 1);
-    }
-  } else if (type != LUA_TNIL) {
-    luaL_error(L, "core.http: headers must be a table");
-  }
-  lua_pop(L, 1);
-  return count;
-}
-
-static void check_names(lua_State *L) {
-  static const char *const known[] = {"url",        "method",         "body",        "headers",
-                                      "timeout_ns", "max_body_bytes", "host_header", "ca_file"};
-  lua_pushnil(L);
-  while (lua_next(L, 1)) {
-    bool found = false;
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-    for (size_t i = 0; i < TM_COUNT(known); i++) found = found || strcmp(name, known[i]) == 0;
-    if (!found) luaL_error(L, "core.http: no option is called '%s'", name);
-    lua_pop(L, 1);
-  }
-}
-
-static tm_http_request read_request(lua_State *L, tm_http_header headers[MAX_HEADERS]) {
-  size_t body_bytes = 0, unused;
-  check_names(L);
-  tm_http_request request = {
-      .url = text_field(L, "url", &unused),
-      .method = text_field(L, "method", &unused),
-      .body = text_field(L, "body", &body_bytes),
-      .headers = headers,
-      .header_count = header_fields(L, headers),
-      .host_header = text_field(L, "host_header", &unused),
-      .ca_file = text_field(L, "ca_file", &unused),
-      .total_timeout_ns = count_field(L, "timeout_ns"),
-      .max_body_bytes = count_field(L, "max_body_bytes"),
-  };
-  if (!request.url) luaL_error(L, "core.http: url is missing");
-  request.body_bytes = body_bytes;
-  request.first_byte_timeout_ns = request.idle_timeout_ns = request.total_timeout_ns;
-  return request;
-}
-
-// name -> value, names in small letters; what comes several times is joined by ", ".
-static void push_headers(lua_State *L, const tm_bytes *head) {
-  const char *at = (const char *)head->data, *end = at + head->size;
-  lua_newtable(L);
-  while (at < end) {
-    const char *value = at + strlen(at) + 1;
-    luaL_Buffer name;
-    if (value >= end) return;
-    luaL_buffinit(L, &name);
-    for (const char *p = at; *p; p++)
-      luaL_addchar(&name, *p >= 'A' && *p <= 'Z' ? (char)(*p + 32) : *p);
-    luaL_pushresult(&name);
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, -3) == LUA_TSTRING)
-      lua_pushfstring(L, "%s, %s", lua_tostring(L, -1), value);
-    else
-      lua_pushstring(L, value);
-    lua_remove(L, -2);
-    lua_rawset(L, -3);
-    at = value + strlen(value) + 1;
-  }
-}
-
-// core.http{url=, method=, body=, headers={}, timeout_ns=, max_body_bytes=, host_header=, ca_file=}
-// -> {status=, body=, headers={}, total_ns=} | nil, err
-static int core_http(lua_State *L) {
-  tm_http_header headers[MAX_HEADERS];
-  luaL_checktype(L, 1, LUA_TTABLE);
-  tm_http_request request = read_request(L, headers);
-  answer *a = push_answer(L);
-  if (tm_http_fetch(&a->ctx, &request, &a->result) != TM_OK) return tm_lua_failed(L, &a->ctx);
-  lua_createtable(L, 0, 4);
-  lua_pushinteger(L, a->result.http_status);
-  lua_setfield(L, -2, "status");
-  lua_pushlstring(L, a->result.body.data ? (const char *)a->result.body.data : "",
-                  a->result.body.size);
-  lua_setfield(L, -2, "body");
-  push_headers(L, &a->result.head);
-  lua_setfield(L, -2, "headers");
-  lua_pushinteger(L, (lua_Integer)a->result.total_ns);
-  lua_setfield(L, -2, "total_ns");
-  tm_http_result_free(&a->ctx, &a->result); // now, not when the collector comes
-  return 1;
-}
 
 // ---- core.listener ----
 
@@ -256,11 +110,13 @@ static int core_listener(lua_State *L) {
 }
 
 void tm_lua_add_net(lua_State *L) {
-  static const luaL_Reg functions[] = {{"http", core_http},
+  static const luaL_Reg functions[] = {{"http", tm_lua_http},
                                        {"json_decode", tm_lua_json_decode},
                                        {"listener", core_listener},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_pushlightuserdata(L, NULL);
   lua_setfield(L, -2, "json_null");
+  lua_pushboolean(L, tm_http_has_tls());
+  lua_setfield(L, -2, "https");
 }

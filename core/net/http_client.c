@@ -210,10 +210,24 @@ static bool may_follow(const tm_http_call *call) {
          && tm_http_head_find(&call->response.head, "location");
 }
 
+static tm_status stopped(tm_http_call *call, tm_status status) {
+  if (call->stage == TM_HTTP_ENDED) return TM_E_CANCELLED;
+  if (status == TM_OK) return TM_OK;
+  return tm_fail(&call->ctx, status, call->response.body_bytes,
+                 "the reader of the body stopped at byte %llu",
+                 (unsigned long long)call->response.body_bytes);
+}
+
+static tm_status tell_answer(tm_http_call *call) {
+  const tm_http_response *r = &call->response;
+  if (!call->on_answer) return TM_OK;
+  return stopped(call, call->on_answer(call->on_body_ud, r->http_status, r->length_bytes));
+}
+
 static tm_status on_head(void *ud) {
   tm_http_call *call = ud;
   tm_url next;
-  if (!may_follow(call)) return TM_OK;
+  if (!may_follow(call)) return tell_answer(call);
   const char *location = tm_http_head_find(&call->response.head, "location");
   tm_status status = tm_url_resolve(&call->ctx, &call->url, location, &next);
   if (status != TM_OK) {
@@ -239,13 +253,7 @@ static tm_status on_head(void *ud) {
 
 static tm_status take_body(void *ud, const uint8_t *data, size_t size) {
   tm_http_call *call = ud;
-  tm_status status = call->on_body(call->on_body_ud, data, size);
-  if (call->stage == TM_HTTP_ENDED) return TM_E_CANCELLED;
-  if (status != TM_OK)
-    return tm_fail(&call->ctx, status, call->response.body_bytes,
-                   "the reader of the body stopped at byte %llu",
-                   (unsigned long long)call->response.body_bytes);
-  return TM_OK;
+  return stopped(call, call->on_body(call->on_body_ud, data, size));
 }
 
 // A fresh answer with the caps and callbacks of the one before.
@@ -368,6 +376,7 @@ static tm_status fill_call(tm_ctx *ctx, const tm_http_request *request, tm_http_
   TM_TRY(copy_headers(ctx, request, &call->fields));
   TM_TRY(tm_bytes_append(ctx, &call->body, request->body, request->body_bytes));
   call->on_body = request->on_body;
+  call->on_answer = request->on_answer;
   call->on_body_ud = request->on_body_ud;
   fill_limits(call, request);
   reset_response(call);

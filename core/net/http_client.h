@@ -15,6 +15,10 @@ typedef struct tm_http_header {
   const char *name, *value;
 } tm_http_header;
 
+// The answer's headers are in, before any body byte; length_bytes is TM_HTTP_NO_LENGTH when it is
+// not said. Anything but TM_OK ends the call with that status. Never sees redirects.
+typedef tm_status (*tm_http_answer_fn)(void *ud, uint32_t http_status, uint64_t length_bytes);
+
 // What to ask for; zeroed fields mean the defaults named. Everything is copied by tm_http_start.
 typedef struct tm_http_request {
   const char *url;               // as tm_url_parse reads it
@@ -32,7 +36,8 @@ typedef struct tm_http_request {
   size_t max_header_bytes;        // 0 = 16 KiB
   uint64_t max_body_bytes;        // 0 = 256 MiB; as it travels (content codings are not undone)
   tm_http_body_fn on_body;        // NULL = collected in the result; never sees redirects' bodies
-  void *on_body_ud;
+  tm_http_answer_fn on_answer;    // NULL = not wanted
+  void *on_body_ud;               // of on_body and on_answer
 } tm_http_request;
 
 // How it went. status TM_OK = an answer came in whole, whatever its http_status. Else message says

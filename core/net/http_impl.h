@@ -44,6 +44,7 @@ struct tm_http_call {
   uint64_t connect_timeout_ns, first_byte_timeout_ns, idle_timeout_ns;
   uint64_t total_timeout_ns;
   tm_http_body_fn on_body;
+  tm_http_answer_fn on_answer;
   void *on_body_ud;
   tm_http_done_fn done;
   void *done_ud;

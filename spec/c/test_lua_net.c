@@ -12,10 +12,11 @@ typedef struct rig {
   lua_State *L;
 } rig;
 
-static rig *begin(int family, const char *answer) {
+static rig *begin_server(int family, const char *answer, bool hangs) {
   rig *r = calloc(1, sizeof *r);
   assert_non_null(r);
   r->server.scripts[0][0] = (step){STEP_SEND, answer, 1};
+  if (hangs) r->server.scripts[0][1] = (step){STEP_HANG, NULL, 0};
   assert_true(server_start(&r->server, family));
   r->L = luaL_newstate();
   assert_non_null(r->L);
@@ -27,6 +28,10 @@ static rig *begin(int family, const char *answer) {
   lua_setglobal(r->L, "pid");
   assert_int_equal(luaL_dostring(r->L, "core = require 'tidemark.core'"), LUA_OK);
   return r;
+}
+
+static rig *begin(int family, const char *answer) {
+  return begin_server(family, answer, false);
 }
 
 static void end(rig *r) {
@@ -86,6 +91,63 @@ static void finds_who_listens(void **state) {
   end(r);
 }
 
+static void streams_to_a_file(void **state) {
+  (void)state;
+  rig *r = begin(AF_INET, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+  run(r, "path = os.tmpname()\n"
+         "local a = assert(core.http{url=url, file=path})\n"
+         "assert(a.status == 200 and a.body == '' and a.bytes == 5)\n"
+         "local f = assert(io.open(path, 'rb'))\n"
+         "assert(f:read('a') == 'hello')\n"
+         "f:close()\n"
+         "local a, err = core.http{url=url, file='/nowhere/x'}\n"
+         "assert(a == nil and err.code == 'io' and err.message:find('/nowhere/x', 1, true))\n"
+         "assert(core.http{url=url, file='/dev/null'}.bytes == 5)\n"
+         "os.remove(path)");
+  end(r);
+}
+
+// The folder must hold nothing afterwards: neither the file nor a part of it.
+#define IN_A_FOLDER                                                                                \
+  "dir = os.tmpname(); os.remove(dir); assert(core.mkdir(dir))\n"                                  \
+  "function empty() local n = #core.list(dir); os.remove(dir); return n == 0 end\n"
+
+static void leaves_no_file_of_what_did_not_come_whole(void **state) {
+  (void)state;
+  rig *r = begin(AF_INET, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world");
+  run(r, IN_A_FOLDER "local a, err = core.http{url=url, file=dir .. '/x', max_body_bytes=10}\n"
+                     "assert(a == nil and err.code == 'limit' and empty(), tostring(err))");
+  end(r);
+  r = begin(AF_INET, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello");
+  run(r, IN_A_FOLDER "local a, err = core.http{url=url, file=dir .. '/x'}\n"
+                     "assert(a == nil and err.code == 'io' and empty(), tostring(err))");
+  end(r);
+}
+
+static void keeps_what_a_refusal_says(void **state) {
+  (void)state;
+  rig *r = begin(AF_INET, "HTTP/1.1 404 No\r\nX-Go-Pprof: 1\r\nContent-Length: 15\r\n\r\n"
+                          "Unknown profile");
+  run(r, IN_A_FOLDER "local a = assert(core.http{url=url, file=dir .. '/x'})\n"
+                     "assert(a.status == 404 and a.body == 'Unknown profile' and empty())");
+  end(r);
+}
+
+static void reports_progress_and_ends_on_a_signal(void **state) {
+  (void)state;
+  rig *r = begin_server(AF_INET, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", true);
+  run(r,
+      IN_A_FOLDER "local a, err = core.http{url=url, file=dir .. '/x', progress=function(n, all)\n"
+                  "  assert(n == 5 and all == 9)\n"
+                  "  os.execute('kill -TERM ' .. pid)\n"
+                  "end}\n"
+                  "assert(a == nil and err.code == 'cancelled' and empty(), tostring(err))");
+  run(r, IN_A_FOLDER "local ok, err = pcall(core.http, {url=url, file=dir .. '/x',\n"
+                     "  progress=function() error('enough', 0) end})\n"
+                     "assert(not ok and err == 'enough' and empty(), tostring(err))");
+  end(r);
+}
+
 // Lua may run out of memory anywhere, also with an answer in hand: nothing may leak.
 typedef struct meter {
   size_t count, fail_at;
@@ -124,6 +186,10 @@ int main(void) {
       cmocka_unit_test(gives_status_headers_and_body),
       cmocka_unit_test(sends_what_it_was_given),
       cmocka_unit_test(keeps_the_cap),
+      cmocka_unit_test(streams_to_a_file),
+      cmocka_unit_test(leaves_no_file_of_what_did_not_come_whole),
+      cmocka_unit_test(keeps_what_a_refusal_says),
+      cmocka_unit_test(reports_progress_and_ends_on_a_signal),
       cmocka_unit_test(finds_who_listens),
       cmocka_unit_test(leaks_nothing_without_memory),
   };
