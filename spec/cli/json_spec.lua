@@ -126,6 +126,18 @@ describe("--json", function()
     assert.equal(1, code)
     holds_to_the_contract("rules-trust", { "files" }, helper.document("rules-trust", "rules", "trust", dir, "--json"))
   end)
+
+  it("of the profile commands", function()
+    local a = helper.write(folder .. "/a.folded", "main;serve;log 5\nmain;idle 30\n")
+    local b = helper.write(folder .. "/b.folded", "main;serve;log 9\nmain;idle 20\n")
+    for verb, names in pairs { top = { "name", "flat", "cum" }, tree = { "name", "flat", "cum" }, traces = { "value" }, tags = {},
+      raw = { "section", "line" }, comments = {}, inspect = { "file", "format", "kind", "bytes", "summary" } } do
+      holds_to_the_contract(verb, names, (helper.document(verb, verb, "--json", a)))
+    end
+    holds_to_the_contract("peek", { "name", "flat", "cum" }, (helper.document("peek", "peek", "--json", "log", a)))
+    holds_to_the_contract("diff", { "name", "flat", "cum" }, (helper.document("diff", "diff", "--json", a, b)))
+    holds_to_the_contract("growth", { "key", "first", "last", "delta", "steps" }, (helper.document("growth", "growth", "--json", a, b)))
+  end)
 end)
 
 describe("--jsonl", function()

@@ -54,6 +54,30 @@ local function uncut(report, options)
   if options.edgefraction == nil then report.edgefraction = 0 end
 end
 
+-- Verbs whose answer is text have rows of lines.
+local line_rows = {
+  comments = function(p)
+    local rows = {}
+    for i, comment in ipairs(p:info().comments) do rows[i] = { comment = comment } end
+    return rows
+  end,
+  raw = function(_, out)
+    local rows, section = {}, "profile"
+    for line in out:gmatch("[^\n]+") do
+      local title = line:match("^(%u%a+):?$")
+      if title then section = title:lower() else rows[#rows + 1] = { section = section, line = line } end
+    end
+    return rows
+  end,
+}
+
+local function print_lines(verb, p, about, options, report)
+  local t, out = p:report(verb, report)
+  if type(out) ~= "string" then error(out, 0) end
+  if options.csv then args.usage(verb .. " has no CSV; it has --json") end
+  output(options, text.document(verb, meta_of(about, t.notes, p), line_rows[verb](p, out)))
+end
+
 --- Runs one verb over an open profile and prints it.
 ---@param verb string  of core's reports
 ---@param p userdata
@@ -63,6 +87,7 @@ end
 ---@param schema string|nil  name of the document, else the verb
 function M.print(verb, p, about, options, report, schema)
   local as_table = options.json or options.csv
+  if as_table and line_rows[verb] then return print_lines(verb, p, about, options, report) end
   if as_table then uncut(report, options) end
   local t, out = p:report(verb, report, as_table and "table" or "text")
   if type(out) ~= "string" then error(out, 0) end
