@@ -70,28 +70,53 @@ static void push_row(lua_State *L, const tm_table *t, size_t row) {
   }
 }
 
-// The same key twice: the first stays under its name, all stand in a list ("warning" -> warnings).
-static void push_notes(lua_State *L, const tm_table *t) {
+// Notes that may stand more than once: lists, [] when there is none.
+static const struct {
+  const char *note, *list;
+} repeated[] = {{"warning", "warnings"}, {"missing", "missing"}};
+
+static void push_note_value(lua_State *L, const tm_table *t, const tm_note *note) {
+  if (note->cell == TM_CELL_INT)
+    lua_pushinteger(L, note->integer);
+  else if (note->cell == TM_CELL_REAL)
+    lua_pushnumber(L, note->real);
+  else
+    lua_pushstring(L, tm_table_string(t, note->text));
+}
+
+static void push_note_list(lua_State *L, const tm_table *t, const char *name) {
+  lua_Integer n = 0;
   lua_newtable(L);
-  lua_newtable(L); // warnings, a list even when empty
   luaL_newmetatable(L, "tidemark.Array");
   lua_setmetatable(L, -2);
-  lua_Integer warnings = 0;
   for (size_t i = 0; i < tm_table_note_count(t); i++) {
     const tm_note *note = tm_table_note(t, i);
-    const char *key = tm_table_string(t, note->key);
-    if (note->cell == TM_CELL_INT)
-      lua_pushinteger(L, note->integer);
-    else if (note->cell == TM_CELL_REAL)
-      lua_pushnumber(L, note->real);
-    else
-      lua_pushstring(L, tm_table_string(t, note->text));
-    if (strcmp(key, "warning") == 0)
-      lua_rawseti(L, -2, ++warnings);
-    else
-      lua_setfield(L, -3, key);
+    if (strcmp(tm_table_string(t, note->key), name) != 0) continue;
+    push_note_value(L, t, note);
+    lua_rawseti(L, -2, ++n);
   }
-  lua_setfield(L, -2, "warnings");
+}
+
+static void push_notes(lua_State *L, const tm_table *t) {
+  lua_newtable(L);
+  for (size_t i = 0; i < tm_table_note_count(t); i++) {
+    const tm_note *note = tm_table_note(t, i);
+    push_note_value(L, t, note);
+    lua_setfield(L, -2, tm_table_string(t, note->key));
+  }
+  for (size_t i = 0; i < TM_COUNT(repeated); i++) {
+    push_note_list(L, t, repeated[i].note);
+    bool wanted = lua_rawlen(L, -1) > 0 || i == 0;
+    if (wanted) {
+      lua_setfield(L, -2, repeated[i].list);
+    } else {
+      lua_pop(L, 1);
+    }
+    if (strcmp(repeated[i].note, repeated[i].list) != 0) {
+      lua_pushnil(L);
+      lua_setfield(L, -2, repeated[i].note);
+    }
+  }
 }
 
 static void push_columns(lua_State *L, const tm_table *t) {

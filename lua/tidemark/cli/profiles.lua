@@ -134,6 +134,8 @@ M.top = command("top", "functions by flat or cumulative value", { "tidemark top 
   "tidemark top --focus 'json' --sample-index alloc_space --json heap.pb.gz" })
 M.tree = command("tree", "each function with its callers above and its callees below", { "tidemark tree --focus main cpu.pb.gz" })
 M.peek = command("peek", "callers and callees of the functions that match", { "tidemark peek 'json\\.Marshal' heap.pb.gz" }, "REGEXP")
+M.list = command("list", "source lines of the functions that match, with their values", { "tidemark list 'main\\.grow' heap.pb.gz",
+  "tidemark list --source-path ~/src/app --trim-path /build 'json\\.Marshal$' heap.pb.gz" }, "REGEXP")
 M.traces = command("traces", "every stack with its labels and value", { "tidemark traces goroutine.pb.gz" })
 M.tags = command("tags", "values by label", { "tidemark tags --tagshow bytes heap.pb.gz" })
 M.raw = command("raw", "all that stands in the profile", { "tidemark raw heap.pb.gz" })
