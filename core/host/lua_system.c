@@ -5,6 +5,7 @@
 #include "bind/lua_series.h"
 #include "host/lua_core.h"
 #include "host/lua_fields.h"
+#include "live/exe_runtime.h"
 #include "platform/platform.h"
 
 #include <dirent.h>
@@ -325,6 +326,20 @@ static int core_write_private(lua_State *L) { // path, text: replaced as a whole
   return 1;
 }
 
+// path -> {name=, version=} | nil, err
+static int core_exe_runtime(lua_State *L) {
+  tm_ctx ctx;
+  tm_exe_runtime found;
+  tm_ctx_init(&ctx, NULL);
+  tm_status status = tm_exe_find_runtime(&ctx, luaL_checkstring(L, 1), &found);
+  tm_ctx_fini(&ctx);
+  if (status != TM_OK) return tm_lua_failed(L, &ctx);
+  lua_createtable(L, 0, 2);
+  set_string(L, "name", found.name);
+  set_string(L, "version", found.version);
+  return 1;
+}
+
 static int core_uid(lua_State *L) {
   lua_pushinteger(L, geteuid());
   return 1;
@@ -362,6 +377,7 @@ void tm_lua_add_system(lua_State *L) {
                                        {"mkdir", core_mkdir},
                                        {"realpath", core_realpath},
                                        {"write_private", core_write_private},
+                                       {"exe_runtime", core_exe_runtime},
                                        {"uid", core_uid},
                                        {"terminal", core_terminal},
                                        {NULL, NULL}};
