@@ -1,6 +1,7 @@
 -- The profile commands on small profiles whose figures were counted by hand.
 local core = require "tidemark.core"
 local helper = require "spec.support.helper"
+local writer = require "spec.support.pprof_writer"
 
 local stacks = "main;serve;json.Marshal 60\nmain;serve;log 5\nmain;idle 30\nmain;serve 4\nmain;rare 1\n"
 
@@ -104,6 +105,43 @@ describe("a profile command", function()
     for _, i in ipairs { 10, 9, 1 } do helper.write(("%s/s%d.folded"):format(folder, i), ("main;leak %d\n"):format(i)) end
     local rows = helper.rows("growth", "growth", folder)
     assert.same({ 1, 10, 2 }, { rows[1].first, rows[1].last, rows[1].steps })
+  end)
+
+  describe("about allocations", function()
+    local types = { "alloc_objects/count", "alloc_space/bytes", "inuse_objects/count", "inuse_space/bytes" }
+    local function heap(name, time_ns, ...)
+      return helper.write(dir .. "/" .. name, writer { types = types, time_ns = time_ns, ... })
+    end
+    local t0 = 1700000000000000000
+
+    it("gives bytes and objects per second between two profiles", function()
+      local a = heap("r1.pb", t0, { "main;copy", 10, 1000, 0, 0 }, { "main;keep", 1, 50, 1, 50 })
+      local b = heap("r2.pb", t0 + 4000000000, { "main;copy", 30, 9000, 0, 0 }, { "main;keep", 1, 50, 1, 50 })
+      local rows, meta = helper.rows("rate", "rate", a, b)
+      assert.same({ name = "copy", flat_bytes_per_second = 2000, cum_bytes_per_second = 2000, flat_per_second = 5, mean_bytes = 400,
+        share_ratio = 1 }, rows[1])
+      assert.equal(4000000000, meta.span_ns)
+      assert.equal(2000, meta.bytes_per_second)
+      assert.equal(2, helper.tidemark("rate", b, a).code)
+    end)
+
+    it("gives what survives of what was allocated", function()
+      local rows, meta = helper.rows("survival", "survival",
+        heap("s.pb", t0, { "main;copy", 40, 4000, 1, 100 }, { "main;keep", 2, 600, 2, 600 }))
+      assert.same({ name = "keep", alloc_bytes = 600, inuse_bytes = 600, survival_ratio = 1, alloc_objects = 2, inuse_objects = 2 }, rows[1])
+      assert.equal(0.025, rows[2].survival_ratio)
+      assert.equal(4600, meta.alloc_bytes)
+      assert.equal(2, helper.tidemark("survival", packed).code)
+    end)
+
+    it("ranks growth per hour by the profiles' own times", function()
+      local files = {}
+      for i = 0, 3 do files[i + 1] = heap(("h%d.pb"):format(i), t0 + i * 1800000000000, { "main;leak", 9, 999, i + 1, (i + 1) * 1000 }) end
+      local rows, meta = helper.rows("growth", "growth", table.unpack(files))
+      assert.equal("inuse_space", meta.type)
+      assert.equal(1.5, meta.hours)
+      assert.is_true(math.abs(rows[1].per_hour - 2000) < 1e-6)
+    end)
   end)
 
   it("converts there and back without loss of a sample", function()
