@@ -1,6 +1,8 @@
 -- attach: what a target offers, what is withheld, and what would add it. Changes nothing.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
+local offers = require "tidemark.cli.offers"
 local session = require "tidemark.cli.session"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
@@ -8,31 +10,17 @@ local text = require "tidemark.show.text"
 local units = {}
 for _, s in ipairs(core.signals()) do units[s.name] = s.unit end
 
+-- By name where the program is an interpreter, else by what its linker wrote into it. /proc/PID/exe is the program itself, also
+-- when its file was replaced or stands in a container.
 local function runtime_of(p)
   local exe, command = p.exe:match("([^/]+)$") or p.name, p.command
   if exe:match("^node") or command:match("^node ") then return "node" end
   if exe:match("^java") then return "jvm" end
   if exe:match("^python") then return "python" end
   if exe:match("chrom") or command:match("%-%-type=renderer") then return "chromium" end
-  local f = p.exe ~= "" and io.open(p.exe, "rb")
-  if f then
-    local head = f:read(1 << 20) or ""
-    f:close()
-    if head:find("\255 Go buildinf:", 1, true) or head:find("Go build ID", 1, true) then return "go" end
-  end
-  return "native"
-end
-
-local probes = { { "pprof", "", "profiles: heap, allocs, goroutine, cpu, trace..." }, { "expvar", "../vars", "counters of the app" } }
-
-local function probe(endpoint, rows)
-  if not endpoint or not core.http then return end
-  for _, p in ipairs(probes) do
-    local url = p[2] == "" and endpoint or endpoint:gsub("pprof/?$", "vars")
-    local answer = core.http { url = url, timeout_ns = 2000000000, max_body_bytes = 4 << 20 }
-    if answer and answer.status == 200 then rows[#rows + 1] = { capability = p[1], detail = url .. ": " .. p[3] }
-    else rows[#rows + 1] = { capability = "no " .. p[1], detail = url .. ": " .. (answer and "HTTP " .. answer.status or "no answer") } end
-  end
+  local found = core.exe_runtime("/proc/" .. p.pid .. "/exe") or p.exe ~= "" and core.exe_runtime(p.exe)
+  if not found then return "unknown: the program cannot be read" end
+  return found.name .. (found.version ~= "" and " (" .. found.version .. ")" or "")
 end
 
 local function by_kind(map)
@@ -43,7 +31,7 @@ local function by_kind(map)
   return table.concat(list, ", ")
 end
 
-local function describe(pid, endpoint)
+local function describe(pid, endpoint, how)
   local p, err = core.describe(pid)
   if not p then session.fail(err, 4) end
   local rows = {
@@ -60,23 +48,32 @@ local function describe(pid, endpoint)
   end
   if next(p.signals.handles) then rows[#rows + 1] = { capability = "proc.handles", detail = by_kind(p.signals.handles) } end
   if next(p.signals.mappings) then rows[#rows + 1] = { capability = "proc.mappings", detail = by_kind(p.signals.mappings) } end
-  probe(endpoint, rows)
+  if endpoint then offers.add(rows, endpoint, how) end
   for _, w in ipairs(p.withheld) do
     rows[#rows + 1] = { capability = "withheld: " .. w.group, detail = w.what .. "; " .. w.remedy, withheld = true }
   end
   return p, rows
 end
 
+local options = { { "endpoint", "URL", "the app's pprof endpoint" } }
+table.move(fetch.options, 1, #fetch.options, #options + 1, options)
+
 return {
   name = "attach", summary = "what can be read of a target, what is withheld, and what would add it", usage = "attach TARGET [--json]",
   examples = { "tidemark attach 4711", "tidemark attach http://127.0.0.1:6060", "tidemark attach unix:/run/app.sock" },
-  options = { { "endpoint", "URL", "the app's pprof endpoint" } },
-  run = function(options, words)
+  doc = "With an address it also asks the app what it offers: profiles, counters, metrics. Nothing costly is asked for.",
+  options = options,
+  run = function(opts, words)
     if #words ~= 1 then args.usage("one TARGET is needed") end
-    local pid, endpoint = target.resolve(words[1])
-    local p, rows = describe(pid, options.endpoint or endpoint)
-    if options.json then
-      io.write(text.document("attach", { target = words[1], pid = p.pid, name = p.name }, rows))
+    local how, p, rows = fetch.from_options(opts), nil, {}
+    if target.is_address(words[1]) and not target.listener(words[1]) and fetch.index(words[1], how) then
+      offers.add(rows, words[1], how) -- of another machine, or another user's
+    else
+      local pid, endpoint = target.resolve(words[1])
+      p, rows = describe(pid, opts.endpoint or endpoint, how)
+    end
+    if opts.json then
+      io.write(text.document("attach", { target = words[1], pid = p and p.pid, name = p and p.name }, rows))
       return
     end
     for _, row in ipairs(rows) do

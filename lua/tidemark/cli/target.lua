@@ -1,5 +1,6 @@
 -- TARGET: one grammar for all commands.
 local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
 
 local M = {}
 
@@ -29,17 +30,25 @@ local function by_name(name)
   fail(("%d processes are called '%s'"):format(#found, name), 2, "choose one: " .. table.concat(list, ", "))
 end
 
+--- True for a word that is an address rather than a process.
+function M.is_address(word)
+  return (word:match("^https?://") or word:match("^unix:") or word:match("^%w[%w%.%-]*:%d+") or word:match("^%[.*%]:%d+")) ~= nil
+end
+
+--- The process on this machine that listens at an address, or nil.
+function M.listener(url)
+  if url:match("^unix:") then return core.listener("unix", url:match("^unix:([^:]+)")) end
+  local port = url:gsub("^%a+://", ""):match("^[^/]*:(%d+)")
+  return core.listener("tcp", tonumber(port) or (url:match("^https:") and 443 or 80))
+end
+
 local function by_url(url)
-  local pid
-  if core.listener then
-    if url:match("^unix:") then pid = core.listener("unix", url:match("^unix:([^:]+)"))
-    else pid = core.listener("tcp", tonumber(url:match(":(%d+)") or "80")) end
+  local pid = M.listener(url)
+  if not pid then
+    fail("nothing on this machine listens at " .. url, 4, "start the app, or give its PID with --endpoint " .. url)
   end
-  if not pid then fail("nothing on this machine listens at " .. url, 4, "start the app, or give its PID with --endpoint " .. url) end
-  local endpoint = url
-  if url:match("^http") and not url:match("/debug/pprof") then endpoint = url:gsub("/*$", "") .. "/debug/pprof/" end
-  if url:match("^unix:[^:]+$") then endpoint = url .. ":/debug/pprof/" end
-  return pid, endpoint
+  local base, query = fetch.base(url)
+  return pid, base .. query
 end
 
 --- Resolves a TARGET: returns a pid, and the endpoint when it was a URL. Raises with exit code 2 or 4.
@@ -47,8 +56,7 @@ end
 ---@return integer pid, string|nil endpoint
 function M.resolve(word)
   if word:match("^%d+$") then return math.tointeger(tonumber(word)) end
-  if word:match("^https?://") or word:match("^unix:") then return by_url(word) end
-  if word:match("^%w[%w%.%-]*:%d+$") then return by_url("http://" .. word) end
+  if M.is_address(word) then return by_url(word) end
   return by_name(word)
 end
 

@@ -1,0 +1,119 @@
+-- snap: take profiles of a running app into files.
+local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
+local target = require "tidemark.cli.target"
+local text = require "tidemark.show.text"
+
+local options = {
+  { "gc", "let the app collect garbage first (heap)" },
+  { "seconds", "N", "collect for so long; of the others: the difference over so long" },
+  { "debug", "N", "text instead of a profile: 1, or 2 for goroutines", kind = "integer" },
+  { "output", "FILE", "where to; - is standard output (TARGET-KIND-TIME.pb.gz)" },
+  { "endpoint", "URL", "the app's pprof endpoint, when TARGET is a process" },
+}
+table.move(fetch.options, 1, #fetch.options, #options + 1, options)
+
+local function fail(err, name)
+  local advice = err.advice
+  local exit = err.code == "cancelled" and 130 or (err.code == "io" and 4) or nil
+  error({ message = name .. ": " .. err.message, code = err.code, advice = advice, exit = exit }, 0)
+end
+
+-- The process behind the address when it runs here, else the address.
+local function name_of(word)
+  local pid = target.listener(word)
+  local p = pid and core.describe(pid)
+  local name = p and p.name or word:gsub("^%a[%w+.-]*://", ""):gsub("/debug/pprof/?$", "")
+  return (name:gsub("[^%w._-]+", "-"):gsub("^%-+", ""):gsub("%-+$", ""))
+end
+
+local function file_name(word, kind, opts)
+  local ending = kind == "trace" and ".trace" or opts.debug and ".txt" or ".pb.gz"
+  local stem = ("%s-%s-%s"):format(name_of(word), (kind:gsub("[^%w._-]+", "-")), os.date("!%Y%m%dT%H%M%SZ"))
+  local path, n = stem .. ending, 1
+  while core.stat(path) do
+    n = n + 1
+    path = ("%s-%d%s"):format(stem, n, ending)
+  end
+  return path
+end
+
+-- A line that is written over: what has come, or how long it still takes.
+local function progress(kind, seconds, quiet)
+  if quiet or not core.terminal(2).tty then return nil end
+  local began = core.now()
+  return function(done, total)
+    local waited = (core.now() - began) // 1000000000
+    local so_far = total and ("%s of %s"):format(core.format(done, "bytes"), core.format(total, "bytes")) or core.format(done, "bytes")
+    if done == 0 and seconds then so_far = ("%d of %g s"):format(waited, seconds) end
+    io.stderr:write("\r\27[K", kind, ": ", so_far)
+  end
+end
+
+-- What stands in the file: samples and the total of its default value. A trace or a text has none.
+local function look(row, path)
+  local p = core.read(path)
+  if not p then return row end
+  local info = p:info()
+  local index, type, unit = p:sample_index("")
+  row.samples = info.samples
+  if index then row.value, row.unit, row.total = type, unit, info.types[index + 1].total end
+  p:close()
+  return row
+end
+
+local function line(row)
+  local parts = { core.format(row.bytes, "bytes") }
+  if row.samples then parts[#parts + 1] = row.samples .. (row.samples == 1 and " sample" or " samples") end
+  if row.total then
+    local unit = row.unit == "nanoseconds" and "ns" or row.unit
+    local total = (unit == "bytes" or unit == "ns") and core.format(row.total, unit) or ("%d"):format(row.total)
+    parts[#parts + 1] = row.value .. " " .. total
+  end
+  return ("%s: %s (%s)\n"):format(row.file, table.concat(parts, ", "), core.format(row.took_ns, "ns"))
+end
+
+local function take(word, kind, opts)
+  local how = fetch.from_options(opts)
+  local known = fetch.kinds[kind]
+  local path = opts.output or file_name(word, kind, opts)
+  how.progress = progress(kind, how.seconds or known and known.seconds, opts.quiet)
+  local about, err = fetch.save(word, kind, path == "-" and "/dev/stdout" or path, how)
+  if how.progress then io.stderr:write("\r\27[K") end
+  if not about then fail(err, kind) end
+  local row = { target = word, kind = kind, file = path, bytes = about.bytes, took_ns = about.total_ns, url = about.url }
+  return path ~= "-" and look(row, path) or row
+end
+
+local function seconds_of(opts)
+  local n = opts.seconds and tonumber(opts.seconds)
+  if opts.seconds and (not n or n <= 0 or n > 86400) then args.usage("--seconds: '" .. opts.seconds .. "' is no span from 0 to 86400") end
+  if n then opts.seconds = math.tointeger(n) or n end
+end
+
+local function endpoint_of(word, opts)
+  if opts.endpoint then return opts.endpoint end
+  if target.is_address(word) then return word end
+  args.usage("the app's pprof address is missing: give http://127.0.0.1:6060 as TARGET, or --endpoint")
+end
+
+return {
+  name = "snap", summary = "take profiles of a running app into files", usage = "snap TARGET KIND... [OPTIONS]",
+  examples = { "tidemark snap http://127.0.0.1:6060 heap --gc", "tidemark snap localhost:6060 cpu --seconds 5 -o cpu.pb.gz",
+    "tidemark snap unix:/run/app.sock:/debug/pprof goroutine mutex", "tidemark snap unix:/run/caddy.sock heap --host-header ''" },
+  doc = "KIND: heap, allocs, goroutine, cpu, mutex, block, threadcreate, trace, goroutineleak, or the name of a profile that the app\n"
+    .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.",
+  options = options,
+  run = function(opts, words)
+    if #words < 2 then args.usage("TARGET and KIND are needed: tidemark snap http://127.0.0.1:6060 heap") end
+    if opts.output and #words > 2 then args.usage("-o takes one profile: give one KIND") end
+    seconds_of(opts)
+    local word, rows = endpoint_of(words[1], opts), {}
+    for i = 2, #words do
+      rows[#rows + 1] = take(word, words[i], opts)
+      if not opts.json and not opts.quiet and rows[#rows].file ~= "-" then io.write(line(rows[#rows])) end
+    end
+    if opts.json then io.write(text.document("snap", { target = words[1] }, rows)) end
+  end,
+}
