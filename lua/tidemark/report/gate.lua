@@ -189,9 +189,12 @@ function gate:decide()
   return r
 end
 
+--- A value for people: medians of counts are rounded.
+function M.show(value, unit) return core.format(math.floor(value + 0.5), unit) end
+
 --- Why it passed or failed, in one sentence.
 function M.sentence(r)
-  local from, to = core.format(r.before, r.unit), core.format(r.after, r.unit)
+  local from, to = M.show(r.before, r.unit), M.show(r.after, r.unit)
   local by = r.growth and core.format(math.abs(r.growth), "ratio") or "from nothing"
   local change = r.delta >= 0 and "grew by " .. by or "shrank by " .. by
   if r.delta == 0 then change = "did not change" end

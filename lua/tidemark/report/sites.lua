@@ -16,7 +16,8 @@ for name in ([[archive bufio bytes cmp compress container context crypto databas
   hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime slices sort strconv strings
   structs sync syscall testing text time unicode unique unsafe vendor weak]]):gmatch("%a+") do std[name] = true end
 
---- Whether a function is the runtime's own: Go's, or an allocator of C, C++ or Rust. Go's assembly has names without a package (gcWriteBarrier), known by their file.
+--- Whether a function is the runtime's own: Go's, or an allocator of C, C++ or Rust. Go's assembly has names
+--- without a package (gcWriteBarrier), known by their file.
 function M.is_runtime(name, file)
   if file and not name:find(".", 1, true) and (file:find("/runtime/[^/]+%.s$") or file:find("/internal/bytealg/[^/]+%.s$")) then return true end
   return name:find("^runtime%.") ~= nil or name:find("^internal/runtime/") ~= nil or name:find("^runtime/internal/") ~= nil

@@ -106,7 +106,7 @@ local function input(kind, default_every, default_keep)
       reject("LOAD_SCHEMA", format("tm.%s(\"%s\"): would keep %s samples; 1 to 100000 can be kept", kind, metric, tostring(keep)), 2)
     end
     return { input = kind, metric = metric, every = every, window = window or keep * every, keep = keep, by = options.by,
-      arm = options.arm and true or false, key = options.key or "", options = options }
+      arm = options.arm and true or false, key = options.key or kind == "runs" and options.value or "", options = options }
   end
 end
 
