@@ -19,9 +19,10 @@ void tm_lua_add_net(lua_State *L);    // core.http, json_decode, listener, https
 
 // core.http{url=, method=, body=, headers={}, timeout_ns=, max_body_bytes=, host_header=, ca_file=,
 //   file=, progress=} -> {status=, body=, bytes=, headers={}, total_ns=} | nil, err
-// file: the body of a 200 goes there (0600, whole or not at all) instead of into body. progress is
-// called five times a second with the bytes so far and the total or nil. With either, SIGINT and
-// SIGTERM end the request: err.code is "cancelled".
+// file: the body of a 200 that is no web page goes there instead of into body: 0600, whole or not
+// at all; links and devices are written through, "-" is standard output. progress is called five
+// times a second with the bytes so far and the total or nil. With either, SIGINT and SIGTERM end
+// the request: err.code is "cancelled".
 int tm_lua_http(lua_State *L);
 
 #endif

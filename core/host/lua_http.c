@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,7 +31,6 @@ typedef struct exchange {
   const char *file; // held by the options
   char part[1100];  // what is written until all has come; "" = file itself
   int fd;           // -1 = not open
-  uint32_t http_status;
   uint64_t length_bytes, written_bytes;
   uv_loop_t loop;
   bool loop_open;
@@ -55,7 +55,7 @@ static int exchange_gc(lua_State *L) {
 
 static exchange *push_exchange(lua_State *L) {
   exchange *x = lua_newuserdatauv(L, sizeof *x, 0);
-  *x = (exchange){.L = L, .fd = -1};
+  *x = (exchange){.L = L, .fd = -1, .length_bytes = TM_HTTP_NO_LENGTH};
   tm_ctx_init(&x->ctx, NULL);
   if (luaL_newmetatable(L, "tidemark.HttpExchange")) {
     lua_pushcfunction(L, exchange_gc);
@@ -147,12 +147,14 @@ static tm_status fail_file(exchange *x, int error, const char *what) {
   return tm_fail_errno(&x->ctx, error, "%s %s", what, x->file);
 }
 
-// What is no plain file (a pipe, a terminal) is written as it is; else a new file beside it, which
-// takes its place at the end.
+// "-" is standard output. A plain file is written anew beside its name, and takes its place at the
+// end; anything else (a pipe, a link, also /dev/stdout) is written through, never replaced.
 static tm_status open_file(exchange *x) {
   struct stat st;
-  if (stat(x->file, &st) == 0 && !S_ISREG(st.st_mode)) {
-    x->fd = open(x->file, O_WRONLY | O_CLOEXEC);
+  if (strcmp(x->file, "-") == 0) {
+    x->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+  } else if (lstat(x->file, &st) == 0 && !S_ISREG(st.st_mode)) {
+    x->fd = open(x->file, O_WRONLY | O_TRUNC | O_CLOEXEC);
   } else {
     int size = snprintf(x->part, sizeof x->part, "%s.XXXXXX", x->file);
     if (size >= (int)sizeof x->part) return fail_file(x, ENAMETOOLONG, "cannot write");
@@ -181,11 +183,13 @@ static tm_status write_piece(exchange *x, const uint8_t *data, size_t size) {
   return TM_OK;
 }
 
-static tm_status on_answer(void *ud, uint32_t http_status, uint64_t length_bytes) {
+// A web page is no profile, whatever its status: it stays out of the file.
+static tm_status on_answer(void *ud, const tm_http_response *answer) {
   exchange *x = ud;
-  x->http_status = http_status;
-  x->length_bytes = length_bytes;
-  return http_status == 200 ? open_file(x) : TM_OK;
+  const char *type = tm_http_head_find(&answer->head, "content-type");
+  bool is_page = type && strncasecmp(type, "text/html", 9) == 0;
+  x->length_bytes = answer->length_bytes;
+  return answer->http_status == 200 && !is_page ? open_file(x) : TM_OK;
 }
 
 // A refusal's words are kept, but not without end.
@@ -222,7 +226,7 @@ static void on_timer(uv_timer_t *timer) {
   lua_State *L = x->L;
   lua_pushvalue(L, x->progress);
   lua_pushinteger(L, (lua_Integer)x->written_bytes);
-  if (x->http_status && x->length_bytes != TM_HTTP_NO_LENGTH)
+  if (x->length_bytes != TM_HTTP_NO_LENGTH)
     lua_pushinteger(L, (lua_Integer)x->length_bytes);
   else
     lua_pushnil(L);

@@ -219,9 +219,8 @@ static tm_status stopped(tm_http_call *call, tm_status status) {
 }
 
 static tm_status tell_answer(tm_http_call *call) {
-  const tm_http_response *r = &call->response;
   if (!call->on_answer) return TM_OK;
-  return stopped(call, call->on_answer(call->on_body_ud, r->http_status, r->length_bytes));
+  return stopped(call, call->on_answer(call->on_body_ud, &call->response));
 }
 
 static tm_status on_head(void *ud) {

@@ -15,9 +15,9 @@ typedef struct tm_http_header {
   const char *name, *value;
 } tm_http_header;
 
-// The answer's headers are in, before any body byte; length_bytes is TM_HTTP_NO_LENGTH when it is
-// not said. Anything but TM_OK ends the call with that status. Never sees redirects.
-typedef tm_status (*tm_http_answer_fn)(void *ud, uint32_t http_status, uint64_t length_bytes);
+// The answer's headers are in (answer->http_status, length_bytes; head by tm_http_head_find),
+// before any body byte. Anything but TM_OK ends the call with that status. Never sees redirects.
+typedef tm_status (*tm_http_answer_fn)(void *ud, const tm_http_response *answer);
 
 // What to ask for; zeroed fields mean the defaults named. Everything is copied by tm_http_start.
 typedef struct tm_http_request {

@@ -74,10 +74,13 @@ static int on_headers_complete(llhttp_t *parser) {
 
 static int on_body(llhttp_t *parser, const char *at, size_t size) {
   tm_http_response *r = parser->data;
-  if (size > r->max_body_bytes - r->body_bytes)
-    return stop(r,
-                tm_fail(r->ctx, TM_E_LIMIT, r->body_bytes, "the body exceeds the cap of %llu bytes",
-                        (unsigned long long)r->max_body_bytes));
+  if (size > r->max_body_bytes - r->body_bytes) {
+    char cap[32];
+    tm_format_value(cap, sizeof cap, TM_UNIT_BYTES, (double)r->max_body_bytes);
+    return stop(r, tm_fail(r->ctx, TM_E_LIMIT, r->body_bytes,
+                           "the body exceeds the cap of %s (%llu bytes)", cap,
+                           (unsigned long long)r->max_body_bytes));
+  }
   r->body_bytes += size;
   tm_status status = r->on_body ? r->on_body(r->ud, (const uint8_t *)at, size)
                                 : tm_bytes_append(r->ctx, &r->body, at, size);

@@ -156,6 +156,8 @@ local function explain(err, options)
   if err.code == "limit" then
     local advice = "give --max-size if the app is to be trusted, e.g. --max-size 4GiB"
     return nil, { code = err.code, message = err.message, advice = advice }
+  elseif err.code == "format" then
+    return nil, { code = err.code, message = err.message, advice = "is this the app's HTTP port?" }
   elseif err.code == "timeout" and not options.timeout_ns then
     return nil, { code = err.code, message = err.message, advice = "give --timeout to wait longer; a stopped or swapped-out app does not answer" }
   end

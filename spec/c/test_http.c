@@ -288,7 +288,7 @@ static void caps_what_it_collects(void **state) {
   for (size_t i = 0; i < 2; i++) {
     fixture *f = begin(AF_INET, SCRIPT(SEND(heads[i]), {STEP_SEND, pieces[i], 100000}));
     assert_int_equal(get(f, (tm_http_request){.max_body_bytes = 1000}), TM_E_LIMIT);
-    assert_says(f, "the body exceeds the cap of 1000 bytes");
+    assert_says(f, "the body exceeds the cap of 1000 B (1000 bytes)");
     assert_true(f->result.body.size <= 1000);
     end(f);
   }

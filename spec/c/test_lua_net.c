@@ -102,7 +102,12 @@ static void streams_to_a_file(void **state) {
          "f:close()\n"
          "local a, err = core.http{url=url, file='/nowhere/x'}\n"
          "assert(a == nil and err.code == 'io' and err.message:find('/nowhere/x', 1, true))\n"
+         "local link = path .. '.link'\n"
+         "os.execute('ln -s ' .. path .. ' ' .. link)\n"
          "assert(core.http{url=url, file='/dev/null'}.bytes == 5)\n"
+         "assert(core.http{url=url, file=link}.bytes == 5)\n"
+         "assert(core.realpath(link) == path and core.stat(path).size_bytes == 5)\n"
+         "os.remove(link)\n"
          "os.remove(path)");
   end(r);
 }

@@ -17,14 +17,20 @@ local function said(err) return err.message .. (err.advice and err.advice ~= "" 
 local function try(word, kind, how)
   local probe = setmetatable({ kind = kind, max_bytes = 1 << 20, timeout_ns = how.timeout_ns or 2000000000 }, { __index = how })
   local bytes, err = fetch.bytes(word, probe)
-  if bytes then return true, core.format(#bytes, "bytes") end
+  if bytes then
+    local p, problem = core.read { bytes = bytes }
+    if not p then return false, "it answers what is no profile: " .. problem.message end
+    p:close()
+    return true, core.format(#bytes, "bytes")
+  end
   if err.code == "limit" then return true, "over 1 MiB" end
-  return false, err.code == "unsupported" and err.message or said(err)
+  return false, err.code == "unsupported" and err.message or (err.message:gsub("^%S+/%S+ ", "it "))
 end
 
 local function records(count) return count == 1 and "1 record" or count .. " records" end
 
-local function add_kind(rows, word, kind, count, has_index, how)
+-- failed: reason -> kinds
+local function add_kind(rows, word, kind, count, has_index, how, failed)
   local what = fetch.kinds[kind].what
   if has_index and not count then
     if kind ~= "goroutineleak" then add(rows, "no pprof." .. kind, "the app does not list it") end
@@ -35,26 +41,31 @@ local function add_kind(rows, word, kind, count, has_index, how)
   else
     local ok, detail = try(word, kind, how)
     if ok then add(rows, "pprof." .. kind, ("%s: %s%s"):format(what, count and records(count) .. ", " or "", detail), count)
-    else add(rows, "no pprof." .. kind, detail) end
+    else
+      if not failed[detail] then table.insert(failed, detail) end
+      failed[detail] = failed[detail] or {}
+      table.insert(failed[detail], kind)
+    end
   end
 end
 
 local function add_profiles(rows, word, how)
   local list, err = fetch.index(word, how)
-  local counts, own = {}, {}
-  if list and #list == 0 then err = { message = "the address answers, but not with the index of net/http/pprof" } end
+  local counts, own, failed = {}, {}, {}
+  if list and #list == 0 then err = { message = "the address answers, but not with the index of net/http/pprof", code = "io" } end
   if err then add(rows, "no pprof index", said(err)) end
   for _, row in ipairs(list or {}) do
     counts[row.name] = row.count
     own[row.name] = row.name ~= "cmdline" and row.name ~= "symbol"
   end
-  if err and (err.code == "gone" or err.code == "timeout") then return false end
+  if err and err.code ~= "io" then return err.code == "permission" end -- no use to ask on
   local has_index = next(counts) ~= nil
   for _, kind in ipairs(fetch.order) do
     local name = listed_as[kind] or kind
     own[name] = nil
-    add_kind(rows, word, kind, counts[name], has_index, how)
+    add_kind(rows, word, kind, counts[name], has_index, how, failed)
   end
+  for _, reason in ipairs(failed) do add(rows, "no profiles", table.concat(failed[reason], ", ") .. ": " .. reason) end
   for _, row in ipairs(list or {}) do
     if own[row.name] then add(rows, "pprof." .. row.name, "the app's own profile: " .. records(row.count), row.count) end
   end

@@ -51,10 +51,14 @@ local function progress(kind, seconds, quiet)
   end
 end
 
--- What stands in the file: samples and the total of its default value. A trace or a text has none.
+-- What stands in the file: samples and the total of its default value. Traces are not looked into.
 local function look(row, path)
-  local p = core.read(path)
-  if not p then return row end
+  if row.kind == "trace" then return row end
+  local p, err = core.read(path)
+  if not p then
+    row.problem = "cannot be read as a profile: " .. err.message
+    return row
+  end
   local info = p:info()
   local index, type, unit = p:sample_index("")
   row.samples = info.samples
@@ -64,7 +68,7 @@ local function look(row, path)
 end
 
 local function line(row)
-  local parts = { core.format(row.bytes, "bytes") }
+  local parts = { core.format(row.bytes, "bytes"), row.problem }
   if row.samples then parts[#parts + 1] = row.samples .. (row.samples == 1 and " sample" or " samples") end
   if row.total then
     local unit = row.unit == "nanoseconds" and "ns" or row.unit
@@ -79,7 +83,7 @@ local function take(word, kind, opts)
   local known = fetch.kinds[kind]
   local path = opts.output or file_name(word, kind, opts)
   how.progress = progress(kind, how.seconds or known and known.seconds, opts.quiet)
-  local about, err = fetch.save(word, kind, path == "-" and "/dev/stdout" or path, how)
+  local about, err = fetch.save(word, kind, path, how)
   if how.progress then io.stderr:write("\r\27[K") end
   if not about then fail(err, kind) end
   local row = { target = word, kind = kind, file = path, bytes = about.bytes, took_ns = about.total_ns, url = about.url }
@@ -109,11 +113,13 @@ return {
     if #words < 2 then args.usage("TARGET and KIND are needed: tidemark snap http://127.0.0.1:6060 heap") end
     if opts.output and #words > 2 then args.usage("-o takes one profile: give one KIND") end
     seconds_of(opts)
-    local word, rows = endpoint_of(words[1], opts), {}
+    local word, rows, code = endpoint_of(words[1], opts), {}, 0
     for i = 2, #words do
       rows[#rows + 1] = take(word, words[i], opts)
+      if rows[#rows].problem then code = 3 end
       if not opts.json and not opts.quiet and rows[#rows].file ~= "-" then io.write(line(rows[#rows])) end
     end
     if opts.json then io.write(text.document("snap", { target = words[1] }, rows)) end
+    return code
   end,
 }
