@@ -46,6 +46,14 @@ size_t tm_utf8_decode(const char *text, size_t size_bytes, uint32_t *code_out) {
   return n;
 }
 
+size_t tm_utf8_encode(uint32_t code, char out[4]) {
+  static const uint32_t leads[] = {0, 0, 0xc0, 0xe0, 0xf0};
+  size_t n = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+  for (size_t i = n - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3f));
+  out[0] = (char)(leads[n] | code);
+  return n;
+}
+
 static bool in_ranges(const char_range *ranges, size_t count, uint32_t code) {
   size_t low = 0, high = count;
   while (low < high) {

@@ -12,6 +12,9 @@
 // UTF-8 (overlong, surrogate, cut, above U+10FFFF) is one byte and U+FFFD.
 size_t tm_utf8_decode(const char *text, size_t size_bytes, uint32_t *code_out);
 
+// Writes a code point (at most U+10FFFF, no surrogate) and answers how many bytes it takes.
+size_t tm_utf8_encode(uint32_t code, char out[4]);
+
 // Columns of a code point: 0 (combining, joiners, controls), 1 or 2.
 uint32_t tm_char_width(uint32_t code);
 
