@@ -179,6 +179,14 @@ static void push_types(lua_State *L, const tm_profile *p) {
   }
 }
 
+static void push_stats(lua_State *L, const tm_profile *p) {
+  lua_createtable(L, 0, (int)p->stats.count);
+  for (size_t i = 0; i < p->stats.count; i++) {
+    lua_pushnumber(L, p->stats.items[i].value);
+    lua_setfield(L, -2, tm_profile_text(p, p->stats.items[i].name));
+  }
+}
+
 static void push_mappings(lua_State *L, const tm_profile *p) {
   lua_createtable(L, (int)p->mappings.count, 0);
   for (uint32_t i = 0; i < p->mappings.count; i++) {
@@ -198,6 +206,8 @@ static int profile_info(lua_State *L) {
   lua_setfield(L, -2, "types");
   push_mappings(L, p);
   lua_setfield(L, -2, "binaries");
+  push_stats(L, p);
+  lua_setfield(L, -2, "stats");
   push_value_type(L, p, &p->period_type);
   lua_setfield(L, -2, "period_type");
   set_text(L, "default_type", p, p->default_type);

@@ -33,6 +33,7 @@ void tm_profile_free(tm_profile *p) {
   tm_vec_free(&ctx, &p->labels);
   tm_vec_free(&ctx, &p->label_end);
   tm_vec_free(&ctx, &p->comments);
+  tm_vec_free(&ctx, &p->stats);
   tm_strtab_fini(&p->strings);
   tm_free(&ctx, p, sizeof *p);
 }

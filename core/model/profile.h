@@ -49,6 +49,11 @@ typedef struct tm_label {
   int64_t number;
 } tm_label;
 
+typedef struct tm_profile_stat {
+  uint32_t name; // string id
+  double value;
+} tm_profile_stat;
+
 typedef struct tm_profile {
   tm_allocator alloc;
   tm_strtab strings;
@@ -72,6 +77,10 @@ typedef struct tm_profile {
   uint32_t default_type, doc_url;    // string ids
   tm_value_type period_type;
   int64_t period, time_ns, duration_ns;
+
+  // Numbers of the same instant that the file holds beside its samples: Go's MemStats by its own
+  // names ("HeapAlloc", in bytes), "MaxRSS". Kept by no writer and no merge.
+  TM_VEC(tm_profile_stat) stats;
 } tm_profile;
 
 TM_NODISCARD tm_status tm_profile_new(tm_ctx *ctx, tm_profile **out);
