@@ -3,6 +3,7 @@
 // when the runner ends) is noticed within 100 ms, and its request is cancelled.
 #include "base/units.h"
 #include "engine/acts.h"
+#include "net/endpoint.h"
 #include "net/http_client.h"
 
 #include <stdio.h>
@@ -15,7 +16,7 @@ enum { GONE_CHECK_MS = 100 };
 
 typedef struct evidence_path {
   const char *name;  // of the take
-  const char *path;  // under /debug/pprof/
+  const char *path;  // under /debug/pprof/; vars beside it
   const char *query; // or NULL
 } evidence_path;
 
@@ -28,7 +29,7 @@ static const evidence_path paths[] = {
     {"block", "block", NULL},
     {"threadcreate", "threadcreate", NULL},
     {"cpu_profile", "profile", NULL},
-    {"expvar", "../vars", NULL},
+    {"expvar", "vars", NULL},
 };
 
 typedef struct exchange {
@@ -85,7 +86,7 @@ static void on_watch(uv_timer_t *timer) {
 static void show_refusal(const exchange *x, const tm_http_result *result, char *out, size_t room) {
   char said[120];
   size_t size = 0;
-  bool is_vars = strncmp(x->path, "../", 3) == 0;
+  bool is_vars = strcmp(x->path, "vars") == 0;
   for (size_t i = 0; i < result->body.size && size + 1 < sizeof said; i++) {
     uint8_t c = result->body.data[i];
     if (c == '\n') break;
@@ -122,28 +123,6 @@ static tm_status ignore_body(void *ud, const uint8_t *data, size_t size) {
   return TM_OK;
 }
 
-// <endpoint>/path?query; "../vars" stands beside the profiles. A query of the endpoint (a token) is
-// kept.
-static tm_status address_of(tm_ctx *ctx, const char *endpoint, const char *path, const char *query,
-                            char out[TM_URL_FORMAT_MAX]) {
-  tm_url url;
-  TM_TRY(tm_url_parse(ctx, endpoint, &url));
-  if (strncmp(path, "../", 3) == 0) {
-    size_t size = strcspn(url.target, "?");
-    while (size && url.target[size - 1] == '/') size--;
-    while (size && url.target[size - 1] != '/') size--;
-    const char *token = strchr(url.target, '?');
-    char beside[TM_URL_PATH_MAX + 8];
-    snprintf(beside, sizeof beside, "%.*s%s%s", (int)size, url.target, path + 3,
-             token ? token : "");
-    TM_TRY(tm_url_resolve(ctx, &url, *beside == '/' ? beside : "/debug/vars", &url));
-  } else {
-    TM_TRY(tm_url_join(ctx, &url, path, query, &url));
-  }
-  tm_url_format(&url, out);
-  return TM_OK;
-}
-
 // Reports at once when the request cannot even start.
 static void start(exchange *x, const char *path, const char *query, uint64_t wait_ns,
                   uint64_t timeout_ns) {
@@ -154,7 +133,9 @@ static void start(exchange *x, const char *path, const char *query, uint64_t wai
                                    .first_byte_timeout_ns = wait_ns + 30 * SECOND_NS,
                                    .total_timeout_ns = timeout_ns,
                                    .on_body = x->done ? NULL : ignore_body};
-  tm_status status = address_of(&x->ctx, endpoint, path, query, address);
+  bool is_vars = strcmp(path, "vars") == 0;
+  tm_status status = tm_endpoint_address(
+      &x->ctx, endpoint, is_vars ? TM_ENDPOINT_VARS : TM_ENDPOINT_PROFILES, path, query, address);
   if (status == TM_OK)
     status = tm_http_start(&x->ctx, tm_runner_loop(x->runner), &request, on_answer, x, &x->call);
   if (status == TM_OK) return;
