@@ -72,6 +72,7 @@ static int open_core(lua_State *L) {
   lua_setfield(L, -2, "embedded");
   tm_lua_add_system(L);
   tm_lua_add_net(L);
+  tm_lua_add_console(L);
   tm_lua_add_engine(L);
   tm_lua_add_models(L);
   tm_lua_add_stats(L);

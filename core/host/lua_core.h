@@ -13,9 +13,10 @@
 void tm_lua_open_library(lua_State *L);
 
 // Adds functions to the table on top of the stack.
-void tm_lua_add_engine(lua_State *L); // core.engine{...}, core.rules_test
-void tm_lua_add_system(lua_State *L); // processes, signals, doctor, units, hashes, files, terminal
-void tm_lua_add_net(lua_State *L);    // core.http, json_decode, listener, https
+void tm_lua_add_engine(lua_State *L);  // core.engine{...}, core.rules_test
+void tm_lua_add_system(lua_State *L);  // processes, signals, doctor, units, hashes, files, terminal
+void tm_lua_add_console(lua_State *L); // core.console: the line editor on the terminal; core.width
+void tm_lua_add_net(lua_State *L);     // core.http, json_decode, listener, https
 
 // core.http{url=, method=, body=, headers={}, timeout_ns=, max_body_bytes=, host_header=, ca_file=,
 //   file=, progress=} -> {status=, body=, bytes=, headers={}, total_ns=} | nil, err

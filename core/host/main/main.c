@@ -8,6 +8,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,73 @@ static int run_cli(lua_State *L, int argc, char **argv) {
   return EXIT_INTERNAL;
 }
 
+// ---- Ctrl-C in a running Lua line, for the REPL ----
+
+// A signal handler knows nothing but statics. This is the program, not the library: there is one.
+static struct {
+  lua_State *volatile running; // the coroutine that is to be stopped
+  volatile sig_atomic_t hits;
+  atomic_bool cancel; // what long work in C looks at
+  struct sigaction before;
+} interrupt;
+
+static void stop_running(lua_State *L, lua_Debug *ar) {
+  (void)ar; // the hook stays: what catches the error is stopped at its next step
+  luaL_error(L, "interrupted");
+}
+
+static void on_interrupt(int number) {
+  atomic_store(&interrupt.cancel, true);
+  if (++interrupt.hits >= 3) { // it does not listen: as if nobody caught the signal
+    signal(number, SIG_DFL);
+    raise(number);
+  }
+  if (interrupt.running)
+    lua_sethook(interrupt.running, stop_running, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
+// enter(co): from now on SIGINT stops co. Answers the one before, for leave.
+static int interrupt_enter(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTHREAD);
+  lua_State *before = interrupt.running;
+  if (!before) {
+    struct sigaction action = {.sa_handler = on_interrupt};
+    interrupt.hits = 0;
+    atomic_store(&interrupt.cancel, false);
+    sigaction(SIGINT, &action, &interrupt.before);
+  }
+  interrupt.running = lua_tothread(L, 1);
+  if (!before) return 0;
+  lua_pushthread(before);
+  lua_xmove(before, L, 1);
+  return 1;
+}
+
+// leave(co, before) -> true when it was interrupted.
+static int interrupt_leave(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTHREAD);
+  lua_State *before = lua_tothread(L, 2);
+  interrupt.running = before;
+  lua_sethook(lua_tothread(L, 1), NULL, 0, 0);
+  if (!before) {
+    sigaction(SIGINT, &interrupt.before, NULL);
+    atomic_store(&interrupt.cancel, false);
+  } else if (interrupt.hits > 0) { // who resumed it is stopped too
+    lua_sethook(before, stop_running, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+  }
+  lua_pushboolean(L, interrupt.hits > 0);
+  return 1;
+}
+
+static int open_interrupt(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"enter", interrupt_enter}, {"leave", interrupt_leave}, {NULL, NULL}};
+  luaL_newlib(L, functions);
+  lua_pushlightuserdata(L, &interrupt.cancel);
+  lua_setfield(L, LUA_REGISTRYINDEX, "tidemark.cancel");
+  return 1;
+}
+
 int main(int argc, char **argv) {
   signal(SIGPIPE, SIG_IGN);
   lua_State *L = luaL_newstate();
@@ -73,6 +141,10 @@ int main(int argc, char **argv) {
   }
   luaL_openlibs(L);
   tm_lua_open_library(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, open_interrupt);
+  lua_setfield(L, -2, "tidemark.interrupt");
+  lua_pop(L, 1);
   bool script = argc > 1 && strcmp(argv[1], "lua") == 0;
   int code = script ? run_script(L, argc, argv) : run_cli(L, argc, argv);
   fflush(stdout);
