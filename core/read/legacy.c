@@ -102,14 +102,17 @@ tm_status tm_legacy_period(tm_legacy *lg, const char *type, const char *unit, in
   return tm_profile_intern(lg->ctx, lg->p, unit, strlen(unit), &lg->p->period_type.unit);
 }
 
-static const char drop_heap[] =
-    "c?free|[cm]alloc|p?valloc|realloc|(do_)?memalign|(__)?posix_memalign|tcmalloc::.*|"
-    "tc_(c?free|[cm]alloc|p?valloc|realloc|(posix_)?memalign|(new|delete)(array)?|"
-    "new(array)?_nothrow)|malloc_zone_(free|[cmv]alloc|realloc|memalign)|runtime\\..*|"
-    "BaseArena::.*|(::)?do_malloc(_no_errno|_pages)?|DoSampledAllocation|"
-    "MallocedMemBlock::MallocedMemBlock|_M_allocate|__builtin_(vec_)?(delete|new)|"
-    "(__gnu_cxx::new_allocator::|__malloc_alloc_template::|simple_alloc::)?allocate|"
-    "__libc_malloc|cpp_alloc|operator new(\\[\\])?";
+#define DROP_HEAP                                                                                  \
+  "c?free|[cm]alloc|p?valloc|realloc|(do_)?memalign|(__)?posix_memalign|tcmalloc::.*|"             \
+  "tc_(c?free|[cm]alloc|p?valloc|realloc|(posix_)?memalign|(new|delete)(array)?|"                  \
+  "new(array)?_nothrow)|malloc_zone_(free|[cmv]alloc|realloc|memalign)|runtime\\..*|"              \
+  "BaseArena::.*|(::)?do_malloc(_no_errno|_pages)?|DoSampledAllocation|"                           \
+  "MallocedMemBlock::MallocedMemBlock|_M_allocate|__builtin_(vec_)?(delete|new)|"                  \
+  "(__gnu_cxx::new_allocator::|__malloc_alloc_template::|simple_alloc::)?allocate|"                \
+  "__libc_malloc|cpp_alloc|operator new(\\[\\])?"
+static const char drop_heap[] = DROP_HEAP;
+static const char drop_jemalloc[] =
+    DROP_HEAP "|(je_|_rjem_|prof_|imalloc|do_rallocx|fallback_impl).*";
 static const char keep_heap[] = "runtime\\.(panic|reflectcall|call[0-9]*)";
 static const char drop_locks[] =
     "RecordLockProfileData|(base::)?(RecordLock|SubmitMutex|SubmitSpinLock)ProfileData.*|"
@@ -120,10 +123,12 @@ static const char drop_other[] =
     "ProfileData::(Add|prof_handler)|CpuProfiler::prof_handler|__pthread_sighandler|__restore";
 
 tm_status tm_legacy_leave_out(tm_legacy *lg, tm_legacy_kind kind) {
-  const char *drop = kind == TM_LEGACY_HEAP    ? drop_heap
-                     : kind == TM_LEGACY_LOCKS ? drop_locks
-                                               : drop_other;
-  const char *keep = kind == TM_LEGACY_HEAP ? keep_heap : "";
+  static const char *const drops[] = {[TM_LEGACY_HEAP] = drop_heap,
+                                      [TM_LEGACY_JEMALLOC] = drop_jemalloc,
+                                      [TM_LEGACY_LOCKS] = drop_locks,
+                                      [TM_LEGACY_OTHER] = drop_other};
+  const char *drop = drops[kind];
+  const char *keep = kind <= TM_LEGACY_JEMALLOC ? keep_heap : "";
   TM_TRY(tm_profile_intern(lg->ctx, lg->p, drop, strlen(drop), &lg->p->drop_frames));
   return tm_profile_intern(lg->ctx, lg->p, keep, strlen(keep), &lg->p->keep_frames);
 }

@@ -15,7 +15,12 @@ typedef struct tm_legacy {
   tm_idmap addresses; // -> location
 } tm_legacy;
 
-typedef enum tm_legacy_kind { TM_LEGACY_HEAP, TM_LEGACY_LOCKS, TM_LEGACY_OTHER } tm_legacy_kind;
+typedef enum tm_legacy_kind {
+  TM_LEGACY_HEAP,
+  TM_LEGACY_JEMALLOC,
+  TM_LEGACY_LOCKS,
+  TM_LEGACY_OTHER
+} tm_legacy_kind;
 
 // Runs form over a new profile, which out owns from then on; after a failure it is marked partial.
 TM_NODISCARD tm_status tm_legacy_run(tm_ctx *ctx, const tm_source *src, tm_snapshot *out,

@@ -283,6 +283,36 @@ static void keeps_the_numbers_beside_the_samples(void **state) {
   tm_snapshot_fini(&s);
 }
 
+// 10 objects of 100 bytes at one in 1000 bytes: 1 / (1 - exp(-0.1)) = 10.508 times as many.
+static void shares_jemallocs_stacks_among_threads(void **state) {
+  (void)state;
+  expect_text(
+      "heap_v2/1000\n  t*: 13: 1300 [0: 0]\n  t0: 12: 1200 [0: 0]\n"
+      "@ 0x1001 0x2001\n  t*: 10: 1000 [0: 0]\n  t0: 7: 700 [0: 0]\n  t3: 3: 300 [0: 0] io\n"
+      "@ 0x2001\n  t*: 3: 300 [0: 0]\n  t0: 2: 200 [0: 0]\n"
+      "\nMAPPED_LIBRARIES:\n00001000-00004000 r-xp 00000000 08:01 12 /bin/x\n",
+      "jemalloc",
+      "PeriodType: space bytes\n"
+      "Period: 1000\n"
+      "Samples:\n"
+      "inuse_objects/count inuse_space/bytes\n"
+      "         73       7355: 1 2 \n"
+      "                thread:[0]\n"
+      "         32       3153: 1 2 \n"
+      "                thread:[3] thread_name:[io]\n"
+      "         21       2101: 2 \n"
+      "                thread:[0]\n"
+      "         10       1051: 2 \n"
+      "Locations\n"
+      "     1: 0x1000 M=1 \n"
+      "     2: 0x2000 M=1 \n"
+      "Mappings\n"
+      "1: 0x1000/0x4000/0x0 /bin/x  \n");
+  static const char *const bad[] = {"heap_v2/0\n", "heap_v2/9\n@ 0x1\n", "heap_v2/9\n t*: 1\n",
+                                    "heap_v2/9\n@ 0x1\n t*: 1: 9 [0: 0]\n t0: 2: 9 [0: 0]\n"};
+  for (size_t i = 0; i < TM_COUNT(bad); i++) refuse(bad[i], strlen(bad[i]), "jemalloc", "");
+}
+
 static void refuses_what_the_reference_would_skip(void **state) {
   (void)state;
   refuse_text("heap profile: 1: 8 [1: 8] @ heap/2\n0: 8 [1: 8] @ 0x1\n", "bytes without objects");
@@ -308,6 +338,7 @@ int main(void) {
       cmocka_unit_test(reads_growth_without_scaling),
       cmocka_unit_test(reads_threads),
       cmocka_unit_test(keeps_the_numbers_beside_the_samples),
+      cmocka_unit_test(shares_jemallocs_stacks_among_threads),
       cmocka_unit_test(refuses_what_the_reference_would_skip),
   };
   return cmocka_run_group_tests(tests, set_up, tear_down);
