@@ -1,0 +1,152 @@
+// tm_graph: the objects of a heap dump and what refers to what. One shape for JVM, V8 and Go dumps.
+// Filled by a reader, then sealed: immutable, readable from any thread, freed once.
+//
+// Nodes are dense numbers in the order of the dump. Columns are arrays by node; the outgoing edges
+// of node n are edge_to[edge_begin[n] .. edge_begin[n + 1]]. What an analysis rarely needs (an
+// object's address, the name of an edge, the value of a field) is decoded again from the kept dump
+// by the reader's `detail`.
+#ifndef TM_MODEL_GRAPH_H
+#define TM_MODEL_GRAPH_H
+
+#include "base/strtab.h"
+#include "base/vec.h"
+#include "model/table.h"
+
+#define TM_NODE_NONE UINT32_MAX
+
+// How strongly an edge holds its end. The order is that of the JVM: a collector frees what only
+// weaker edges reach. Source: java.lang.ref; for V8 every non-retaining edge is WEAK.
+typedef enum tm_strength {
+  TM_STRENGTH_STRONG,
+  TM_STRENGTH_SOFT,
+  TM_STRENGTH_WEAK,
+  TM_STRENGTH_FINAL,
+  TM_STRENGTH_PHANTOM,
+} tm_strength;
+
+// Why a root is one; tm_root_kind_name gives the word.
+typedef enum tm_root_kind {
+  TM_ROOT_UNKNOWN,
+  TM_ROOT_STATIC, // a class of the system, a global
+  TM_ROOT_THREAD, // a thread itself
+  TM_ROOT_STACK,  // a local of a frame
+  TM_ROOT_JNI_LOCAL,
+  TM_ROOT_JNI_GLOBAL,
+  TM_ROOT_MONITOR, // locked or waited on
+  TM_ROOT_NATIVE_STACK,
+  TM_ROOT_FINALIZER,
+  TM_ROOT_INTERNED,
+  TM_ROOT_VM,      // debugger, reference cleanup, VM internals
+  TM_ROOT_ASSUMED, // the dump has no roots: taken for one by the reader
+  TM_ROOT_OTHER,
+  TM_ROOT_KINDS
+} tm_root_kind;
+
+typedef struct tm_root {
+  uint32_t node;
+  uint32_t thread; // node of the thread it belongs to, or TM_NODE_NONE
+  uint32_t label;  // string id: frame, global's name; 0 = none
+  uint8_t kind;    // tm_root_kind
+} tm_root;
+
+typedef struct tm_type {
+  uint32_t name;    // string id
+  uint32_t super;   // index of the type above, or TM_NODE_NONE
+  uint32_t loader;  // node of the class loader or module that holds it, or TM_NODE_NONE
+  uint32_t node;    // node of the class object itself, or TM_NODE_NONE
+  uint8_t strength; // of the first edge of its nodes: TM_STRENGTH_STRONG unless a reference object
+} tm_type;
+
+typedef struct tm_big_size {
+  uint32_t node;
+  uint64_t bytes;
+} tm_big_size;
+
+typedef struct tm_graph tm_graph;
+
+// What the reader can still tell of a dump that is kept open.
+typedef struct tm_graph_detail {
+  // The id that the dump gives the node: an address, or V8's object id.
+  uint64_t (*id)(const tm_graph *graph, uint32_t node);
+  // The node of that id, or TM_NODE_NONE.
+  uint32_t (*find)(const tm_graph *graph, uint64_t id);
+  // Appends the name of the index-th outgoing edge of a node ("next", "[3]") to out.
+  tm_status (*edge_name)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, uint32_t index,
+                         char *out, size_t size);
+  // One row per field or element: name, type, value (text), node (or -1).
+  tm_status (*fields)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, tm_table *out);
+  // A short text of one object for people: a string's letters, a boxed number. Empty when it has
+  // none.
+  tm_status (*preview)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, char *out, size_t size);
+  void (*free)(tm_graph *graph); // what the reader kept in `kept`
+} tm_graph_detail;
+
+struct tm_graph {
+  tm_allocator alloc;
+  tm_strtab strings;
+  TM_VEC(tm_type) types;
+  TM_VEC(tm_root) roots; // a node may be root in several ways
+  uint32_t node_count;
+  uint32_t edge_count;
+  uint32_t *type;       // by node
+  uint32_t *size;       // by node: shallow bytes; UINT32_MAX = look into big
+  uint32_t *edge_begin; // node_count + 1
+  uint32_t *edge_to;
+  uint8_t *edge_kind;      // tm_strength by edge, or NULL: only tm_type.strength speaks
+  uint8_t *flags;          // reader's own bits by node (V8: detachedness), or NULL
+  TM_VEC(tm_big_size) big; // by node, ascending
+  uint64_t shallow_bytes;  // sum over all nodes
+  const char *id_word;     // what an id is: "address", "id"
+  const tm_graph_detail *detail;
+  void *kept; // the reader's
+};
+
+TM_NODISCARD tm_status tm_graph_new(tm_ctx *ctx, tm_graph **out);
+void tm_graph_free(tm_graph *graph);
+
+// Makes the node columns (type and size, zeroed) of a graph whose node_count is known, and
+// edge_begin. TM_E_NOMEM.
+TM_NODISCARD tm_status tm_graph_alloc_nodes(tm_ctx *ctx, tm_graph *graph, uint32_t node_count);
+
+// Sets a shallow size. Nodes with sizes past 4 GiB must come in ascending order.
+TM_NODISCARD tm_status tm_graph_set_size(tm_ctx *ctx, tm_graph *graph, uint32_t node,
+                                         uint64_t bytes);
+
+uint64_t tm_graph_big_size(const tm_graph *graph, uint32_t node);
+
+static inline uint64_t tm_graph_size(const tm_graph *graph, uint32_t node) {
+  uint32_t bytes = graph->size[node];
+  return bytes == UINT32_MAX ? tm_graph_big_size(graph, node) : bytes;
+}
+
+// The strength of edge e (an index into edge_to) of node n.
+static inline tm_strength tm_graph_strength(const tm_graph *graph, uint32_t n, uint32_t e) {
+  if (graph->edge_kind) return (tm_strength)graph->edge_kind[e];
+  return e == graph->edge_begin[n] ? (tm_strength)graph->types.items[graph->type[n]].strength
+                                   : TM_STRENGTH_STRONG;
+}
+
+static inline const char *tm_graph_text(const tm_graph *graph, uint32_t id) {
+  return tm_strtab_text(&graph->strings, id);
+}
+
+static inline const char *tm_graph_type_name(const tm_graph *graph, uint32_t node) {
+  return tm_graph_text(graph, graph->types.items[graph->type[node]].name);
+}
+
+const char *tm_root_kind_name(tm_root_kind kind); // "java frame local" is "stack"
+
+// The incoming edges: sources of node n are from[begin[n] .. begin[n + 1]]. Free with
+// tm_reverse_fini.
+typedef struct tm_reverse {
+  tm_allocator alloc;
+  uint32_t node_count, edge_count;
+  uint32_t *begin, *from;
+} tm_reverse;
+
+// Only edges at most as weak as `weakest` are turned. Linear; TM_E_NOMEM, TM_E_CANCELLED.
+TM_NODISCARD tm_status tm_graph_reverse(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest,
+                                        tm_reverse *out);
+void tm_reverse_fini(tm_reverse *reverse);
+
+#endif
