@@ -11,7 +11,7 @@ local M = {}
 M.groups = {
   { "Live", "watch", "run", "attach", "snap", "record", "replay", "report", "demo" },
   { "Profiles", "top", "tree", "peek", "list", "traces", "tags", "raw", "comments", "diff", "growth", "rate", "survival", "pprof" },
-  { "Verdicts", "gate" },
+  { "Verdicts", "hotspots", "gate" },
   { "Files", "inspect", "convert" },
   { "Rules", "rules" },
   { "The tool", "doctor", "config", "completion", "help", "version" },

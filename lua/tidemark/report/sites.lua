@@ -106,6 +106,13 @@ function M.chain(frames, from, to)
   return table.concat(out, "\0")
 end
 
+--- The same with line numbers: finer, for profiles of one binary.
+function M.line_chain(frames, from, to)
+  local out = {}
+  for i = from, to do out[#out + 1] = frames[i].name .. "\1" .. (frames[i].line or 0) end
+  return table.concat(out, "\0")
+end
+
 --- "main.go:12" of a frame, or "".
 function M.where(frame)
   if not frame.file then return "" end

@@ -447,6 +447,7 @@ end
 local tm = {
   rule = function(spec) add_rule("rule", spec, 2) end,
   gate = function(spec) add_rule("gate", spec, 2) end,
+  hotspot = function() end, -- rows of `tidemark hotspots`, which reads them itself
   series = input("series", 5, 360),
   gauge = input("gauge", 30, 2),
   ring = input("ring", 1, 120),
