@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/vec.h"
+#include "live/app_counters.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -27,7 +28,8 @@ typedef struct watched {
   tm_runner *runner;
   tm_target *target;
   tm_sampler *sampler;
-  uv_poll_t exit_poll; // of its pidfd
+  tm_app_counters *counters; // NULL until somebody wants one
+  uv_poll_t exit_poll;       // of its pidfd
   int exit_fd;
   bool polling;
 } watched;
@@ -217,29 +219,73 @@ static void on_async(uv_async_t *async) {
 
 // ---- the plan ----
 
+enum { APP_WANTS_MAX = 128 };
+
 typedef struct planning {
   uint64_t period_ns[TM_GROUP_COUNT];
   bool peaks;
+  tm_app_want wants[APP_WANTS_MAX];
+  size_t want_count;
 } planning;
 
 static void add_demand(void *ud, const tm_demand *demand) {
   planning *plan = ud;
   tm_group group = tm_metric_group(demand->metric);
+  if (tm_app_metric(demand->metric) && plan->want_count < APP_WANTS_MAX)
+    plan->wants[plan->want_count++] = (tm_app_want){demand->metric, demand->every_ns};
   if (group == TM_GROUP_COUNT) return;
   uint64_t *period = &plan->period_ns[group];
   if (!*period || demand->every_ns < *period) *period = demand->every_ns;
   if (strcmp(demand->metric, "proc.peak_rss") == 0) plan->peaks = true;
 }
 
+static void on_app_sample(void *ud, const tm_sample *sample) {
+  watched *w = ud;
+  feeding f = {w->runner, w->target};
+  on_sample(&f, sample);
+}
+
+static void on_app_read(void *ud) {
+  tm_runner *runner = ((watched *)ud)->runner; // the watch may end in the next line
+  tm_engine_advance(runner->engine, tm_runner_now_ns(runner));
+  schedule(runner);
+}
+
+static int64_t app_now_ns(void *ud) {
+  return tm_runner_now_ns(((watched *)ud)->runner);
+}
+
+// Without an endpoint there is nobody to ask; rules that need one do not apply then.
+static void plan_app_counters(watched *w, const planning *plan) {
+  tm_runner *runner = w->runner;
+  const char *endpoint = tm_target_get_facts(w->target)->endpoint;
+  if (!endpoint || !*endpoint || (!plan->want_count && !w->counters)) return;
+  const tm_app_counters_options options = {.uv_loop = runner->loop,
+                                           .log = tm_engine_log(runner->engine),
+                                           .sample = on_app_sample,
+                                           .read_done = on_app_read,
+                                           .now_ns = app_now_ns,
+                                           .ud = w};
+  tm_ctx_clear(runner->ctx);
+  tm_status status = TM_OK;
+  if (!w->counters) status = tm_app_counters_new(runner->ctx, &options, &w->counters);
+  if (status == TM_OK)
+    status = tm_app_counters_plan(w->counters, endpoint, plan->wants, plan->want_count);
+  if (status != TM_OK)
+    tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "counters", "%s",
+                runner->ctx->error.message);
+}
+
 static void plan_changed(void *ud, tm_target *target) {
   tm_runner *runner = ud;
   watched *w = tm_target_get_slot(target, TM_SLOT_RUNNER);
   if (!w) return;
-  planning plan = {{0}, false};
+  planning plan = {.want_count = 0};
   plan.period_ns[TM_GROUP_STATM] = runner->options.every_ns;
   tm_target_each_demand(target, add_demand, &plan);
   tm_sampler_plan(w->sampler, plan.period_ns);
   tm_sampler_interval_peaks(w->sampler, plan.peaks);
+  plan_app_counters(w, &plan);
   schedule(runner);
 }
 
@@ -263,6 +309,7 @@ static void target_gone(void *ud, tm_target *target) {
       runner->watched.count--;
       break;
     }
+  tm_app_counters_free(w->counters);
   tm_sampler_free(w->sampler);
   if (w->polling)
     uv_close((uv_handle_t *)&w->exit_poll, on_exit_fd_closed);

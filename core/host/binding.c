@@ -4,6 +4,7 @@
 #include "bind/lua_series.h"
 #include "bind/plain.h"
 #include "host/rulehost_impl.h"
+#include "live/app_counters.h"
 #include "live/sampler.h"
 
 #include <lauxlib.h>
@@ -96,6 +97,7 @@ static bool has_input_source(const tm_rule_input *input, const tm_target_facts *
   // Virtual targets are fed by somebody; processes have what the platform samples, and what their
   // runtime reports.
   if (facts->pid == 0 || tm_metric_group(input->metric) != TM_GROUP_COUNT) return true;
+  if (tm_app_metric(input->metric)) return facts->endpoint && *facts->endpoint;
   return strncmp(input->metric, "go.", 3) == 0 || strncmp(input->metric, "app.", 4) == 0;
 }
 
