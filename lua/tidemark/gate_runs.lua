@@ -2,6 +2,7 @@
 -- out one by one: source.count, source.take(i) -> name, profile.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
 local profile = require "tidemark.profile"
 
 local M = {}
@@ -80,22 +81,6 @@ function M.spawned(argv, count, options)
   end }
 end
 
---- The address of a profile of an endpoint: /debug/pprof/KIND when the path is missing, KIND behind .../pprof, else as it is;
---- with gc=1 for a heap, unless gc says otherwise.
-function M.address(endpoint, kind, gc)
-  local url, query = endpoint:match("^([^?]*)%??(.*)$")
-  local origin, path = url:match("^(unix:[^:]*)(.*)$")
-  if not origin then origin, path = url:match("^(%a[%w+]*://[^/]*)(.*)$") end
-  if not origin then origin, path = url:match("^([^/]*)(.*)$") end
-  path = path:gsub("/+$", "")
-  if path == "" or path == ":" then path = (origin:match("^unix:") and ":" or "") .. "/debug/pprof/" .. kind
-  elseif path:match("/pprof$") then path = path .. "/" .. kind end
-  local last = path:match("(%a+)$")
-  if gc == nil then gc = last == "heap" end
-  if gc and not query:find("gc=", 1, true) then query = query == "" and "gc=1" or query .. "&gc=1" end
-  return origin .. path .. (query == "" and "" or "?" .. query)
-end
-
 local function save(path, bytes)
   local f, problem = io.open(path, "wb")
   if not f then fail("cannot write " .. problem, "io", 3) end
@@ -105,17 +90,19 @@ end
 
 --- Runs of a live program: before each profile a command drives it, or some time passes.
 function M.live(endpoint, argv, count, options)
-  local fetch = require "tidemark.fetch"
-  local url = M.address(endpoint, options.profile or "heap", options.gc)
+  local gc = options.gc
+  if gc == nil then gc = options.profile == "heap" or nil end
+  local wanted = fetch.from_options(options)
+  wanted.gc, wanted.kind = gc or nil, not fetch.is_one(endpoint) and options.profile or nil
   if options.keep then core.mkdir(options.keep) end
   return { count = count, take = function(i)
     if #argv > 0 then run_command(argv, nil, i)
     elseif i > 1 then os.execute(("sleep %.3f"):format((options.every or 10000000000) / 1e9)) end
-    local bytes, err = fetch.bytes(url, { timeout_ns = options.timeout })
+    local bytes, err = fetch.bytes(endpoint, wanted)
     if not bytes then fail(("run %d: %s"):format(i, err.message), err.code, 4, err.advice) end
     if options.keep then save(("%s/run-%04d.pb.gz"):format(options.keep, i), bytes) end
     local p, problem = core.read({ bytes = bytes }, { format = options.format })
-    if problem then fail(("run %d: %s: %s"):format(i, url, problem.message), problem.code, 3, problem.advice) end
+    if problem then fail(("run %d: %s: %s"):format(i, endpoint, problem.message), problem.code, 3, problem.advice) end
     return "run " .. i, p
   end }
 end

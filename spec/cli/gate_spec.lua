@@ -117,6 +117,38 @@ echo "main;leak $((1000 + $1 * n))" > $TIDEMARK_PROFILE
     assert.is_truthy(silent.err:find("without a profile", 1, true))
   end)
 
+  describe("on a live endpoint", function()
+    local server
+    setup(function() server = require("spec.support.pprof_server").start() end)
+    teardown(function() if server then server.stop() end end)
+
+    it("takes a profile after each run of a command, on TCP and unix sockets", function()
+      if not server then return pending("needs go") end
+      local counted = folder .. "/count"
+      local document, code = helper.document("gate", "gate", "--json", "--endpoint", server.url, "--runs", "6", "--warm-up", "2", "--max-growth", "500%",
+        "--keep", folder .. "/live", "--", "sh", "-c", "echo run >> " .. counted)
+      assert.equal(0, code)
+      assert.equal("inuse_space", document.meta.value)
+      assert.equal(8, #document.meta.runs)
+      assert.equal(8, #core.list(folder .. "/live"))
+      assert.equal(("run\n"):rep(8), helper.read(counted))
+      document, code = helper.document("gate", "gate", "--json", "--endpoint", "unix:" .. server.socket, "--profile", "goroutine", "--runs", "3",
+        "--every", "10ms")
+      assert.equal(0, code)
+      assert.equal("goroutine", document.meta.value)
+    end)
+
+    it("exits 4 when it is gone or the command fails, 3 when it sends no profile", function()
+      if not server then return pending("needs go") end
+      local function code(...) return helper.tidemark("gate", "--runs", "2", "--every", "10ms", "--endpoint", ...).code end
+      assert.equal(4, code("127.0.0.1:1"))
+      assert.equal(4, code("unix:" .. folder .. "/no.sock"))
+      assert.equal(4, code(server.url .. "/hang/debug/pprof/", "--timeout", "300ms"))
+      assert.equal(3, code(server.url .. "/garbage/debug/pprof/heap"))
+      assert.equal(4, code(server.url, "--", "false"))
+    end)
+  end)
+
   it("evaluates tm.gate rules on the same runs", function()
     local rules = helper.write(folder .. "/objects.lua", [[
 tm.gate { id = "ci.objects", every = "1s",

@@ -117,6 +117,12 @@ describe("a gate", function()
     assert.is_truthy(gate.sentence(r):find("2 sites", 1, true))
   end)
 
+  it("shows the path that grew, not the heaviest one", function()
+    local r = decide({ runs = 20 }, function(i) return { ["main;init;main.put"] = 50000, ["main;serve;main.put"] = 1000 * i } end)
+    assert.equal(1, #r.sites)
+    assert.same({ "main.put", "serve", "main" }, r.sites[1].path)
+  end)
+
   it("refuses runs that hold different values", function()
     local g = assert(gate.new { runs = 2 })
     assert(g:add("a", core.read { bytes = "a;b 1\n" }))

@@ -1,6 +1,7 @@
 -- gate: fails a build when memory grew from the first runs to the last, or from a baseline to a new build.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
 local gate = require "tidemark.report.gate"
 local gate_ci = require "tidemark.report.gate_ci"
 local gate_rules = require "tidemark.report.gate_rules"
@@ -30,9 +31,8 @@ local M = {
     { "ignore", "RX", "leave samples with a frame that matches out" },
     { "endpoint", "URL", "take the profiles of a live program, after each run of CMD" },
     { "profile", "KIND", "which one of the endpoint: heap, goroutine, ...", default = "heap" },
-    { "gc", "collect before each profile; --gc=false: do not (heap: yes)", kind = "boolean" },
+    { "gc", "collect before each heap profile, as is usual; --gc=false: do not", kind = "boolean" },
     { "every", "DUR", "time between profiles when there is no CMD", default = "10s", kind = "duration" },
-    { "timeout", "DUR", "how long to wait for the endpoint", kind = "duration" },
     { "spawn", "CMD writes its profile to the file that $TIDEMARK_PROFILE names" },
     { "runs", "N", "how many runs, behind the warm-up", default = "100", kind = "integer" },
     { "keep", "DIR", "keep the profiles taken there" },
@@ -44,6 +44,8 @@ local M = {
     { "github", "print GitHub annotations" },
   },
 }
+
+table.move(fetch.options, 1, #fetch.options, #M.options + 1, M.options)
 
 local function ratio(name, value)
   if not value then return nil end

@@ -67,24 +67,32 @@ local function entry_of(g, frames)
   local key = site == 0 and "\0" .. frames[#frames].name or sites.chain(frames, site, owner)
   local e = g.keys[key]
   if not e then
-    e = { site = site, owner = owner, head = {}, tail = {}, order = #g.order + 1 }
+    e = { site = site, owner = owner, head = {}, tail = {}, paths = {}, path_count = 0, order = #g.order + 1 }
     g.keys[key] = e
     g.order[e.order] = e
   end
   return e
 end
 
--- The heaviest path of the newest run stands for all of an entry's paths.
-local function keep_example(e, run, frames, value)
-  if e.run ~= run or value > e.weight then e.run, e.weight, e.frames = run, value, frames end
+-- How a path's mean changed from the head to the tail, so that the one that grew most can stand for all of an entry's.
+local function weigh_path(e, role, share, run, frames, value)
+  local chain = sites.chain(frames, 1, #frames)
+  local path = e.paths[chain]
+  if not path then
+    path = { change = 0, order = e.path_count }
+    e.paths[chain], e.path_count = path, e.path_count + 1
+  end
+  path.change = path.change + (role == "tail" and value or -value) / share
+  if path.run ~= run or value > path.value then path.run, path.value, path.frames = run, value, frames end
 end
 
 local function add_paths(g, p, role, run)
   local seen = {}
+  local share = role == "tail" and g.tail_to - g.tail_from + 1 or g.head_to - g.head_from + 1
   local ok, err = sites.each(p, g.options.report, function(frames, value)
     local e = entry_of(g, frames)
     seen[e] = (seen[e] or 0) + value
-    keep_example(e, run, frames, value)
+    weigh_path(e, role, share, run, frames, value)
   end)
   if not ok then return nil, err end
   for e, value in pairs(seen) do e[role][#e[role] + 1] = value end
@@ -135,10 +143,18 @@ local function is_over(c, limit, o)
   return c.apart
 end
 
+local function grown_path(e)
+  local best
+  for _, path in pairs(e.paths) do
+    if not best or path.change > best.change or path.change == best.change and path.order < best.order then best = path end
+  end
+  return best.frames
+end
+
 local function site_row(g, e, o, total_delta)
   local n, m = g.head_to - g.head_from + 1, g.tail_to - g.tail_from + 1
   local c = compare(filled(e.head, n), filled(e.tail, m), o.p)
-  local frames = e.frames
+  local frames = grown_path(e)
   local site, owner = frames[math.max(e.site, 1)], frames[math.max(e.owner, 1)]
   if e.site == 0 then site, owner = frames[#frames], frames[#frames] end
   local path = {}
