@@ -1,26 +1,26 @@
 #!/bin/sh
-# Holds our profile reports against `go tool pprof`, byte for byte, over profiles that a Go program
-# writes of itself and over the options' combinations.
-#   pprof_diff.sh CLI [PROFILE...]      CLI = the built pprof_cli; needs go in PATH, else it skips
+# Holds our profile reports against `go tool pprof`, byte for byte, over the options' combinations.
+#   pprof_diff.sh CLI                 profiles that a Go program writes of itself, and their bases
+#   pprof_diff.sh CLI PROFILE...      these
+# CLI = the built pprof_cli; without go in PATH it skips (77). TM_JOBS profiles at a time (2).
 # -files is compared without order: there pprof leaves ties between equal names open.
 set -u
 cli=$1
 shift
 command -v go >/dev/null 2>&1 || { echo "SKIP: no go here"; exit 77; }
+# The tool itself: `go tool` in front of it costs more than most reports.
+pprof=${TM_PPROF:-$(go tool -n pprof)}
+[ -x "$pprof" ] || { echo "SKIP: this go has no pprof tool"; exit 77; }
+export TM_PPROF="$pprof"
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if [ $# -eq 0 ]; then
-  go build -o "$work/gen" "$here/pprof_gen.go" && "$work/gen" "$work" || exit 1
-  set -- "$work"/heap.pb.gz "$work"/cpu.pb.gz "$work"/goroutine.pb.gz "$work"/mutex.pb.gz \
-    "$work"/block.pb.gz "$work"/allocs.pb.gz "$work"/threadcreate.pb.gz
-fi
 
 count=0
 differ=0
 check() { # flags... file
   count=$((count + 1))
-  go tool pprof "$@" >"$work/want" 2>/dev/null
+  "$pprof" -symbolize=none "$@" >"$work/want" 2>/dev/null
   "$cli" "$@" >"$work/have" 2>/dev/null
   case " $* " in
   *" -files "*)
@@ -71,29 +71,52 @@ options='
 -compact_labels
 -focus=^main\..*$ -ignore=(?i)JSON'
 
-for profile in "$@"; do
+# Everything over one profile.
+over_options() { # PROFILE
   for verb in -top -tree '-peek=json|sort' -traces -tags -raw -comments '-list=main|json'; do
-    check $verb "$profile"
-    echo "$options" | while read -r line; do
+    check "$verb" "$1"
+    while read -r line; do
       [ -z "$line" ] && continue
       set -f
-      check $verb $line "$profile"
+      # shellcheck disable=SC2086 # words
+      check "$verb" $line "$1"
       set +f
-      echo "$count $differ" >"$work/counts"
-    done
-    read -r count differ <"$work/counts"
+    done <<EOF
+$options
+EOF
   done
-done
-base=$work/heap0.pb.gz
-if [ -f "$base" ]; then
+}
+
+over_bases() { # BASE MORE PROFILE
   for verb in -top -tree -traces -tags -raw; do
     for how in -base -diff_base; do
-      check $verb $how="$base" "$work/heap.pb.gz"
-      check $verb $how="$base" -normalize "$work/heap.pb.gz"
-      check $verb $how="$base" -cum -drop_negative "$work/heap.pb.gz"
+      check $verb $how="$1" "$3"
+      check $verb $how="$1" -normalize "$3"
+      check $verb $how="$1" -cum -drop_negative "$3"
     done
-    check $verb "$base" "$work/heap1.pb.gz" "$work/heap.pb.gz"
+    check $verb "$1" "$2" "$3"
   done
+}
+
+: >"$work/bases"
+if [ $# -eq 1 ]; then
+  over_options "$1"
+elif [ $# -eq 4 ] && [ "$1" = bases ]; then
+  over_bases "$2" "$3" "$4"
+else
+  if [ $# -eq 0 ]; then
+    go build -o "$work/gen" "$here/pprof_gen.go" && "$work/gen" "$work" || exit 1
+    for kind in heap cpu goroutine mutex block allocs threadcreate; do
+      set -- "$@" "$work/$kind.pb.gz"
+    done
+    "$0" "$cli" bases "$work/heap0.pb.gz" "$work/heap1.pb.gz" "$work/heap.pb.gz" >"$work/bases"
+  fi
+  printf '%s\n' "$@" | xargs -P "${TM_JOBS:-2}" -I{} "$0" "$cli" {} >"$work/all"
+  cat "$work/bases" >>"$work/all"
+  grep -v '^[0-9]* comparisons, ' "$work/all"
+  sums=$(awk '/^[0-9]+ comparisons, / { c += $1; d += $3 } END { print c + 0, d + 0 }' "$work/all")
+  count=${sums% *}
+  differ=${sums#* }
 fi
 echo "$count comparisons, $differ differ"
-[ "$differ" -eq 0 ]
+[ "$differ" -eq 0 ] && [ "$count" -gt 0 ]
