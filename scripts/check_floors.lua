@@ -11,11 +11,12 @@ local below = {
   read = { "model", "base" },
   write = { "model", "base" },
   analyze = { "model", "base" },
+  symbol = { "model", "base" },
   net = { "base" },
   live = { "read", "model", "platform", "net", "base" },
-  engine = { "live", "read", "write", "analyze", "net", "model", "platform", "base" },
-  bind = { "engine", "live", "read", "write", "analyze", "net", "model", "platform", "base" },
-  host = { "bind", "engine", "live", "read", "write", "analyze", "net", "model", "platform", "base" },
+  engine = { "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
+  bind = { "engine", "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
+  host = { "bind", "engine", "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
 }
 local speaks_lua = { bind = true, host = true }
 
