@@ -53,6 +53,15 @@ describe("tidemark gate", function()
     assert.is_truthy(out.out:find("main.(*Cache).put < main.main", 1, true))
   end)
 
+  it("names every field in docs/json.md", function()
+    local row
+    for line in helper.read("docs/json.md"):gmatch("[^\n]+") do row = line:match("^| `gate`.*") or row end
+    local document = helper.document("gate", "gate", folder .. "/grow", "--json", "--max-growth-site", "5%")
+    for _, set in ipairs { document.meta, document.meta.runs[1], document.rows[1] } do
+      for name in pairs(set) do assert.is_truthy(row and row:find("%f[%w_]" .. name .. "%f[^%w_]"), name) end
+    end
+  end)
+
   it("passes runs that do not, and growth that a limit allows", function()
     local dir = runs("still", 30, still)
     local out = helper.tidemark("gate", dir)

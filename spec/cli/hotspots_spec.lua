@@ -87,6 +87,18 @@ describe("tidemark hotspots", function()
     assert.equal(5 * MB, by_name(helper.document("hotspots", "hotspots", "--cpu", cpu_file, "--heap", moved, "--json"))["main.load"].alloc_bytes)
   end)
 
+  it("takes all profiles of a live program", function()
+    local server = require("spec.support.pprof_server").start()
+    if not server then return pending("needs go") end
+    local document, code = helper.document("hotspots", "hotspots", "--endpoint", "unix:" .. server.socket, "--seconds", "1", "--json")
+    server.stop()
+    assert.equal(0, code)
+    assert.equal(2, document.meta.heaps)
+    assert.equal("cpu", document.meta.cpu_type)
+    assert.equal(4, helper.tidemark("hotspots", "--endpoint", "unix:" .. folder .. "/none.sock").code)
+    assert.equal(2, helper.tidemark("hotspots", "--endpoint", "x", "--cpu", cpu_file).code)
+  end)
+
   it("prints a table and an advice for each row", function()
     local out = helper.tidemark("hotspots", "--cpu", cpu_file, "--heap", first, "--heap", second).out
     for _, words in ipairs { "main.load", "load.go:20", "40 MiB/s", "decoding JSON makes garbage", "a slice grows for ever", "70 % asks for memory" } do

@@ -1,6 +1,7 @@
 -- hotspots: the CPU profile beside the heap: who is hot in the allocator, whether what they make is kept, and what to do.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
 local hotspots = require "tidemark.report.hotspots"
 local paths = require "tidemark.cli.paths"
 local profile = require "tidemark.profile"
@@ -9,22 +10,24 @@ local verdicts = require "tidemark.report.verdicts"
 
 local M = {
   name = "hotspots", summary = "CPU beside heap: who is hot in the allocator, whether it is kept, what to do",
-  usage = "hotspots --cpu FILE [--heap FILE [--heap LATER]] [OPTIONS]",
+  usage = "hotspots --cpu FILE [--heap FILE [--heap LATER]] | hotspots --endpoint URL",
   examples = { "tidemark hotspots --cpu cpu.pb.gz --heap before.pb.gz --heap after.pb.gz",
-    "tidemark hotspots --cpu localhost:6060/debug/pprof/profile --heap localhost:6060/debug/pprof/heap", "tidemark hotspots --test --rules my.lua" },
+    "tidemark hotspots --endpoint localhost:6060 --seconds 10", "tidemark hotspots --test --rules my.lua" },
   doc = "Several --heap are given oldest first. Verdicts come from a table that rule files extend: tm.hotspot in docs/rule-guide.md.",
   options = {
     { "cpu", "FILE", "the CPU profile" },
     { "heap", "FILE", "a heap profile (repeatable, oldest first)", kind = "list" },
     { "allocs", "FILE", "an allocs profile; one with a duration (?seconds=N) gives rates" },
+    { "endpoint", "URL", "take all of them from a live program: heap, CPU, heap" },
     { "rules", "FILE", "rows of a decision table that go before the built-in ones (repeatable)", kind = "list" },
     { "top", "N", "so many rows", default = "10", kind = "integer" },
     { "least", "RATIO", "smallest share of the CPU that is worth a row", default = "0.5%" },
-    { "seconds", "N", "how long a live endpoint collects", kind = "integer" },
-    { "timeout", "DUR", "how long to wait for a live endpoint", kind = "duration" },
+    { "seconds", "N", "how long a live endpoint collects CPU", default = "10", kind = "integer" },
     { "test", "run the tests that stand in the tables" },
   },
 }
+
+table.move(fetch.options, 1, #fetch.options, #M.options + 1, M.options)
 
 local function table_of(options)
   local files = {}
@@ -145,16 +148,40 @@ local function json_rows(rows)
   return out
 end
 
+-- One heap profile before the CPU profile and the others behind it: live ones then tell what grew meanwhile.
+local function read(options, problems)
+  local heaps, input = options.heap or {}, { heaps = {} }
+  if heaps[1] then input.heaps[1] = profile.read(heaps[1], options, problems) end
+  input.cpu = profile.read(options.cpu, options, problems)
+  for i = 2, #heaps do input.heaps[i] = profile.read(heaps[i], options, problems) end
+  if options.allocs then input.allocs = profile.read(options.allocs, options, problems) end
+  return input
+end
+
+local function take(options)
+  local function one(kind, gc, seconds)
+    local wanted = fetch.from_options(options)
+    wanted.kind, wanted.gc, wanted.seconds = kind, gc, seconds
+    local answer, err = fetch.bytes(options.endpoint, wanted)
+    if not answer then error({ message = err.message, code = err.code, advice = err.advice, exit = 4 }, 0) end
+    local p, problem = core.read { bytes = answer }
+    if problem then error({ message = ("%s: %s: %s"):format(options.endpoint, kind, problem.message), code = problem.code, exit = 3 }, 0) end
+    return p
+  end
+  local before = one("heap", true)
+  local cpu = one("cpu", nil, options.seconds)
+  return { cpu = cpu, heaps = { before, one("heap", true) } }
+end
+
 function M.run(options, words)
   if options.test then return run_tests(options) end
   if #words > 0 then args.usage("hotspots takes its profiles by --cpu, --heap and --allocs") end
-  if not options.cpu then args.usage("--cpu FILE is needed") end
+  if options.endpoint and (options.cpu or options.heap or options.allocs) then args.usage("--endpoint takes all profiles itself") end
+  if not options.endpoint and not options.cpu then args.usage("--cpu FILE or --endpoint URL is needed") end
   local least, rows_of_table = share_of(options.least), checked_table(options)
-  local input = { table = rows_of_table, heaps = {}, least = least }
   local problems = {}
-  input.cpu = profile.read(options.cpu, options, problems)
-  for i, path in ipairs(options.heap or {}) do input.heaps[i] = profile.read(path, options, problems) end
-  if options.allocs then input.allocs = profile.read(options.allocs, options, problems) end
+  local input = options.endpoint and take(options) or read(options, problems)
+  input.table, input.least = rows_of_table, least
   local rows, meta = hotspots.data(input)
   if options.json then
     meta.problems = text.array(problems)
