@@ -1,4 +1,5 @@
 -- What watch, run, record and demo share: an engine with rules, sinks and a view, from a command's options.
+local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local paths = require "tidemark.cli.paths"
 local text = require "tidemark.show.text"
@@ -15,6 +16,7 @@ M.options = {
   { "dry-run", "write what actions would do, and do nothing" },
   { "hook", "unix:PATH", "the app's control hook" },
   { "endpoint", "URL", "the app's pprof endpoint" },
+  { "show", "METRIC", "sample and show this too: proc.*, expvar.NAME, metrics.NAME (repeatable)", kind = "list" },
   { "record", "FILE", "write samples and events to a recording (.tmr)" },
   { "overwrite", "replace an existing recording" },
   { "history", "FILE", "keep a history here (state folder)" },
@@ -165,8 +167,21 @@ local function listen(s)
   end)
 end
 
+-- What --show names must be there to be sampled.
+local function check_shown(names)
+  local known = {}
+  for _, signal in ipairs(core.signals()) do known[#known + 1] = signal.name end
+  for _, name in ipairs(names) do
+    local found = name:match("^expvar%.%S+$") or name:match("^metrics%.%S+$")
+    for _, one in ipairs(known) do found = found or one == name end
+    if not found then args.usage("--show: no signal is called '" .. name .. "'" .. args.nearest(name, known)) end
+  end
+  return names
+end
+
 --- Opens a session. Raises on failure. s.engine, s.sinks (append your own), s:emit, s:close().
 function M.open(options)
+  local show = check_shown(options.show or {})
   local history = nil
   if not options["no-history"] then
     history = options.history or paths.state() .. "/history.db"
@@ -175,7 +190,7 @@ function M.open(options)
   local engine, err = core.engine { every_ns = options.every, dry_run = options["dry-run"], allow = options.allow or {},
     history = history, pressure = options.pressure, settle_ns = options.settle_ns }
   if not engine then fail(err) end
-  local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", emit = emit, opened_ns = engine:now() }
+  local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", show = show, emit = emit, opened_ns = engine:now() }
   function s.close() engine:close() end
   listen(s)
   if options.jsonl then s.sinks[#s.sinks + 1] = json_sink(io.stdout) end

@@ -9,7 +9,8 @@ local text = require "tidemark.show.text"
 local M = {
   name = "watch", configurable = true, summary = "sample a running program, run rules, show what they find", usage = "watch TARGET [OPTIONS]",
   examples = { "tidemark watch firefox", "tidemark watch 4711 --for 2h --every 5s --record soak.tmr",
-    "tidemark watch unix:/run/app.sock --allow act:runtime.gc", "tidemark watch 4711 --jsonl --fail-on high" },
+    "tidemark watch unix:/run/app.sock --allow act:runtime.gc", "tidemark watch 4711 --jsonl --fail-on high",
+    "tidemark watch 127.0.0.1:6060 --show expvar.memstats.HeapInuse --show metrics.go_goroutines" },
   doc = "On a terminal: a live view. Piped: a line per event. TARGET: see `tidemark help targets`.",
   options = session.options,
 }
@@ -23,6 +24,24 @@ function M.demand(s, id, every_ns)
     s.engine:demand(id, d[1], math.max(every_ns, d[2] * 1000000000), 360)
   end
   s.engine:demand(id, "proc.rss", every_ns, 720)
+  for _, metric in ipairs(s.show) do s.engine:demand(id, metric, every_ns, 720) end
+end
+
+local MEMBERS <const> = 4 -- of a family that are shown in a line
+
+-- "expvar.memstats.HeapInuse 4 MiB" for what --show asked for; a family has a value per key.
+local function shown_text(s, id)
+  local out, wanted = {}, {}
+  for _, metric in ipairs(s.show) do wanted[metric] = 0 end
+  for _, track in ipairs(s.engine:tracks(id)) do
+    local n = wanted[track.metric]
+    if n and n < MEMBERS then
+      wanted[track.metric] = n + 1
+      local key = track.key ~= "" and "{" .. track.key .. "}" or ""
+      out[#out + 1] = (", %s%s %s"):format(track.metric, key, core.format(track.last, track.unit))
+    end
+  end
+  return table.concat(out)
 end
 
 local function status_text(s)
@@ -30,8 +49,8 @@ local function status_text(s)
   for _, t in ipairs(s.engine:targets()) do
     local rss = s.engine:last(t.id, "proc.rss") or 0
     local fds, threads = s.engine:last(t.id, "proc.fds"), s.engine:last(t.id, "proc.threads")
-    parts[#parts + 1] = ("%s RSS %s%s%s"):format(t.name, core.format(rss, "bytes"),
-      fds and (", %d descriptors"):format(fds) or "", threads and (", %d threads"):format(threads) or "")
+    parts[#parts + 1] = ("%s RSS %s%s%s%s"):format(t.name, core.format(rss, "bytes"), fds and (", %d descriptors"):format(fds) or "",
+      threads and (", %d threads"):format(threads) or "", shown_text(s, t.id))
   end
   return table.concat(parts, "; ")
 end
@@ -102,6 +121,7 @@ function M.drive(s, options, run_options)
 end
 
 function M.run(options, words)
+  if #words == 0 and options.endpoint then words = { options.endpoint } end
   if #words == 0 then args.usage("TARGET is missing") end
   local s = session.open(options)
   local meta = { targets = {} }

@@ -11,6 +11,8 @@ local wanted = {
   { "cgroup.current", "cgroup" },
 }
 
+local MEMBERS <const> = 12 -- rows of what --show asked for
+
 local spans = { { "h", 3600 }, { "min", 60 } }
 
 -- Growth per hour in the unit of the signal, with its sign.
@@ -22,21 +24,38 @@ local function trend_text(trend, unit)
   return text.style("red", "+" .. core.format(slope, unit) .. "/" .. per[1])
 end
 
-local function signal_lines(engine, target, width)
-  local now, lines = engine:now(), {}
-  local limit = engine:last(target.id, "mem.limit")
-  local spark_width = math.max(10, math.min(40, width - 52))
-  for _, w in ipairs(wanted) do
-    local value, _, unit = engine:last(target.id, w[1])
-    if value and not (w[1] == "proc.swap" and value == 0) and not (w[1] == "proc.hidden" and value == 0) then
-      local span = math.max(60, math.min(1800, (now - (M.started_ns or now)) // 1000000000)) * 1000000000
-      local _, high = engine:envelope(target.id, w[1], "", now - span, now, spark_width)
-      local trend = engine:trend(target.id, w[1], "", { limit = w[1] == "proc.rss" and limit or nil })
-      local left = trend and trend.leak and trend.time_to_s and trend.time_to_s < 30 * 86400
-        and "  limit in " .. core.format(trend.time_to_s * 1e9, "ns") or ""
-      lines[#lines + 1] = ("  %s %s  %s  %s%s"):format(text.pad(w[2], 12), text.pad(core.format(value, unit), 10, true),
-        text.style("cyan", text.spark(high)), trend_text(trend, unit), left)
+local function signal_line(engine, target, row, spark_width)
+  local metric, key, label = row[1], row[3] or "", row[2]
+  local value, _, unit = engine:last(target.id, metric, key)
+  if not value or (value == 0 and (metric == "proc.swap" or metric == "proc.hidden")) then return nil end
+  local now, limit = engine:now(), metric == "proc.rss" and engine:last(target.id, "mem.limit") or nil
+  local span = math.max(60, math.min(1800, (now - (M.started_ns or now)) // 1000000000)) * 1000000000
+  local _, high = engine:envelope(target.id, metric, key, now - span, now, spark_width)
+  local trend = engine:trend(target.id, metric, key, { limit = limit })
+  local left = trend and trend.leak and trend.time_to_s and trend.time_to_s < 30 * 86400
+    and "  limit in " .. core.format(trend.time_to_s * 1e9, "ns") or ""
+  return ("  %s %s  %s  %s%s"):format(text.pad(text.cut(label, 24), 12), text.pad(core.format(value, unit), 10, true),
+    text.style("cyan", text.spark(high)), trend_text(trend, unit), left)
+end
+
+-- What --show asked for: { metric, label, key }, a row for each member of a family.
+local function shown_rows(s, target)
+  local rows, asked = {}, {}
+  for _, metric in ipairs(s.show or {}) do asked[metric] = true end
+  for _, track in ipairs(next(asked) and s.engine:tracks(target.id) or {}) do
+    if asked[track.metric] and #rows < MEMBERS then
+      local name = track.metric:gsub("^%a+%.", ""):gsub("^memstats%.", "")
+      rows[#rows + 1] = { track.metric, text.clean(track.key ~= "" and name .. "{" .. track.key .. "}" or name), track.key }
     end
+  end
+  return rows
+end
+
+local function signal_lines(s, target, width)
+  local lines = {}
+  local spark_width = math.max(10, math.min(40, width - 52))
+  for _, rows in ipairs { wanted, shown_rows(s, target) } do
+    for _, row in ipairs(rows) do lines[#lines + 1] = signal_line(s.engine, target, row, spark_width) end
   end
   return lines
 end
@@ -68,7 +87,7 @@ function M.lines(s, width, height)
   for _, t in ipairs(engine:targets()) do
     local command = text.cut(text.clean(t.command), math.max(10, width - 30))
     out[#out + 1] = text.style("bold", text.clean(t.name)) .. text.style("dim", ("  pid %d  %s"):format(t.pid, command))
-    for _, line in ipairs(signal_lines(engine, t, width)) do out[#out + 1] = line end
+    for _, line in ipairs(signal_lines(s, t, width)) do out[#out + 1] = line end
     out[#out + 1] = ""
   end
   out[#out + 1] = text.style("bold", "Findings")
