@@ -205,6 +205,25 @@ tm.gate { id = "ci.objects", every = "1s",
       assert.is_truthy(helper.read(path):find('"results":[]', 1, true))
     end)
 
+    it("points at the caller in the repository when a library grew", function()
+      local library = folder .. "/library"
+      core.mkdir(library)
+      local pprof = require "spec.support.pprof_writer"
+      for i = 1, 20 do
+        helper.write(("%s/%d.pb"):format(library, i), pprof { types = { "inuse_space/bytes" },
+          { "main.main /repo/my app/main.go:3;github.com/x/lib.Put /go/pkg/mod/github.com/x/lib@v1/put.go:77", 1000000 * i } })
+      end
+      local path = folder .. "/library.sarif"
+      local out = helper.tidemark("gate", library, "--sarif", path, "--trim-path", "/repo", "--github").out
+      assert.is_truthy(out:find("::error file=my app/main.go,line=3,title=memory growth::github.com/x/lib.Put grew", 1, true), out)
+      local place = core.json_decode(helper.read(path)).runs[1].results[1].locations[1].physicalLocation
+      assert.same({ uri = "my%20app/main.go", uriBaseId = "%SRCROOT%" }, place.artifactLocation)
+      out = helper.tidemark("gate", library, "--sarif", path, "--github").out
+      assert.is_truthy(out:find("::error title=memory growth::", 1, true), out)
+      place = core.json_decode(helper.read(path)).runs[1].results[1].locations[1].physicalLocation
+      assert.same({ uri = "file:///go/pkg/mod/github.com/x/lib%40v1/put.go" }, place.artifactLocation)
+    end)
+
     it("writes JUnit XML that a parser takes, whatever the names", function()
       local path = folder .. "/out.xml"
       assert.equal(1, helper.tidemark("gate", dir, "--junit", path, "--max-growth", "4%").code)

@@ -76,7 +76,7 @@ local function module_name()
   return source and source:match("^%s*module%s+(%S+)") or source and source:match("\nmodule%s+(%S+)")
 end
 
--- Source paths as the repository names them.
+-- Source paths as the repository names them: path, whether it is in it.
 local function locator(trim)
   local prefixes = table.move(trim or {}, 1, #(trim or {}), 1, {})
   for _, dir in pairs { core.realpath ".", os.getenv "PWD", os.getenv "GITHUB_WORKSPACE", os.getenv "CI_PROJECT_DIR", module_name() } do
@@ -85,9 +85,9 @@ local function locator(trim)
   return function(file)
     for _, prefix in ipairs(prefixes) do
       local with_slash = prefix:gsub("/+$", "") .. "/"
-      if file:sub(1, #with_slash) == with_slash then return file:sub(#with_slash + 1) end
+      if file:sub(1, #with_slash) == with_slash then return file:sub(#with_slash + 1), true end
     end
-    return file
+    return file, file:sub(1, 1) ~= "/" and core.stat(file) ~= nil
   end
 end
 

@@ -157,9 +157,9 @@ local function site_row(g, e, o, total_delta)
   local frames = grown_path(e)
   local site, owner = frames[math.max(e.site, 1)], frames[math.max(e.owner, 1)]
   if e.site == 0 then site, owner = frames[#frames], frames[#frames] end
-  local path = {}
-  for i = math.max(e.site, 1), #frames do path[#path + 1] = frames[i].name end
-  return { name = owner.name, file = owner.file, line = owner.line, where = sites.where(owner), site = site.name, path = path,
+  local path, stack = {}, table.move(frames, math.max(e.site, 1), #frames, 1, {})
+  for i, frame in ipairs(stack) do path[i] = frame.name end
+  return { name = owner.name, file = owner.file, line = owner.line, where = sites.where(owner), site = site.name, path = path, frames = stack,
     before = c.before, after = c.after, delta = c.delta, growth = c.growth, p = c.p, order = e.order,
     share = total_delta > 0 and c.delta / total_delta or nil, failed = is_over(c, o.max_growth_site, o) }
 end

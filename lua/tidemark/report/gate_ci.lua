@@ -62,18 +62,19 @@ end
 
 local function percent(s) return (s:gsub("[^%w%-%._~/]", function(c) return ("%%%02X"):format(c:byte()) end)) end
 
--- An artifactLocation: relative to the repository when it is known to be in it.
-local function artifact(path)
+-- An artifactLocation: relative to the repository when it is in it.
+local function artifact(path, inside)
   path = plain(path):gsub("\\", "/")
+  if inside then return { uri = percent(path), uriBaseId = "%SRCROOT%" } end
   if path:match("^%a:/") then return { uri = "file:///" .. path:sub(1, 2) .. percent(path:sub(3)) } end
-  if path:sub(1, 1) == "/" then return { uri = "file://" .. percent(path) } end
-  return { uri = percent(path), uriBaseId = "%SRCROOT%" }
+  return { uri = (path:sub(1, 1) == "/" and "file://" or "") .. percent(path) }
 end
 
 local function location(d, row)
-  if not row.file then return nil end
-  return { physicalLocation = { artifactLocation = artifact(d.locate(row.file)), region = { startLine = math.max(1, row.line or 1) } },
-    logicalLocations = text.array { { fullyQualifiedName = plain(row.name), kind = "function" } } }
+  local path, line, inside, frame = gate_text.place(d, row)
+  if not path then return nil end
+  return { physicalLocation = { artifactLocation = artifact(path, inside), region = { startLine = math.max(1, line or 1) } },
+    logicalLocations = text.array { { fullyQualifiedName = plain(frame.name), kind = "function" } } }
 end
 
 local function site_result(d, row)
@@ -133,10 +134,9 @@ function M.github(d)
   if not d.failed then return command("notice", { { "title", "memory gate" } }, gate.sentence(r)) end
   local out = {}
   for _, row in ipairs(guilty(d)) do
-    local properties, file = { { "title", "memory growth" } }, row.file and d.locate(row.file)
-    if file and file:sub(1, 1) ~= "/" and not file:match("^%a:[\\/]") then
-      properties = { { "file", file }, { "line", tostring(row.line or 1) }, properties[1] }
-    end
+    local properties = { { "title", "memory growth" } }
+    local file, line, inside = gate_text.place(d, row)
+    if inside then properties = { { "file", file }, { "line", tostring(line or 1) }, properties[1] } end
     out[#out + 1] = command("error", properties, gate_text.site_sentence(r, row) .. ". " .. gate.sentence(r))
   end
   if #out == 0 and r.failed then out[1] = command("error", { { "title", "memory gate" } }, gate.sentence(r)) end

@@ -1,6 +1,7 @@
 -- What a gate decided, for people: terminal text and Markdown, and the rows of the JSON contract.
 --
--- d = { result = gate:decide(), rules = findings of tm.gate rules, problems = texts, locate = file -> path in the repository }
+-- d = { result = gate:decide(), rules = findings of tm.gate rules, problems = texts, locate = file -> path, is_inside }: locate gives
+-- a source file's path in the repository, or what it is called elsewhere.
 local core = require "tidemark.core"
 local gate = require "tidemark.report.gate"
 local text = require "tidemark.show.text"
@@ -31,6 +32,19 @@ function M.site_sentence(r, row)
   local over = row.failed and (", more than %s for one site"):format(core.format(r.limit_site, "ratio")) or ""
   return ("%s grew by %s, %s -> %s%s%s"):format(row.name, gate.show(row.delta, r.unit), gate.show(row.before, r.unit),
     gate.show(row.after, r.unit), part, over)
+end
+
+--- Where to point for a site: its first frame in the repository, else its owner. Returns path, line, is_inside, frame; nil when no
+--- file is known.
+function M.place(d, row)
+  for _, frame in ipairs(row.frames) do
+    if frame.file then
+      local path, inside = d.locate(frame.file)
+      if inside then return path, frame.line, true, frame end
+    end
+  end
+  if not row.file then return nil end
+  return (d.locate(row.file)), row.line, false, row
 end
 
 -- The sparkline's values: at most so many, each the median of its runs.
@@ -105,7 +119,8 @@ function M.markdown(d)
   if #shown > 0 then out[#out + 1] = "\n| what grew | where | before | after | growth | share |\n|---|---|---:|---:|---:|---:|\n" end
   for _, row in ipairs(shown) do
     local c = cells(r, row)
-    local where = row.file and d.locate(row.file) .. (row.line and ":" .. row.line or "") or ""
+    local path, at = M.place(d, row)
+    local where = path and path .. (at and ":" .. at or "") or ""
     out[#out + 1] = ("| %s | %s | %s | %s | %s | %s |\n"):format(md(row.name), md(where), c.before, c.after, md(c.delta), c.share)
   end
   if shown[1] then out[#out + 1] = "\nThe first one's path: " .. md(path_line(shown[1].path, 12)) .. "\n" end
