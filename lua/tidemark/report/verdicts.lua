@@ -215,7 +215,8 @@ local classes = { { "assist", { "runtime.gcAssist*", "runtime.gcParkAssist*" } }
     "internal/runtime/maps.(*table).split", "internal/runtime/maps.(*Map).growTo*", "internal/runtime/maps.new*", "runtime.makechan*",
     "runtime.newdefer", "runtime.malg", "runtime.gobytes", "runtime.gostring*", "runtime.nextslicecap", "malloc", "calloc", "realloc",
     "operator new*", "__libc_malloc", "__libc_calloc", "__libc_realloc" } },
-  { "copy", { "runtime.memmove*", "memmove*", "runtime.memclr*", "memclr*", "runtime.typedslicecopy", "runtime.typedmemmove", "runtime.duffcopy", "runtime.duffzero" } } }
+  { "copy", { "runtime.memmove*", "memmove*", "runtime.memclr*", "memclr*", "runtime.typedslicecopy", "runtime.typedmemmove",
+    "runtime.duffcopy", "runtime.duffzero" } } }
 for _, class in ipairs(classes) do class.matches = matcher(class[2]) end
 
 --- What the time of a path went to: assist, barrier, alloc or copy, by the runtime's frames under the site; nil for other work.
