@@ -87,6 +87,14 @@ static bool is_code(const GElf_Sym *s) {
   return (type == STT_FUNC || type == STT_GNU_IFUNC) && s->st_shndx != SHN_UNDEF && s->st_value;
 }
 
+// Assembly may leave a function's size out: it ends with the next one, at most with its section.
+static uint64_t rest_of_section(const tm_binary *b, const GElf_Sym *s) {
+  GElf_Shdr h;
+  Elf_Scn *section = s->st_shndx < SHN_LORESERVE ? elf_getscn(b->elf, s->st_shndx) : NULL;
+  if (!section || !gelf_getshdr(section, &h) || s->st_value < h.sh_addr) return 0;
+  return s->st_value - h.sh_addr < h.sh_size ? h.sh_addr + h.sh_size - s->st_value : 0;
+}
+
 static tm_status read_symbols(tm_ctx *ctx, tm_binary *b, Elf_Scn *section, const GElf_Shdr *h) {
   Elf_Data *data = elf_getdata(section, NULL);
   size_t count = data && h->sh_entsize ? data->d_size / h->sh_entsize : 0;
@@ -96,7 +104,8 @@ static tm_status read_symbols(tm_ctx *ctx, tm_binary *b, Elf_Scn *section, const
     if (!is_code(&s)) continue;
     const char *name = elf_strptr(b->elf, h->sh_link, s.st_name);
     if (!name || !*name) continue;
-    TM_TRY(tm_vec_push(ctx, &b->symbols, (tm_code_symbol){name, s.st_value, s.st_size}));
+    uint64_t size = s.st_size ? s.st_size : rest_of_section(b, &s);
+    TM_TRY(tm_vec_push(ctx, &b->symbols, (tm_code_symbol){name, s.st_value, size}));
   }
   return TM_OK;
 }
@@ -261,7 +270,7 @@ const tm_code_symbol *tm_binary_symbols(const tm_binary *b, size_t *out_count) {
   return b->symbols.items;
 }
 
-// Sorted by address: the last ones at or below it. A symbol without size reaches to the next.
+// Sorted by address: the first of the last ones at or below it.
 static const tm_code_symbol *search(const tm_binary *b, uint64_t address) {
   const tm_code_symbol *s = b->symbols.items;
   size_t low = 0, high = b->symbols.count;
@@ -275,8 +284,7 @@ static const tm_code_symbol *search(const tm_binary *b, uint64_t address) {
   if (!low) return NULL;
   size_t at = low - 1;
   while (at && s[at - 1].address == s[at].address) at--;
-  bool inside = !s[at].size || address - s[at].address < s[at].size;
-  return inside && is_linked(b, address) ? &s[at] : NULL;
+  return address - s[at].address < s[at].size ? &s[at] : NULL;
 }
 
 const tm_code_symbol *tm_binary_symbol_at(const tm_binary *b, uint64_t address) {

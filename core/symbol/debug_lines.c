@@ -221,13 +221,18 @@ typedef struct place {
   int64_t line, column;
 } place;
 
+// Compilers that are told to forget where they stood leave "./".
+static const char *without_dot(const char *file) {
+  if (!file) return "";
+  return file[0] == '.' && file[1] == '/' ? file + 2 : file;
+}
+
 static place line_at(unit *u, uint64_t address) {
   place p = {.file = ""};
   int line = 0, column = 0;
   Dwarf_Line *found = dwarf_getsrc_die(&u->die, address);
   if (!found) return p;
-  const char *file = dwarf_linesrc(found, NULL, NULL);
-  if (file) p.file = file;
+  p.file = without_dot(dwarf_linesrc(found, NULL, NULL));
   if (dwarf_lineno(found, &line) == 0) p.line = line;
   if (dwarf_linecol(found, &column) == 0) p.column = column;
   return p;
@@ -242,8 +247,7 @@ static place call_of(unit *u, Dwarf_Die *die) {
   p.line = number_of(die, DW_AT_call_line);
   p.column = number_of(die, DW_AT_call_column);
   if (dwarf_getsrcfiles(&u->die, &files, &count) != 0 || (size_t)index >= count) return p;
-  const char *file = dwarf_filesrc(files, (size_t)index, NULL, NULL);
-  if (file) p.file = file;
+  p.file = without_dot(dwarf_filesrc(files, (size_t)index, NULL, NULL));
   return p;
 }
 

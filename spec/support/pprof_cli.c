@@ -1,9 +1,10 @@
-// floors: read analyze
+// floors: read analyze symbol
 // A bare command over the profile reports with pprof's flags, so that a script can hold them
 // against `go tool pprof` before any Lua is involved: pprof_cli -top -focus=x FILE...
 #include "analyze/merge.h"
 #include "analyze/report.h"
 #include "read/reader.h"
+#include "symbol/symbolize.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,6 +55,7 @@ typedef struct command {
   const char *verb, *files[64], *bases[64];
   size_t file_count, base_count;
   bool diff_base, normalize;
+  const char *symbolize;
 } command;
 
 static bool is_one_of(const char *word, const char *const *words, size_t count) {
@@ -79,6 +81,7 @@ static bool parse_flag(command *c, char *arg) {
     return c->options.granularity = arg, true;
   if (strcmp(arg, "peek") == 0 || strcmp(arg, "list") == 0)
     return c->verb = arg, c->options.symbol = value, true;
+  if (strcmp(arg, "symbolize") == 0) return (c->symbolize = value);
   if (strcmp(arg, "normalize") == 0) return c->normalize = true;
   if (strcmp(arg, "base") == 0 || strcmp(arg, "diff_base") == 0) {
     c->diff_base = arg[0] == 'd';
@@ -89,10 +92,20 @@ static bool parse_flag(command *c, char *arg) {
   return false;
 }
 
+static tm_status symbolize(tm_ctx *ctx, tm_profile *p, const char *mode) {
+  tm_bytes problems = {0};
+  tm_symbolize_options o = {.mode = mode};
+  tm_status status = mode ? tm_symbolize(ctx, p, &o, &problems) : TM_OK;
+  fwrite(problems.data ? (const char *)problems.data : "", 1, problems.size, stderr);
+  tm_bytes_free(ctx, &problems);
+  return status;
+}
+
 static tm_status read_all(tm_ctx *ctx, const char **paths, size_t count, tm_snapshot *snapshots,
-                          const tm_profile **profiles) {
+                          const tm_profile **profiles, const char *mode) {
   for (size_t i = 0; i < count; i++) {
     TM_TRY(tm_read_file(ctx, paths[i], NULL, &snapshots[i]));
+    TM_TRY(symbolize(ctx, snapshots[i].model, mode));
     profiles[i] = snapshots[i].model;
   }
   return TM_OK;
@@ -104,9 +117,9 @@ static int run(tm_ctx *ctx, command *c) {
   tm_profile *combined = NULL;
   tm_bytes text = {0};
   tm_combine_options how = {.diff_base = c->diff_base, .normalize = c->normalize};
-  tm_status status = read_all(ctx, c->files, c->file_count, snapshots, profiles);
+  tm_status status = read_all(ctx, c->files, c->file_count, snapshots, profiles, c->symbolize);
   if (status == TM_OK)
-    status = read_all(ctx, c->bases, c->base_count, snapshots + 64, profiles + 64);
+    status = read_all(ctx, c->bases, c->base_count, snapshots + 64, profiles + 64, c->symbolize);
   if (status == TM_OK && (c->file_count > 1 || c->base_count))
     status = tm_profile_combine(ctx, profiles, c->file_count, profiles + 64, c->base_count, &how,
                                 &combined);
