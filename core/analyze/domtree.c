@@ -81,6 +81,7 @@ static tm_status number(work *w) {
   t->vertex[0] = TM_NODE_NONE;
   for (size_t i = 0; i < g->roots.count; i++) {
     uint32_t node = g->roots.items[i].node;
+    if (g->roots.items[i].held) continue;
     if (t->number[node]) continue;
     uint32_t v = ++t->reached;
     t->number[node] = v;
@@ -158,8 +159,10 @@ static tm_status least_semi(work *w, uint32_t u, uint32_t last, uint32_t *out) {
 static tm_status find_semis(work *w) {
   uint32_t *semi = w->semi, reached = w->t->reached;
   for (uint32_t v = 1; v <= reached; v++) w->t->idom[v] = w->ancestor[v];
-  for (size_t i = 0; i < w->g->roots.count; i++) // a root's predecessor is the virtual one
-    w->t->idom[w->t->number[w->g->roots.items[i].node]] = 0;
+  for (size_t i = 0; i < w->g->roots.count; i++) { // a root's predecessor is the virtual one
+    const tm_root *root = &w->g->roots.items[i];
+    if (!root->held) w->t->idom[w->t->number[root->node]] = 0;
+  }
   for (uint32_t v = reached; v >= 1; v--) {
     uint32_t least = w->t->idom[v];
     for (uint32_t i = w->pred_begin[v]; i < pred_end(w, v); i++) {

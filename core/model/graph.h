@@ -47,6 +47,7 @@ typedef struct tm_root {
   uint32_t thread; // node of the thread it belongs to, or TM_NODE_NONE
   uint32_t label;  // string id: frame, global's name; 0 = none
   uint8_t kind;    // tm_root_kind
+  bool held;       // an edge of its thread holds it: shown as a root, but no start of a walk
 } tm_root;
 
 typedef struct tm_type {

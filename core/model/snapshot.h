@@ -19,10 +19,13 @@ typedef struct tm_snapshot {
   void (*free_model)(void *model);
   bool partial;     // the input ended or broke early; model holds what came before
   tm_error problem; // why, when partial
+  void *kept;       // the source, when the model looks into it; owned
+  void (*free_kept)(void *kept);
 } tm_snapshot;      // zero-initialise
 
 static inline void tm_snapshot_fini(tm_snapshot *snapshot) {
   if (snapshot->model && snapshot->free_model) snapshot->free_model(snapshot->model);
+  if (snapshot->kept) snapshot->free_kept(snapshot->kept);
   *snapshot = (tm_snapshot){0};
 }
 

@@ -42,24 +42,67 @@ tm_status tm_reader_choose(tm_ctx *ctx, const tm_source *src, const tm_reader **
   return tm_fail(ctx, TM_E_FORMAT, 0, "no reader knows this format (it starts with %s)", start);
 }
 
-static tm_status read_source(tm_ctx *ctx, const tm_source *src, const char *format,
+static tm_status choose(tm_ctx *ctx, const tm_source *src, const char *format,
+                        const tm_reader **out) {
+  if (!format) return tm_reader_choose(ctx, src, out);
+  *out = tm_reader_named(format);
+  if (*out) return TM_OK;
+  return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "no reader is called \"%s\"", format);
+}
+
+// A source on the heap, for a snapshot to keep.
+typedef struct kept_source {
+  tm_allocator alloc;
+  tm_source source;
+  void *copy; // of a caller's buffer
+  size_t copy_bytes;
+} kept_source;
+
+static void free_kept(void *kept) {
+  kept_source *k = kept;
+  tm_ctx ctx = {.alloc = k->alloc};
+  tm_source_close(&k->source);
+  tm_free(&ctx, k->copy, k->copy_bytes);
+  tm_free(&ctx, k, sizeof *k);
+}
+
+// Moves the source into the snapshot. One that looks at the caller's buffer is copied first.
+static tm_status keep_source(tm_ctx *ctx, tm_source *src, bool borrowed, tm_snapshot *out) {
+  kept_source *k = tm_calloc(ctx, 1, sizeof *k);
+  if (!k) return TM_E_NOMEM;
+  k->alloc = ctx->alloc;
+  if (borrowed && !src->owned) {
+    k->copy_bytes = src->size + !src->size;
+    k->copy = tm_alloc(ctx, k->copy_bytes);
+    if (!k->copy) {
+      tm_free(ctx, k, sizeof *k);
+      return TM_E_NOMEM;
+    }
+    memcpy(k->copy, src->data, src->size);
+    src->data = k->copy;
+  }
+  k->source = *src;
+  *src = (tm_source){0};
+  out->kept = k;
+  out->free_kept = free_kept;
+  return TM_OK;
+}
+
+static tm_status read_source(tm_ctx *ctx, tm_source *src, bool borrowed, const char *format,
                              tm_snapshot *out) {
   const tm_reader *reader = NULL;
-  if (format) {
-    reader = tm_reader_named(format);
-    if (!reader) return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "no reader is called \"%s\"", format);
-  } else {
-    TM_TRY(tm_reader_choose(ctx, src, &reader));
-  }
+  TM_TRY(choose(ctx, src, format, &reader));
   out->kind = reader->kind;
   out->format = reader->name;
-  return reader->read(ctx, src, out);
+  if (!reader->keeps_source) return reader->read(ctx, src, out);
+  TM_TRY(keep_source(ctx, src, borrowed, out));
+  return reader->read(ctx, &((kept_source *)out->kept)->source, out);
 }
 
 tm_status tm_read_file(tm_ctx *ctx, const char *path, const char *format, tm_snapshot *out) {
   tm_source src;
   TM_TRY(tm_source_open(ctx, path, &src));
-  tm_status status = read_source(ctx, &src, format, out);
+  tm_status status = read_source(ctx, &src, false, format, out);
   tm_source_close(&src);
   return status == TM_OK ? status : tm_fail_in(ctx, "reading %s", path);
 }
@@ -68,7 +111,7 @@ tm_status tm_read_buffer(tm_ctx *ctx, const void *data, size_t size, const char 
                          tm_snapshot *out) {
   tm_source src;
   TM_TRY(tm_source_from_buffer(ctx, data, size, &src));
-  tm_status status = read_source(ctx, &src, format, out);
+  tm_status status = read_source(ctx, &src, true, format, out);
   tm_source_close(&src);
   return status;
 }

@@ -10,6 +10,7 @@ typedef struct tm_reader {
   const char *name;  // stable id: `--format pprof`, snapshot.format
   const char *title; // for people
   tm_kind kind;      // the model it yields
+  bool keeps_source; // the model looks into the source as long as it lives
 
   // How sure it is: 0 = not mine, else the bits of evidence that matched (a 4-byte magic is 32).
   // Sees the start of the unpacked bytes, at most TM_READER_HEAD_BYTES.

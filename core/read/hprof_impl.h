@@ -1,0 +1,175 @@
+// Private to hprof*.c: what is known of a JVM heap dump while it is read, and what is kept for
+// looking at single objects afterwards.
+#ifndef TM_READ_HPROF_IMPL_H
+#define TM_READ_HPROF_IMPL_H
+
+#include "base/addr_rank.h"
+#include "base/idmap.h"
+#include "model/graph.h"
+#include "model/snapshot.h"
+#include "read/source.h"
+
+#include <string.h>
+
+// Element types of fields and arrays.
+enum {
+  HPROF_OBJECT = 2,
+  HPROF_BOOLEAN = 4,
+  HPROF_CHAR,
+  HPROF_FLOAT,
+  HPROF_DOUBLE,
+  HPROF_BYTE,
+  HPROF_SHORT,
+  HPROF_INT,
+  HPROF_LONG,
+  HPROF_TYPES
+};
+
+// Sub-records of objects.
+enum { HPROF_CLASS = 0x20, HPROF_INSTANCE, HPROF_OBJECT_ARRAY, HPROF_PRIMITIVE_ARRAY };
+enum { HPROF_PRIMITIVE_NODATA = 0xc3 };
+
+typedef struct hprof_field {
+  uint64_t name_id;
+  uint8_t type;
+} hprof_field;
+
+// A class: its own layout, and once all are known the places of all references of an instance.
+typedef struct hprof_class {
+  uint64_t id, super_id, loader_id;
+  uint64_t offset;                 // of its CLASS_DUMP's body in the file, 0 = synthetic
+  uint32_t type;                   // index in the graph's types
+  uint32_t field_begin, field_end; // own fields, in hprof.fields
+  uint32_t super;                  // index of a class or UINT32_MAX
+  uint32_t depth;                  // classes above it
+  uint32_t ref_begin, ref_end;     // in hprof.refs: offsets in the field bytes, referent first
+  uint32_t field_bytes;            // of all fields, own and above
+  uint32_t instance_bytes;         // shallow size of an instance, header and padding included
+  uint32_t static_bytes;
+  uint8_t strength; // tm_strength of its referent
+  bool laid_out, laying_out;
+} hprof_class;
+
+typedef struct hprof_segment {
+  uint64_t begin, end; // of its sub-records in the file
+} hprof_segment;
+
+typedef struct hprof_local {
+  uint64_t id;
+  uint32_t thread_serial;
+  uint8_t kind;
+} hprof_local;
+
+typedef struct hprof_thread {
+  uint64_t object;
+  uint32_t serial;
+  uint32_t extra; // locals that it holds, then a cursor while edges are filled
+  uint32_t node;
+} hprof_thread;
+
+typedef struct hprof {
+  tm_ctx *ctx;
+  tm_snapshot *out;
+  tm_graph *graph;
+  const uint8_t *data;
+  uint64_t size;
+  uint32_t id_bytes;
+  uint32_t oop_bytes, header_bytes, align; // how the VM lays objects out
+  bool android;
+
+  TM_VEC(hprof_segment) segments;
+  tm_idmap strings;           // id -> index in string_at
+  TM_VEC(uint64_t) string_at; // offset of the UTF8 record's body (length stands 4 bytes before)
+  tm_idmap class_names;       // class id -> index in string_at
+  tm_idmap class_index;       // class id -> index in classes
+  TM_VEC(hprof_class) classes;
+  TM_VEC(hprof_field) fields;
+  TM_VEC(uint32_t) refs;
+  uint32_t array_class[HPROF_TYPES]; // type of primitive arrays, UINT32_MAX = none yet
+  uint32_t class_type;               // type of class objects
+  TM_VEC(hprof_local) root_ids;
+  TM_VEC(hprof_thread) threads;
+  tm_addr_rank rank;
+  uint32_t *at_low; // offset of each object's sub-record: low 32 bits, high 8
+  uint8_t *at_high;
+
+  uint64_t wide_arrays, narrow_arrays; // evidence for the size of references
+  uint64_t dangling, broken_segments, duplicates, missing_classes;
+} hprof;
+
+// One sub-record of a heap segment that is an object.
+typedef struct hprof_object {
+  uint8_t tag;
+  uint8_t element; // of a primitive array
+  uint64_t id;
+  uint64_t class_id;   // of an instance; of an object array its array class
+  uint32_t count;      // elements
+  uint64_t body_bytes; // of fields or elements
+  const uint8_t *body;
+  uint64_t at; // of the tag
+} hprof_object;
+
+typedef struct hprof_walk {
+  const hprof *h;
+  size_t segment;
+  const uint8_t *p, *end;
+  uint64_t broken; // segments that were left early
+  // Called for every root when set.
+  tm_status (*on_root)(hprof *h, uint8_t tag, const uint8_t *body);
+  hprof *owner;
+  tm_status status; // of on_root
+} hprof_walk;
+
+extern const uint8_t hprof_type_bytes[HPROF_TYPES]; // 0 for objects and unknown types
+
+static inline uint64_t hprof_be32(const uint8_t *p) {
+  uint32_t v;
+  memcpy(&v, p, sizeof v);
+  return __builtin_bswap32(v);
+}
+static inline uint64_t hprof_be64(const uint8_t *p) {
+  uint64_t v;
+  memcpy(&v, p, sizeof v);
+  return __builtin_bswap64(v);
+}
+static inline uint64_t hprof_id(const hprof *h, const uint8_t *p) {
+  return h->id_bytes == 8 ? hprof_be64(p) : hprof_be32(p);
+}
+static inline uint32_t hprof_value_bytes(const hprof *h, uint8_t type) {
+  return type == HPROF_OBJECT ? h->id_bytes : type < HPROF_TYPES ? hprof_type_bytes[type] : 0;
+}
+
+// Steps to the next object (HPROF_CLASS, HPROF_INSTANCE, ...), over roots and over segments. A
+// segment that cannot be read on is left and counted in broken. false at the end of all.
+bool hprof_next(hprof_walk *w, hprof_object *out);
+
+// Parses a CLASS_DUMP's body; *next behind it. TM_E_FORMAT when it does not fit.
+typedef struct hprof_class_body {
+  uint64_t id, super_id, loader_id, signers_id, domain_id;
+  const uint8_t *constants, *statics, *fields; // their first entries
+  uint32_t constant_count, static_count, field_count;
+} hprof_class_body;
+bool hprof_parse_class(const hprof *h, const uint8_t *p, const uint8_t *end, hprof_class_body *out,
+                       const uint8_t **next);
+
+// hprof_class.c: layouts, names, sizes.
+tm_status hprof_add_class(hprof *h, const hprof_class_body *body, uint64_t at);
+tm_status hprof_lay_out_classes(hprof *h);
+uint32_t hprof_class_of(hprof *h,
+                        uint64_t class_id); // index, made when missing; UINT32_MAX no memory
+uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count);
+tm_status hprof_primitive_type(hprof *h, uint8_t element, uint32_t *out_type);
+tm_status hprof_string(const hprof *h, uint64_t string_id, const char **out, size_t *out_size);
+void hprof_set_layout(hprof *h); // header, oop and align from the evidence
+
+// hprof_detail.c
+extern const tm_graph_detail hprof_detail;
+
+static inline uint64_t hprof_at(const hprof *h, uint32_t node) {
+  return (uint64_t)h->at_high[node] << 32 | h->at_low[node];
+}
+// The object at a file offset; false when it does not fit (it did when the dump was read).
+bool hprof_object_at(const hprof *h, uint64_t at, hprof_object *out);
+void hprof_free_kept(hprof *h);
+
+#endif
