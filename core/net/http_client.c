@@ -223,9 +223,32 @@ static tm_status tell_answer(tm_http_call *call) {
   return stopped(call, call->on_answer(call->on_body_ud, &call->response));
 }
 
+static tm_status copy_text(tm_ctx *ctx, const char *text, char **out) {
+  if (!text) return TM_OK;
+  size_t size = strlen(text) + 1;
+  char *copy = tm_alloc(ctx, size);
+  if (!copy) return TM_E_NOMEM;
+  memcpy(copy, text, size);
+  *out = copy;
+  return TM_OK;
+}
+
+// Servers on unix sockets (Caddy's admin) may refuse any host name, since the socket has none: such
+// a refusal is answered by asking once more with an empty Host.
+static bool must_hide_host(tm_http_call *call) {
+  if (call->url.scheme != TM_URL_UNIX || call->host_header || call->response.http_status != 403
+      || (strcmp(call->method, "GET") != 0 && strcmp(call->method, "HEAD") != 0))
+    return false;
+  return copy_text(&call->ctx, "", &call->host_header) == TM_OK;
+}
+
 static tm_status on_head(void *ud) {
   tm_http_call *call = ud;
   tm_url next;
+  if (must_hide_host(call)) {
+    call->redirecting = true;
+    return TM_E_CANCELLED; // ends this answer; tm_http_on_bytes asks anew
+  }
   if (!may_follow(call)) return tell_answer(call);
   const char *location = tm_http_head_find(&call->response.head, "location");
   tm_status status = tm_url_resolve(&call->ctx, &call->url, location, &next);
@@ -297,16 +320,6 @@ void tm_http_on_closed(tm_http_call *call) {
     return;
   }
   uv_timer_start(&call->timer, on_timer, 0, 0);
-}
-
-static tm_status copy_text(tm_ctx *ctx, const char *text, char **out) {
-  if (!text) return TM_OK;
-  size_t size = strlen(text) + 1;
-  char *copy = tm_alloc(ctx, size);
-  if (!copy) return TM_E_NOMEM;
-  memcpy(copy, text, size);
-  *out = copy;
-  return TM_OK;
 }
 
 static bool is_token(const char *text) {

@@ -27,7 +27,8 @@ typedef struct tm_http_request {
   size_t header_count;
   const void *body; // NULL = none
   size_t body_bytes;
-  const char *host_header;        // NULL = from the URL; "" is sent empty (Caddy's admin socket)
+  const char *host_header;        // NULL = from the URL, empty for a unix socket that refuses that;
+                                  // "" is sent empty
   const char *ca_file;            // https: PEM file of trusted roots; NULL = the system's
   uint64_t connect_timeout_ns;    // name, and again each address; 0 = 5 s
   uint64_t first_byte_timeout_ns; // from connected to the answer's first byte; 0 = 30 s

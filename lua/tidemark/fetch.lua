@@ -124,7 +124,13 @@ local sayings = {
 }
 
 local function unknown_profile(kind, options)
-  local has = options.names and options.names() or {}
+  local has, own = {}, M.kinds[kind] and M.kinds[kind].path or kind
+  for _, name in ipairs(options.names and options.names() or {}) do
+    if name == own then
+      return problem("unsupported", "the app lists " .. kind .. ", but does not serve it", "its router leaves the path out: " .. own)
+    end
+    has[#has + 1] = name
+  end
   local advice = #has > 0 and "it has " .. table.concat(has, ", ") or "`tidemark attach` lists what it has"
   if kind == "goroutineleak" then advice = "it comes with Go 1.27, or with 1.26 built with GOEXPERIMENT=goroutineleakprofile" end
   return problem("unsupported", "the app has no profile called " .. kind, advice)

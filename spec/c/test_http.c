@@ -349,6 +349,32 @@ static void follows_redirects_of_the_same_host(void **state) {
   end(f);
 }
 
+static void hides_the_host_from_a_unix_socket_that_refuses_it(void **state) {
+  (void)state;
+  fixture *f = begin(AF_UNIX, SCRIPT(SEND("HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nhost")));
+  f->server.scripts[1][0] = (step)SEND("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  f->server.script_count = 2;
+  assert_int_equal(get(f, (tm_http_request){0}), TM_OK);
+  assert_body(f, "ok");
+  assert_non_null(strstr(f->server.request, "Host: \r\n"));
+  end(f);
+  // Once only; never when the caller chose a name, for other methods, or over TCP.
+  f = begin(AF_UNIX, SCRIPT(SEND("HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nhost")));
+  assert_int_equal(get(f, (tm_http_request){0}), TM_OK);
+  assert_int_equal(f->result.http_status, 403);
+  assert_int_equal(server_connections(&f->server), 2);
+  tm_http_result_free(&f->ctx, &f->result);
+  assert_int_equal(get(f, (tm_http_request){.host_header = "x"}), TM_OK);
+  tm_http_result_free(&f->ctx, &f->result);
+  assert_int_equal(get(f, (tm_http_request){.method = "POST"}), TM_OK);
+  assert_int_equal(server_connections(&f->server), 4);
+  end(f);
+  f = begin(AF_INET, SCRIPT(SEND("HTTP/1.1 403 No\r\nContent-Length: 4\r\n\r\nhost")));
+  assert_int_equal(get(f, (tm_http_request){0}), TM_OK);
+  assert_int_equal(server_connections(&f->server), 1);
+  end(f);
+}
+
 static void does_not_follow_everything(void **state) {
   static const struct {
     const char *answer, *method;
@@ -622,6 +648,7 @@ int main(void) {
       cmocka_unit_test(nobody_listens),
       cmocka_unit_test(a_full_listener),
       cmocka_unit_test(follows_redirects_of_the_same_host),
+      cmocka_unit_test(hides_the_host_from_a_unix_socket_that_refuses_it),
       cmocka_unit_test(does_not_follow_everything),
       cmocka_unit_test(streams_bodies),
       cmocka_unit_test(a_reader_may_stop),

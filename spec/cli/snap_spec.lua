@@ -139,6 +139,7 @@ describe("an app with pprof", function()
   with_server("is asked with the Host header and the password it wants", function()
     refuses(5, "--host-header ''", server.url .. "/host", "heap")
     assert.equal(0, snap(server.url .. "/host", "heap", "--host-header", "").code)
+    assert.equal(0, snap("unix:" .. server.socket .. ":/host/debug/pprof", "heap").code) -- sockets have no name: tried by itself
     refuses(5, "--header", server.url .. "/token", "heap")
     assert.equal(0, snap(server.url .. "/token", "heap", "--header", "Authorization: Bearer secret").code)
   end)
