@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONSOLE_META "tidemark.Console"
@@ -424,6 +425,13 @@ static int core_width(lua_State *L) { // text -> columns
   return 1;
 }
 
+static int core_sleep(lua_State *L) { // ns: at most; a signal ends it
+  lua_Integer ns = luaL_checkinteger(L, 1);
+  struct timespec span = {ns / 1000000000, ns % 1000000000};
+  if (ns > 0) nanosleep(&span, NULL);
+  return 0;
+}
+
 void tm_lua_add_console(lua_State *L) {
   luaL_newmetatable(L, CONSOLE_META);
   luaL_newlib(L, methods);
@@ -433,6 +441,8 @@ void tm_lua_add_console(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, core_console);
   lua_setfield(L, -2, "console");
+  lua_pushcfunction(L, core_sleep);
+  lua_setfield(L, -2, "sleep");
   lua_pushcfunction(L, core_width);
   lua_setfield(L, -2, "width");
 }

@@ -14,7 +14,7 @@ M.groups = {
   { "Verdicts", "hotspots", "gate" },
   { "Files", "inspect", "convert" },
   { "Rules", "rules" },
-  { "The tool", "doctor", "config", "completion", "help", "version" },
+  { "The tool", "repl", "doctor", "config", "completion", "help", "version" },
 }
 
 M.names = {}
@@ -42,6 +42,7 @@ local function overview()
     "  tidemark watch firefox             live view of a running program",
     "  tidemark run -- ./myapp --open f   start a program and watch it",
     "  tidemark attach 4711               what can be read of a process, and what is withheld",
+    "  tidemark repl                      a prompt over all of it",
     "  tidemark top heap.pb.gz            a profile, as pprof users know it",
     "  tidemark rules test rules/my.lua   run the tests that stand in a rule file", "" }
   for _, group in ipairs(M.groups) do

@@ -190,8 +190,10 @@ end
 
 -- A list of tables with the same few scalar fields is shown as rows.
 local function row_columns(t)
-  local n = #t
-  if n < 2 or n > 100000 or type(t[1]) ~= "table" or #t[1] > 0 then return nil end
+  local n, meta = #t, debug.getmetatable(t)
+  local order = {}
+  for i, name in ipairs(type(meta) == "table" and meta.columns or {}) do order[name] = i end
+  if n < 1 or n > 100000 or type(t[1]) ~= "table" or #t[1] > 0 then return nil end
   local seen, keys = {}, {}
   for i = 1, math.min(n, 50) do
     local row = t[i]
@@ -212,6 +214,8 @@ local function row_columns(t)
     columns[i] = { key = k, right = right, unit = right and unit_of(k) or nil }
   end
   table.sort(columns, function(a, b)
+    local x, y = order[a.key] or 100, order[b.key] or 100
+    if x ~= y then return x < y end
     if a.right ~= b.right then return not a.right end
     return a.key < b.key
   end)

@@ -1,0 +1,286 @@
+-- tm: the verbs. The command line, the REPL and scripts call the same. A verb answers data; what the world does wrong is nil and
+-- an error { code, message, advice }; what the caller does wrong is raised.
+local core = require "tidemark.core"
+local docs = require "tidemark.docs"
+local targets = require "tidemark.targets"
+
+local M = { version = core.version }
+
+local function define(...) docs.define(M, ...) end
+local check = docs.check
+
+local function profile() return require "tidemark.profile" end
+
+-- ---- profiles ----
+
+define("read", "tm.read(path, {format=}) -> Profile", "Reads a profile: a file, a folder (merged), a URL, unix:/path, or {bytes=...}.\n"
+  .. "A damaged file gives what could be read, with p.partial and p.problem.", function(path, options)
+  check("tm.read", options, { "format", "seconds", "timeout", "host_header", "headers" })
+  if type(path) == "table" then return core.read(path, options) end
+  if not profile().is_remote(path) and (core.stat(path) or {}).kind ~= "directory" then return core.read(path, options) end
+  return targets.guarded(profile().open, { path }, { format = options and options.format, seconds = options and options.seconds, quiet = true })
+end)
+
+-- A profile, or what tm.read makes of a word.
+local function as_profile(verb, what)
+  if type(what) == "string" then return M.read(what) end
+  if type(what) ~= "userdata" then error(("%s: a profile is needed, not a %s"):format(verb, type(what)), 3) end
+  return what
+end
+
+local report_options
+local function option_names(...)
+  if not report_options then
+    report_options = {}
+    for i, o in ipairs(core.report_options()) do report_options[i] = o.name end
+  end
+  local names = table.move(report_options, 1, #report_options, 1, {})
+  for _, name in ipairs { ... } do names[#names + 1] = name end
+  return names
+end
+
+local function report(verb, doc, takes)
+  local signature = ("tm.%s(profile, %s{focus=, nodecount=, sample_index=, ...}) -> Table"):format(verb, takes and takes .. ", " or "")
+  define(verb, signature, doc .. "\nOptions are those of `go tool pprof`; ?tm.options lists them.", function(p, ...)
+    local symbol, options = nil, ...
+    if takes then symbol, options = ... end
+    check("tm." .. verb, options, option_names())
+    local opened, err = as_profile("tm." .. verb, p)
+    if not opened then return nil, err end
+    local all = {}
+    for name, value in pairs(options or {}) do all[name] = value end
+    all.symbol = symbol
+    local t, problem = opened:report(verb, all, "table")
+    if not t then return nil, problem end
+    return t
+  end)
+end
+
+report("top", "Functions by flat or cumulative value.")
+report("tree", "Each function with its callers and callees.")
+report("peek", "Callers and callees of the functions that match.", "regexp")
+report("traces", "Every stack with its labels and value.")
+report("tags", "Values by label.")
+
+define("options", "tm.options() -> rows", "The options that reports take, with their defaults.", function()
+  return docs.rows({ "name", "default", "kind", "doc" }, core.report_options())
+end)
+
+define("diff", "tm.diff(before, after, {normalize=}) -> Profile", "What is in the second profile and not in the first, percentages of the first.",
+  function(before, after, options)
+    check("tm.diff", options, { "normalize" })
+    local a, problem = as_profile("tm.diff", before)
+    if not a then return nil, problem end
+    local b, err = as_profile("tm.diff", after)
+    if not b then return nil, err end
+    return core.combine({ b }, { a }, { diff_base = true, normalize = options and options.normalize })
+  end)
+
+define("merge", "tm.merge(profiles) -> Profile", "Several profiles as one, values added.", function(list)
+  local opened = {}
+  for i, p in ipairs(list) do
+    local one, err = as_profile("tm.merge", p)
+    if not one then return nil, err end
+    opened[i] = one
+  end
+  return core.combine(opened, {}, {})
+end)
+
+define("growth", 'tm.growth(profiles, {by="path", rows=20}) -> Table', 'Call paths (or by="function") that rise over many profiles, ranked.',
+  function(list, options)
+    options = check("tm.growth", options, option_names("by", "rows"))
+    local how = {}
+    for name, value in pairs(options) do
+      if name ~= "rows" then how[name] = value end
+    end
+    local g, err = core.growth(how)
+    if not g then return nil, err end
+    for _, what in ipairs(list) do
+      local p, problem = as_profile("tm.growth", what)
+      if not p then return nil, problem end
+      local ok, bad = g:add(p, p:info().time_ns)
+      if not ok then return nil, bad end
+    end
+    return g:table(options.rows or 20)
+  end)
+
+define("snap", 'tm.snap(target, kind, {gc=, seconds=}) -> Profile',
+  'Takes a profile of a running app: "heap", "allocs", "goroutine", "cpu", "mutex", "block" or one\n'
+  .. "of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.", function(target, kind, options)
+  options = check("tm.snap", options, { "gc", "seconds", "timeout", "debug", "host_header", "headers", "max_bytes", "ca_file" })
+  local ok, fetch = pcall(require, "tidemark.fetch")
+  if not ok then return nil, { code = "unsupported", message = "this build takes no profiles of apps" } end
+  local address = target
+  if type(target) == "table" then address = target.endpoint end
+  if type(address) == "number" or (type(address) == "string" and address:match("^%d+$")) then
+    local found = targets.find(address)
+    address = found and found.endpoint
+  end
+  if type(address) ~= "string" then
+    return nil, { code = "argument", message = "the app's pprof address is not known",
+      advice = 'give it: tm.snap("http://127.0.0.1:6060"), or tm.attach(pid, {endpoint=...})' }
+  end
+  local how = { kind = kind or "heap", gc = options.gc, seconds = options.seconds, debug = options.debug, host_header = options.host_header,
+    headers = options.headers, max_bytes = options.max_bytes, ca_file = options.ca_file }
+  if options.timeout then how.timeout_ns = core.duration(tostring(options.timeout)) end
+  if not kind and fetch.is_one(address) then how.kind = nil end
+  local bytes, err = fetch.bytes(address, how)
+  if not bytes then return nil, err end
+  return core.read { bytes = bytes, name = how.kind }
+end)
+
+define("write", 'tm.write(profile, path, "pprof") -> true', 'Writes a profile: "pprof", "proto", "collapsed" or "speedscope".', function(p, path, format)
+  local bytes, err = p:write(format or "pprof")
+  if not bytes then return nil, err end
+  local f, problem = io.open(path, "wb")
+  if not f then return nil, { code = "io", message = "cannot write " .. problem } end
+  f:write(bytes)
+  f:close()
+  return true
+end)
+
+-- ---- live ----
+
+define("attach", "tm.attach(target, {endpoint=, hook=, every=}) -> Target",
+  "Watches a running program from now on: a pid, a name, or the address where it listens.\n"
+  .. "Findings of the rules appear above the prompt.", function(word, options)
+  options = check("tm.attach", options, { "endpoint", "hook", "every" })
+  local every = options.every and core.duration(tostring(options.every))
+  return targets.attach(word, { endpoint = options.endpoint, hook = options.hook, every = every })
+end)
+define("watch", "tm.watch(target, ...) -> Target", "The same as tm.attach.", function(...) return M.attach(...) end)
+define("detach", "tm.detach(target)", "Ends a watch.", function(what)
+  local t, err = targets.find(what)
+  if not t then return nil, err end
+  return t:detach()
+end)
+define("targets", "tm.targets() -> list", "The programs that are watched.", function() return targets.list() end)
+define("processes", 'tm.processes("name") -> rows', "Running programs, or those whose name or command holds the word.", function(word)
+  local rows = {}
+  for _, p in ipairs(core.processes() or {}) do
+    if not word or p.name:find(word, 1, true) or p.command:find(word, 1, true) then
+      rows[#rows + 1] = { pid = p.pid, name = p.name, command = p.command }
+    end
+  end
+  return docs.rows({ "pid", "name", "command" }, rows)
+end)
+define("describe", "tm.describe(pid) -> table", "All that can be read of a process now, and what is withheld.", function(pid) return core.describe(pid) end)
+define("alerts", "tm.alerts() -> rows", "What the rules found: firing and pending.", function()
+  local s, rows = targets.session(false), {}
+  for _, a in ipairs(s and s.engine:alerts() or {}) do
+    rows[#rows + 1] = { level = a.level, state = a.state, rule = a.rule, text = a.text }
+  end
+  return docs.rows({ "level", "state", "rule", "text" }, rows)
+end)
+define("silence", 'tm.silence{rule=, target=, key=, span="2h", why=} -> id', "Keeps an alert quiet for a while.", function(options)
+  options = check("tm.silence", options, { "rule", "target", "key", "span", "why" })
+  local ns, err = core.duration(tostring(options.span or "1h"))
+  if not ns then return nil, err end
+  local target = options.target
+  if type(target) == "table" then target = target.id end
+  return targets.session().engine:silence { rule = options.rule, target = target, key = options.key, why = options.why, for_ns = ns }
+end)
+define("mark", 'tm.mark("text")', "Puts a mark into history and recording.", function(text) targets.session().engine:mark(text) end)
+define("record", "tm.record(path)", "Writes samples and events to a recording from now on.", function(path)
+  local meta = core.json { version = core.version, started_ns = (core.now()), command = "repl" }
+  return targets.session().engine:record(path, meta, false)
+end)
+
+-- ---- rules ----
+
+define("rules", "tm.rules() -> rows", "The rules: those of the session, or the built-in ones when nothing is attached.", function()
+  local s, list = targets.session(false), nil
+  if s then list = s.engine:rules() or {} end
+  if not list then
+    list = {}
+    for _, path in ipairs(core.embedded()) do
+      if path:match("^rules/[^/]+%.lua$") then
+        for _, r in ipairs(core.rules_check(path, core.embedded(path)) or {}) do list[#list + 1] = r end
+      end
+    end
+  end
+  local rows = {}
+  for i, r in ipairs(list) do
+    rows[i] = { rule = r.id, state = r.state or "", doc = r.doc, every_ns = r.every_ns, findings = r.findings, origin = r.origin }
+  end
+  table.sort(rows, function(a, b) return a.rule < b.rule end)
+  return docs.rows({ "rule", "state", "every_ns", "findings", "doc", "origin" }, rows)
+end)
+
+local function source_of(path)
+  local source, problem = require("tidemark.cli.paths").read(path)
+  if not source then return nil, { code = "io", message = "cannot read rules: " .. problem } end
+  return source
+end
+
+define("check_rules", "tm.check_rules(path) -> rows", "Loads a rule file without running it: its rules, or what is wrong with it.", function(path)
+  local source, err = source_of(path)
+  if not source then return nil, err end
+  return core.rules_check(path, source)
+end)
+define("test_rules", "tm.test_rules(path) -> ok, rows", "Runs the tests that stand in a rule file.", function(path)
+  local source, err = source_of(path)
+  if not source then return nil, err end
+  return core.rules_test(path, source)
+end)
+define("replay", "tm.replay(recording, rule_files) -> table", "Runs rules over a recording on its own clock: alerts, problems, targets.", function(path, files)
+  local list = {}
+  for i, file in ipairs(files or {}) do
+    local source, err = source_of(file)
+    if not source then return nil, err end
+    list[i] = { name = file:match("([^/]+)$"), origin = file, source = source }
+  end
+  local replay = require "tidemark.cli.replay"
+  if not files then list = replay.rule_files {} end
+  return targets.guarded(replay.over, path, list, math.huge)
+end)
+
+-- ---- units and statistics ----
+
+define("bytes", 'tm.bytes("512MB") -> integer', "A size with its unit as bytes.", function(s) return core.bytes(s) end)
+define("duration", 'tm.duration("10s") -> ns', "A span with its unit as nanoseconds.", function(s) return core.duration(s) end)
+define("format", 'tm.format(value, "bytes") -> text',
+  'A number for people: "bytes", "ns", "ratio", "count".', function(v, unit) return core.format(v, unit) end)
+define("signals", "tm.signals() -> rows", "Every signal that can be sampled, with unit and meaning.", function()
+  return docs.rows({ "name", "unit", "kind", "group", "doc" }, core.signals())
+end)
+define("doctor", "tm.doctor() -> rows", "What works on this machine, and what would make the rest work.", function()
+  return docs.rows({ "works", "what", "detail", "remedy" }, core.doctor())
+end)
+define("median", "tm.median(numbers) -> number", "The median.", function(list) return core.median(list) end)
+define("compare", "tm.compare(a, b) -> table", "Two lists of numbers: is the second larger? Mann-Whitney.", function(a, b) return core.mann_whitney(a, b) end)
+define("spark", "tm.spark(numbers) -> text", "A line of bars.", function(list) return require("tidemark.show.text").spark(list) end)
+define("plot", 'tm.plot(target, "rss", "10m") -> text', "A plot of a signal of a watched program, or of times and values.", function(what, metric, span)
+  if type(what) == "table" and type(metric) == "table" then
+    return require("tidemark.show.plot").render(what, metric, { unit = span, width = core.terminal(1).columns or 80 })
+  end
+  local t, err = targets.find(what)
+  if not t then return nil, err end
+  return t:plot(metric, span)
+end)
+
+docs.type("tidemark.Profile", "a profile that was read", {
+  { "info", "p:info() -> table", "types, counts, time and period" },
+  { "report", 'p:report("top", {focus=}) -> Table, text', "a verb's rows, and the text that pprof prints" },
+  { "write", 'p:write("pprof") -> bytes', "pprof, proto, collapsed or speedscope" },
+  { "sample_index", 'p:sample_index("inuse_space") -> index, type, unit', "which value a name means" },
+  { "close", "p:close()", "frees it now" },
+  { "kind", "p.kind", "profile or goroutines" }, { "format", "p.format", "how it was written" },
+  { "partial", "p.partial", "true when the file was damaged" }, { "problem", "p.problem", "what was wrong with it" },
+})
+docs.type("tidemark.Table", "rows under named columns with units", {
+  { "rows", "for i, row in t:rows() do", "every row" }, { "column", 't:column("flat") -> list', "one column" },
+  { "json", "t:json() -> text", "the rows as JSON" }, { "csv", "t:csv() -> text", "the rows as CSV" },
+  { "notes", "t.notes -> table", "total, unit, warnings" }, { "columns", "t.columns -> list", "names and units" },
+})
+docs.type("tidemark.Growth", "what rises over profiles", {
+  { "add", "g:add(profile, time_ns)", "the next profile" }, { "table", "g:table(rows) -> Table", "the ranking" },
+  { "close", "g:close()", "frees it now" },
+})
+docs.type("tidemark.Engine", "the engine of the session", {
+  { "targets", "e:targets() -> list", "what is watched" }, { "tracks", "e:tracks(id) -> rows", "the signals of a target" },
+  { "alerts", "e:alerts() -> list", "alerts with their evidence" }, { "rules", "e:rules() -> list", "rules with their costs" },
+  { "stats", "e:stats() -> table", "what tidemark itself costs" }, { "mark", "e:mark(text)", "a mark in the history" },
+})
+
+return M

@@ -1,0 +1,255 @@
+-- Commands that begin with a colon, and questions (?x, ??x). Each is a row: usage, doc, run(repl, words, rest). They run as lines
+-- do: what they answer is echoed.
+local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
+local eval = require "tidemark.repl.eval"
+local help = require "tidemark.repl.help"
+local targets = require "tidemark.targets"
+local text = require "tidemark.show.text"
+
+local M = { commands = {} }
+
+local function command(name, usage, doc, run) M.commands[name] = { name = name, usage = usage, doc = doc, run = run } end
+
+local function fail(message, advice) error({ code = "argument", message = message, advice = advice }, 0) end
+local function try(value, err)
+  if value == nil then error(err, 0) end
+  return value
+end
+
+local function tm() return require "tidemark" end
+
+-- The program that is meant when none is named: the last attached.
+local function target_of(repl, word)
+  if word then return try(targets.find(word)) end
+  local last = repl.target and targets.find(repl.target)
+  local first = last or targets.list()[1]
+  if not first then fail("nothing is watched", "attach a program first: :attach PID") end
+  return first
+end
+
+local function run_expression(repl, source)
+  local chunk, problem = eval.compile(source, repl.env)
+  if not chunk then fail(problem) end
+  return chunk
+end
+
+-- ---- live ----
+
+command("attach", "attach TARGET", "watches a program: pid, name, or the address where it listens", function(repl, words, rest)
+  if not words[1] then fail("which program? a pid, a name, or an address") end
+  local t = try(tm().attach(rest))
+  repl.target = t.id
+  repl.env.target = t
+  return t
+end)
+
+command("detach", "detach [TARGET]", "ends the watch", function(repl, words) return tm().detach(target_of(repl, words[1])) end)
+command("targets", "targets", "what is watched", function() return targets.list() end)
+command("status", "status", "signals of the watched programs", function(repl) return try(target_of(repl):signals()) end)
+command("alerts", "alerts", "what the rules found", function() return tm().alerts() end)
+
+command("plot", "plot SIGNAL [SPAN] [TARGET]", "a plot, such as :plot rss 10m", function(repl, words)
+  if not words[1] then fail("which signal? :plot rss 10m") end
+  io.write(try(target_of(repl, words[3]):plot(words[1], words[2], { width = repl:width() })))
+end)
+
+command("watch", "watch EXPRESSION [SPAN]", "shows a value every span (1s); alone: the list; stop: ends all", function(repl, words, rest)
+  repl.watches = repl.watches or {}
+  if not words[1] then
+    local rows = {}
+    for i, w in ipairs(repl.watches) do rows[i] = { expression = w.source, every_ns = w.timer.every } end
+    return rows
+  elseif rest == "stop" then
+    for _, w in ipairs(repl.watches) do repl:forget(w.timer) end
+    repl.watches = {}
+    return
+  end
+  local source, span = rest, "1s"
+  local before, last = rest:match("^(.-)%s+(%S+)$")
+  if last and core.duration(last) and not tonumber(last) then source, span = before, last end
+  local chunk = run_expression(repl, source)
+  local print_value = require "tidemark.repl.print"
+  local timer
+  local function show()
+    local ok, value = pcall(chunk)
+    local out = ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(value)
+    repl:say(text.style("dim", text.clock((core.now()))) .. " " .. source .. " = " .. out:gsub("\n$", ""))
+    if not ok then repl:forget(timer) end
+  end
+  timer = repl:after(try(core.duration(span)), show, true)
+  repl.watches[#repl.watches + 1] = { source = source, timer = timer }
+  show()
+end)
+
+command("snap", "snap [KIND] [TARGET] [gc] [SECONDSs]", "takes a profile: :snap heap gc", function(repl, words)
+  local kind, options, where = nil, {}, nil
+  for _, word in ipairs(words) do
+    if word == "gc" then options.gc = true
+    elseif word:match("^%d+s$") then options.seconds = tonumber(word:match("%d+"))
+    elseif not kind and word:match("^%a+$") then kind = word
+    else where = word end
+  end
+  if where and not targets.find(where) then return tm().snap(where, kind, options) end
+  return tm().snap(target_of(repl, where), kind, options)
+end)
+
+command("diff", "diff A B", "what B has more than A: names of profiles in variables, or files", function(repl, words)
+  if #words ~= 2 then fail("two profiles are needed: :diff a b") end
+  local list = {}
+  for i, word in ipairs(words) do
+    local value = help.resolve(repl.env, word)
+    list[i] = type(value) == "userdata" and value or try(tm().read(word))
+  end
+  return tm().top(try(tm().diff(list[1], list[2])))
+end)
+
+command("mark", "mark TEXT", "puts a mark into history and recording", function(_, _, rest) tm().mark(rest) end)
+
+-- ---- rules ----
+
+command("rules", "rules", "the rules and what they found", function() return tm().rules() end)
+
+command("explain", "explain RULE", "what a rule looks at, and its bounds", function(repl, words)
+  for _, r in ipairs(help.rules(repl)) do
+    if r.id == words[1] then
+      io.write(help.of_rule(r))
+      return
+    end
+  end
+  local names = {}
+  for i, r in ipairs(help.rules(repl)) do names[i] = r.id end
+  fail("there is no rule '" .. tostring(words[1]) .. "'" .. args.nearest(words[1] or "", names))
+end)
+
+command("silence", "silence RULE [SPAN] [WHY]", "keeps a rule's alerts quiet (1h)", function(_, words)
+  if not words[1] then fail("which rule? :silence proc.rss_slope 2h") end
+  return tm().silence { rule = words[1], span = words[2], why = table.concat(words, " ", 3) }
+end)
+
+command("load", "load FILE", "loads a rule file into the session, or loads it anew", function(repl, words)
+  local source, problem = require("tidemark.cli.paths").read(words[1] or "")
+  if not source then fail("cannot read rules: " .. tostring(problem)) end
+  local s = targets.session()
+  local jobs = require "tidemark.repl.jobs"
+  local report = repl.env.await(jobs.new("loading", function(_, done)
+    local ok, err = s.engine:load_rules(words[1]:match("([^/]+)$"), words[1], source, done)
+    if not ok then done(nil, err) end
+  end))
+  if not report.ok then fail(report.problem) end
+  io.write(("%d rule%s, %d test%s passed\n"):format(report.rules, report.rules == 1 and "" or "s", report.tests, report.tests == 1 and "" or "s"))
+end)
+
+command("try", "try FILE [TARGET]", "what a rule file says of the samples that are kept, without loading it", function(repl, words)
+  if not words[1] then fail("which rule file? :try rules/my.lua") end
+  return require("tidemark.repl.try").verdict(target_of(repl, words[2]), words[1])
+end)
+
+-- ---- the session ----
+
+command("time", "time EXPRESSION", "runs it and says how long it took", function(repl, _, rest)
+  local chunk = run_expression(repl, rest)
+  local _, before = core.now()
+  local values = table.pack(chunk())
+  local _, after = core.now()
+  repl:show(text.style("dim", core.format(after - before, "ns")))
+  return table.unpack(values, 1, values.n)
+end)
+
+command("bench", "bench EXPRESSION", "runs it again and again for a fifth of a second: time of one", function(repl, _, rest)
+  local chunk = run_expression(repl, rest)
+  local _, before = core.now()
+  local n, batch, now = 0, 1, before
+  while now - before < 200000000 do
+    for _ = 1, batch do chunk() end
+    n, batch = n + batch, math.min(batch * 2, 10000)
+    _, now = core.now()
+  end
+  io.write(("%d runs, %s each\n"):format(n, core.format((now - before) / n, "ns")))
+end)
+
+command("keep", "keep [N]", "marks the last N lines (1) for :save", function(repl, words)
+  local n = math.tointeger(tonumber(words[1] or "1")) or 1
+  for i = math.max(1, #repl.inputs - n + 1), #repl.inputs do repl.kept[#repl.kept + 1] = repl.inputs[i] end
+  io.write(("%d line%s kept\n"):format(#repl.kept, #repl.kept == 1 and "" or "s"))
+end)
+
+command("save", "save FILE | save rule NAME", "writes the kept lines (else all) as a script, or as a rule with its tests", function(repl, words)
+  local lines = #repl.kept > 0 and repl.kept or repl.inputs
+  if #lines == 0 then fail("there is no line to save yet") end
+  if words[1] == "rule" then
+    if not words[2] then fail("the rule's name is missing: :save rule my.rule") end
+    return require("tidemark.repl.save").rule(words[2], lines)
+  elseif not words[1] then fail("where to? :save FILE") end
+  if core.stat(words[1]) then fail(words[1] .. " exists already") end
+  local f, problem = io.open(words[1], "w")
+  if not f then fail("cannot write " .. problem) end
+  f:write('local tm = require "tidemark"\n', table.concat(lines, "\n"), "\n")
+  f:close()
+  io.write(("wrote %s, %d lines\n"):format(words[1], #lines))
+end)
+
+command("source", "source FILE", "runs a Lua file in this session", function(repl, words)
+  local source, problem = require("tidemark.cli.paths").read(words[1] or "")
+  if not source then fail("cannot read " .. tostring(problem)) end
+  local chunk, err = load(source, "@" .. words[1], "t", repl.env)
+  if not chunk then fail(err) end
+  return chunk()
+end)
+
+command("log", "log [N]", "the last N lines (20) of findings and events", function(repl, words)
+  local n = math.tointeger(tonumber(words[1] or "20")) or 20
+  for i = math.max(1, #repl.log - n + 1), #repl.log do io.write(repl.log[i], "\n") end
+end)
+
+command("trace", "trace", "where the last error came from", function(repl) io.write(repl.trace or "no error yet", "\n") end)
+
+command("pprof", "pprof FILE...", "pprof's own shell over profiles; quit comes back", function(repl, words)
+  if not words[1] then fail("which profile? :pprof heap.pb.gz") end
+  local ok, shell = pcall(require, "tidemark.pprof.shell")
+  if not ok then fail("this build has no pprof shell") end
+  local p = require("tidemark.profile").open(words, {})
+  repl:nested(shell.new(p, { write = io.write, complain = function(problem) repl:complain(problem) end }))
+end)
+
+command("help", "help [NAME]", "these commands, or what a name means", function(repl, words)
+  if words[1] then
+    io.write(help.text(repl, M.commands[words[1]] and ":" .. words[1] or words[1]))
+    return
+  end
+  local names = {}
+  for name in pairs(M.commands) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    io.write(("  :%s %s\n"):format(text.pad(M.commands[name].usage, 34), M.commands[name].doc))
+  end
+end)
+
+local function quit(repl) repl.quit = true end
+command("quit", "quit", "leaves (Ctrl-D does too)", quit)
+command("q", "q", "the same", quit)
+
+--- The function of an input that is no Lua: fn(repl), or nil.
+function M.find(source)
+  local marks, word = source:match("^%s*(%?%??)%s*(%S*)%s*$")
+  if marks then
+    return function(repl)
+      io.write(marks == "??" and help.source(repl, word) or help.text(repl, word ~= "" and word or nil))
+    end
+  end
+  local name, rest = source:match("^%s*:(%a+)%s*(.-)%s*$")
+  if not name then return nil end
+  return function(repl)
+    local found = M.commands[name]
+    if not found then
+      local names = {}
+      for known in pairs(M.commands) do names[#names + 1] = known end
+      fail("there is no command :" .. name .. args.nearest(name, names), ":help lists them")
+    end
+    local words = {}
+    for w in rest:gmatch("%S+") do words[#words + 1] = w end
+    return found.run(repl, words, rest)
+  end
+end
+
+return M
