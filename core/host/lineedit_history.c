@@ -125,7 +125,7 @@ bool tm_line_search_key(tm_lineedit *e, line_key key) {
     search(e, e->at + 1, 1);
   } else if (key.code == 0x7f || key.code == CTRL('h')) {
     search_shorten(e);
-  } else if (key.code == CTRL('g') || key.code == CTRL('c')) {
+  } else if (key.code == CTRL('g')) {
     tm_line_set(e, e->draft.data, e->draft.size, e->prefix);
     tm_line_search_end(e);
   } else if (key.code == KEY_ESCAPE || key.code == '\t') {

@@ -77,7 +77,7 @@ bool tm_line_menu_key(tm_lineedit *e, line_key key) {
     choose(e, at >= count ? 0 : at + 1);
   } else if (key.code == KEY_BACK_TAB || key.code == KEY_UP || key.code == CTRL('p')) {
     choose(e, at == 0 ? count : at - 1);
-  } else if (key.code == KEY_ESCAPE || key.code == CTRL('g') || key.code == CTRL('c')) {
+  } else if (key.code == KEY_ESCAPE || key.code == CTRL('g')) {
     choose(e, count);
     tm_line_menu_close(e);
   } else if (key.code == '\r' && at < count) {

@@ -177,6 +177,7 @@ function Repl:step(...)
     self.waiting = true
     return
   end
+  if hit and self.console then io.write("\n") end -- behind the terminal's ^C
   if hit then results = { n = 2, false, { code = "cancelled", message = "interrupted" } } end
   self:finish(results)
 end

@@ -72,8 +72,9 @@ command("watch", "watch EXPRESSION [SPAN]", "shows a value every span (1s); alon
   local print_value = require "tidemark.repl.print"
   local timer
   local function show()
-    local ok, value = pcall(chunk)
-    local out = ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(value)
+    local ok, value, unit = pcall(chunk)
+    local measured = ok and type(value) == "number" and type(unit) == "string"
+    local out = measured and core.format(value, unit) or ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(value)
     repl:say(text.style("dim", text.clock((core.now()))) .. " " .. source .. " = " .. out:gsub("\n$", ""))
     if not ok then repl:forget(timer) end
   end
