@@ -211,7 +211,7 @@ static void reads_over_tls(void **state) {
     tm_http_result_free(&m.ctx, &result);
     memory_check(&m);
     expect(&doubting, TM_E_PERM, "certificate");
-    expect(&small, TM_E_LIMIT, "cap of 100 bytes");
+    expect(&small, TM_E_LIMIT, "cap of 100 B");
   }
   peer_stop(&p);
 }
