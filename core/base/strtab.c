@@ -45,7 +45,9 @@ static tm_status grow_slots(tm_ctx *ctx, tm_strtab *table) {
     while (slots[i]) i = (i + 1) & (count - 1);
     slots[i] = id + 1;
   }
-  if (table->slots) resize(ctx, table, table->slots, table->slot_count * sizeof *slots, 0);
+  tm_allocator *alloc = &table->arena.alloc;
+  if (table->slots)
+    alloc->realloc_fn(alloc->ud, table->slots, table->slot_count * sizeof *slots, 0);
   table->slots = slots;
   table->slot_count = count;
   return TM_OK;
