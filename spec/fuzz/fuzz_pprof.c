@@ -41,8 +41,9 @@ static void check_reports(tm_ctx *ctx, const tm_profile *p) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const char *const formats[] = {NULL,         "pprof",     "pprof-text",
-                                        "goroutines", "collapsed", "v8-profile"};
+  static const char *const formats[] = {NULL,         "pprof",     "pprof-text", "pprof-cpu",
+                                        "pprof-java", "jemalloc",  "goroutines", "collapsed",
+                                        "v8-profile", "speedscope"};
   for (size_t i = 0; i < TM_COUNT(formats); i++) {
     tm_ctx ctx;
     tm_snapshot s = {0};
