@@ -41,7 +41,7 @@ static inline tm_text text_skip(tm_text t, size_t n) {
 }
 
 static inline bool text_is_space(char c) {
-  return c == ' ' || c == '\t';
+  return c == ' ' || c == '\t' || c == '\v' || c == '\f' || c == '\r';
 }
 
 static inline tm_text text_trim(tm_text t) {

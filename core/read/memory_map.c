@@ -57,24 +57,22 @@ static tm_text take_word(tm_text *t, const char *set) {
   return word;
 }
 
-// "start-end:"; the separator may lack, and then the last digit is the end.
-static bool take_range(tm_text *t, tm_text *start, tm_text *end) {
+// "start-end:". Without a separator ("joined") the last digit in front of the end is the end.
+static bool take_range(tm_text *t, bool joined, tm_text *start, tm_text *end) {
   take_blanks(t);
   *start = take_hex(t);
   tm_text rest = *t;
-  if (rest.size && (is_blank(rest.at[0]) || rest.at[0] == '-')) rest = text_skip(rest, 1);
-  take_blanks(&rest);
-  *end = take_hex(&rest);
-  if (end->size) {
-    *t = rest;
-  } else if (start->size > 1) {
+  if (joined && start->size > 1) {
     start->size--;
-    *end = (tm_text){start->at + start->size, 1};
-  } else {
-    return false;
+    rest = (tm_text){start->at + start->size, t->size + 1};
+  } else if (!joined) {
+    if (rest.size && (is_blank(rest.at[0]) || rest.at[0] == '-')) rest = text_skip(rest, 1);
+    take_blanks(&rest);
   }
+  *end = take_hex(&rest); // when joined perhaps not that digit, but the number behind its 0x
+  *t = rest;
   text_take(t, ':');
-  return true;
+  return start->size && end->size;
 }
 
 // " MAJOR:MINOR INODE [FILE]"
@@ -96,28 +94,44 @@ typedef struct entry {
   tm_text start, end, perms, file, offset, build_id;
 } entry;
 
-static bool split_entry(tm_text t, entry *e) {
-  *e = (entry){.file = {t.at, 0}, .build_id = {t.at, 0}};
-  if (!take_range(&t, &e->start, &e->end)) return false;
-  tm_text behind = t;
-  e->perms = take_word(&behind, "-rwxp");
-  tm_text rest = behind;
+// " [PERMS] [OFFSET] MAJOR:MINOR INODE [FILE]", as in /proc/PID/maps.
+static bool take_proc_tail(tm_text t, entry *e) {
+  e->perms = take_word(&t, "-rwxp");
+  tm_text rest = t;
   e->offset = take_word(&rest, hex_digits);
   if (e->offset.size && take_device(rest, &e->file)) return true;
   e->offset.size = 0;
-  if (take_device(behind, &e->file)) return true;
-  e->file = take_word(&behind, "");
-  rest = behind;
+  return take_device(t, &e->file);
+}
+
+// " [PERMS] [FILE] [(@OFFSET)] [BUILD ID]"
+static void take_brief_tail(tm_text t, entry *e) {
+  e->perms = take_word(&t, "-rwxp");
+  e->file = take_word(&t, "");
+  tm_text rest = t;
   if (take_blanks(&rest) && text_take(&rest, '(') && text_take(&rest, '@')) {
     tm_text offset = {rest.at, count_of(rest, hex_digits)};
     rest = text_skip(rest, offset.size);
     if (offset.size && text_take(&rest, ')')) {
       e->offset = offset;
-      behind = rest;
+      t = rest;
     }
   }
-  e->build_id = take_word(&behind, hex_digits);
-  return true;
+  e->build_id = take_word(&t, hex_digits);
+}
+
+// /proc's form goes before the brief one, and ranges with a separator before those without.
+static bool split_entry(tm_text line, entry *e) {
+  *e = (entry){.file = {line.at, 0}, .build_id = {line.at, 0}};
+  for (int form = 0; form < 4; form++) {
+    tm_text t = line;
+    if (!take_range(&t, form & 1, &e->start, &e->end)) continue;
+    if (form < 2 && take_proc_tail(t, e)) return true;
+    if (form < 2) continue;
+    take_brief_tail(t, e);
+    return true;
+  }
+  return false;
 }
 
 // Adds the mapping of a line; *taken is false when the line is none.
@@ -172,6 +186,8 @@ static tm_status expand(map_reader *r, tm_text *line) {
 
 static tm_status read_line(map_reader *r, tm_text raw) {
   bool taken;
+  if (memchr(raw.at, '\0', raw.size))
+    return tm_legacy_bad_line(r->lg, "a memory map with a byte of 0");
   tm_text line = without_log_prefix(raw);
   TM_TRY(expand(r, &line));
   TM_TRY(add_entry(r, line, &taken));

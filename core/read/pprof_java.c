@@ -85,6 +85,7 @@ static tm_status read_name(tm_legacy *lg, tm_idmap *by_name) {
   if (!t.size || !is_blank(t.at[0])) return TM_OK;
   uint32_t location = tm_idmap_get(&lg->addresses, address), function;
   if (location == TM_IDMAP_NONE) return TM_OK;
+  if (memchr(t.at, '\0', t.size)) return tm_legacy_bad_line(lg, "a name with a byte of 0");
   int64_t line;
   split_name(text_trim(t), &name, &file, &line);
   TM_TRY(function_of(lg, by_name, name, file, &function));

@@ -245,7 +245,8 @@ static tm_status read_count(text_reader *r) {
     if (taken) continue;
     t = r->lg->l.line;
     if (text_starts(t, "---")) break;
-    if (!take_plain(&t, &r->values[0]) || !text_starts(t, " @ 0x"))
+    bool loose = memmem(t.at, t.size, "  ", 2) || t.at[t.size - 1] == ' ';
+    if (loose || !take_plain(&t, &r->values[0]) || !text_starts(t, " @ 0x"))
       return tm_legacy_bad_line(r->lg, "a count sample of another shape");
     r->in_block = true;
     TM_TRY(tm_legacy_stack(r->lg, text_skip(t, 2), 0));
@@ -381,14 +382,15 @@ static tm_status read_thread_line(text_reader *r, tm_text t) {
 static tm_status read_threads(text_reader *r) {
   tm_profile *p = r->lg->p;
   lines *l = &r->lg->l;
-  bool same = false;
+  bool same = false, started = false;
   TM_TRY(tm_profile_add_type(r->lg->ctx, p, "thread", "count"));
   TM_TRY(tm_legacy_period(r->lg, "thread", "count", 1));
   TM_TRY(tm_legacy_leave_out(r->lg, TM_LEGACY_OTHER));
   bool more = !text_starts(l->line, "--- threadz ") || lines_next(l);
   for (; more; more = lines_next(l)) {
-    tm_text t = text_trim(l->line);
+    tm_text t = started ? text_trim(l->line) : l->line;
     if (text_starts(t, "---")) {
+      started = true;
       TM_TRY(end_thread(r, same));
       same = false;
       if (tm_legacy_is_map_start(t) || text_starts(t, "---- no stack trace for")) break;

@@ -125,7 +125,7 @@ static tm_status shared_field(ss_reader *r, tm_json_event event, const char *key
 }
 
 static tm_status read_stack_frame(ss_reader *r, tm_json_event event) {
-  uint32_t index;
+  uint32_t index = 0;
   TM_TRY(to_frame(r, event, &index));
   return tm_vec_push(r->ctx, &r->stack, index);
 }
