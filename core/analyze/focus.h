@@ -3,6 +3,7 @@
 #ifndef TM_ANALYZE_FOCUS_H
 #define TM_ANALYZE_FOCUS_H
 
+#include "model/code.h"
 #include "model/profile.h"
 
 // Zero-initialise, then tm_report_options_init: pprof's defaults. NULL or "" = not set.
@@ -15,11 +16,12 @@ typedef struct tm_report_options {
   const char *granularity;            // functions, filefunctions, files, lines, addresses
   const char *unit;                   // "minimum"
   const char *source_path, *trim_path;
-  const char *symbol; // argument of peek and list
+  const char *symbol; // argument of peek, list, disasm and weblist
+  const tm_code_source *code; // binaries, for disasm and weblist; NULL = none
   double node_fraction, edge_fraction, divide_by;
   int64_t node_count; // -1 = the verb's default, 0 = all
   bool cum, trim, mean, relative_percentages, no_inlines, show_columns, drop_negative;
-  bool call_tree, compact_labels, all_frames;
+  bool call_tree, compact_labels, all_frames, intel_syntax;
 } tm_report_options;
 
 void tm_report_options_init(tm_report_options *options);

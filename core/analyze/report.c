@@ -24,7 +24,8 @@ static const verb verbs[] = {
     {"tree", report_tree, false, 80, NULL},     {"peek", report_tree, true, 0, NULL},
     {"traces", report_traces, false, 80, NULL}, {"tags", report_tags, false, 80, NULL},
     {"raw", report_raw, true, 0, "addresses"},  {"comments", report_comments, false, 80, NULL},
-    {"list", report_list, true, 0, "lines"}};
+    {"list", report_list, true, 0, "lines"},
+    {"disasm", report_disasm, true, 0, "addresses"}};
 
 const char *report_value(const report *r, int64_t value, char *buf, size_t size) {
   if (r->ratio > 0 && r->ratio != 1) value = (int64_t)((double)value * r->ratio);

@@ -37,6 +37,7 @@ tm_status report_tags(report *r);
 tm_status report_raw(report *r);
 tm_status report_comments(report *r);
 tm_status report_list(report *r);
+tm_status report_disasm(report *r);
 
 // The table unit of the sample values.
 tm_unit report_unit(const report *r);

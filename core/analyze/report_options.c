@@ -24,6 +24,7 @@ const tm_report_option tm_report_option_list[] = {
     ROW("granularity", granularity, TEXT, "functions, filefunctions, files, lines or addresses"),
     ROW("hide", hide, TEXT, "take matching frames out"),
     ROW("ignore", ignore, TEXT, "drop samples with a frame that matches"),
+    ROW("intel_syntax", intel_syntax, BOOL, "show instructions as Intel writes them"),
     ROW("mean", mean, BOOL, "value of each sample divided by its first value"),
     ROW("nodecount", node_count, INT, "so many rows or nodes at most; 0 = all"),
     ROW("nodefraction", node_fraction, REAL, "hide nodes below this share of the total"),

@@ -18,6 +18,7 @@
 #define MAX_SYMBOLS    8000000
 #define MAX_SEGMENTS   256
 #define BUILD_ID_BYTES 64
+#define GUESSED        (UINT64_C(1) << 63) // in a size, until the symbols are sorted
 
 typedef struct segment {
   uint64_t address, offset, file_bytes, bytes;
@@ -104,7 +105,7 @@ static tm_status read_symbols(tm_ctx *ctx, tm_binary *b, Elf_Scn *section, const
     if (!is_code(&s)) continue;
     const char *name = elf_strptr(b->elf, h->sh_link, s.st_name);
     if (!name || !*name) continue;
-    uint64_t size = s.st_size ? s.st_size : rest_of_section(b, &s);
+    uint64_t size = s.st_size ? s.st_size & ~GUESSED : rest_of_section(b, &s) | GUESSED;
     TM_TRY(tm_vec_push(ctx, &b->symbols, (tm_code_symbol){name, s.st_value, size}));
   }
   return TM_OK;
@@ -129,7 +130,8 @@ static tm_status read_sections(tm_ctx *ctx, tm_binary *b) {
 static int compare_symbols(const void *left, const void *right) {
   const tm_code_symbol *a = left, *b = right;
   if (a->address != b->address) return a->address < b->address ? -1 : 1;
-  if (a->size != b->size) return a->size > b->size ? -1 : 1;
+  uint64_t m = a->size & GUESSED ? 0 : a->size, n = b->size & GUESSED ? 0 : b->size;
+  if (m != n) return m > n ? -1 : 1;
   size_t x = strlen(a->name), y = strlen(b->name);
   return x != y ? (x < y ? -1 : 1) : strcmp(a->name, b->name);
 }
@@ -143,6 +145,13 @@ static void sort_symbols(tm_binary *b) {
     if (!kept || s[kept - 1].address != s[i].address || strcmp(s[kept - 1].name, s[i].name) != 0)
       s[kept++] = s[i];
   b->symbols.count = kept;
+  uint64_t next = UINT64_MAX; // the next higher address
+  for (size_t i = kept; i-- > 0;) {
+    if (i + 1 < kept && s[i + 1].address != s[i].address) next = s[i + 1].address;
+    if (!(s[i].size & GUESSED)) continue;
+    s[i].size &= ~GUESSED;
+    if (s[i].size > next - s[i].address) s[i].size = next - s[i].address;
+  }
 }
 
 // --- opening ---

@@ -4,7 +4,7 @@
 #ifndef TM_SYMBOL_BINARY_H
 #define TM_SYMBOL_BINARY_H
 
-#include "model/profile.h"
+#include "model/code.h"
 
 typedef struct tm_binary tm_binary;
 
@@ -12,13 +12,6 @@ typedef struct tm_code_symbol {
   const char *name; // as in the file; lives as long as the binary
   uint64_t address, size;
 } tm_code_symbol;
-
-// One frame at an address; an address in inlined code has several, innermost first.
-typedef struct tm_code_frame {
-  const char *function; // linkage name where there is one, else the plain name; "" = unknown
-  const char *file;     // "" = unknown
-  int64_t line, column, start_line; // 0 = unknown
-} tm_code_frame;
 
 // Opens an ELF file. TM_E_IO, TM_E_FORMAT for what is no ELF file or is damaged. Free with
 // tm_binary_free. One thread at a time.

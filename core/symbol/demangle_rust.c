@@ -95,7 +95,8 @@ bool demangle_rust_legacy(demangler *d) {
   if (memcmp(hash, "17h", 3) != 0 || !is_hash(hash + 3)) return false;
   while (d->at < hash) {
     uint64_t length;
-    if (!demangle_read_number(d, &length) || length > (uint64_t)(hash - d->at)) return false;
+    if (!demangle_read_number(d, &length) || d->at > hash) return false;
+    if (length > (uint64_t)(hash - d->at)) return false;
     if (d->size) demangle_puts(d, "::");
     put_part(d, d->at, length);
     d->at += length;

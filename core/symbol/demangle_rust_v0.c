@@ -134,6 +134,7 @@ static identifier read_identifier(rust *r) {
 }
 
 static void put_identifier(rust *r, const identifier *id) {
+  if (r->d->failed) return;
   if (id->coded)
     punycode(r, id->text, id->length);
   else

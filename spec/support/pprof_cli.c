@@ -4,6 +4,7 @@
 #include "analyze/merge.h"
 #include "analyze/report.h"
 #include "read/reader.h"
+#include "symbol/code.h"
 #include "symbol/symbolize.h"
 
 #include <stdio.h>
@@ -79,7 +80,8 @@ static bool parse_flag(command *c, char *arg) {
   if (is_one_of(arg, verbs, TM_COUNT(verbs))) return c->verb = arg, true;
   if (is_one_of(arg, granularities, TM_COUNT(granularities)))
     return c->options.granularity = arg, true;
-  if (strcmp(arg, "peek") == 0 || strcmp(arg, "list") == 0)
+  if (strcmp(arg, "peek") == 0 || strcmp(arg, "list") == 0 || strcmp(arg, "disasm") == 0
+      || strcmp(arg, "weblist") == 0)
     return c->verb = arg, c->options.symbol = value, true;
   if (strcmp(arg, "symbolize") == 0) return (c->symbolize = value);
   if (strcmp(arg, "normalize") == 0) return c->normalize = true;
@@ -123,11 +125,16 @@ static int run(tm_ctx *ctx, command *c) {
   if (status == TM_OK && (c->file_count > 1 || c->base_count))
     status = tm_profile_combine(ctx, profiles, c->file_count, profiles + 64, c->base_count, &how,
                                 &combined);
+  tm_code *code = NULL;
+  if (status == TM_OK)
+    status = tm_code_new(ctx, combined ? combined : profiles[0], NULL, NULL, &code);
+  if (status == TM_OK) c->options.code = tm_code_as_source(code);
   if (status == TM_OK)
     status = tm_report(ctx, combined ? combined : profiles[0], c->verb, &c->options, &text, NULL);
   if (status == TM_OK) fwrite(text.data, 1, text.size, stdout);
   if (status != TM_OK) fprintf(stderr, "pprof_cli: %s\n", ctx->error.message);
   tm_bytes_free(ctx, &text);
+  tm_code_free(code);
   tm_profile_free(combined);
   for (size_t i = 0; i < 128; i++) tm_snapshot_fini(&snapshots[i]);
   return status == TM_OK ? 0 : 1;
