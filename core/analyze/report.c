@@ -19,13 +19,18 @@ typedef struct verb {
   const char *granularity; // forced, or NULL
 } verb;
 
-static const verb verbs[] = {
-    {"top", report_top, false, 0, NULL},        {"text", report_top, false, 0, NULL},
-    {"tree", report_tree, false, 80, NULL},     {"peek", report_tree, true, 0, NULL},
-    {"traces", report_traces, false, 80, NULL}, {"tags", report_tags, false, 80, NULL},
-    {"raw", report_raw, true, 0, "addresses"},  {"comments", report_comments, false, 80, NULL},
-    {"list", report_list, true, 0, "lines"},
-    {"disasm", report_disasm, true, 0, "addresses"}};
+static const verb verbs[] = {{"top", report_top, false, 0, NULL},
+                             {"text", report_top, false, 0, NULL},
+                             {"tree", report_tree, false, 80, NULL},
+                             {"peek", report_tree, true, 0, NULL},
+                             {"traces", report_traces, false, 80, NULL},
+                             {"tags", report_tags, false, 80, NULL},
+                             {"raw", report_raw, true, 0, "addresses"},
+                             {"comments", report_comments, false, 80, NULL},
+                             {"list", report_list, true, 0, "lines"},
+                             {"disasm", report_disasm, true, 0, "addresses"},
+                             {"dot", report_dot, false, 80, NULL},
+                             {"callgrind", report_callgrind, true, 0, "addresses"}};
 
 const char *report_value(const report *r, int64_t value, char *buf, size_t size) {
   if (r->ratio > 0 && r->ratio != 1) value = (int64_t)((double)value * r->ratio);
@@ -40,14 +45,23 @@ static uint64_t size_of(int64_t v) {
 // "minimum": the unit of the smallest node shown, or of a hundred of it when the largest is far
 // off.
 void report_choose_unit(report *r) {
-  if (strcmp(r->output_unit, "minimum") != 0 || !r->nodes.order_count) return;
-  int64_t least = 0, most = r->total;
+  int64_t least = 0;
   for (uint32_t i = 0; i < r->nodes.order_count; i++) {
     const tm_node *n = &r->nodes.nodes.items[r->nodes.order[i]];
-    int64_t size = (int64_t)size_of(tm_node_flat(n));
-    if (!size) size = (int64_t)size_of(tm_node_cum(n));
-    if (size > 0 && (!least || size < least)) least = size;
+    report_least(&least, tm_node_flat(n), tm_node_cum(n));
   }
+  if (r->nodes.order_count) report_unit_from(r, least, true);
+}
+
+void report_least(int64_t *least, int64_t flat, int64_t cum) {
+  int64_t size = (int64_t)size_of(flat);
+  if (!size) size = (int64_t)size_of(cum);
+  if (size > 0 && (!*least || size < *least)) *least = size;
+}
+
+void report_unit_from(report *r, int64_t least, bool hundredfold) {
+  if (strcmp(r->output_unit, "minimum") != 0) return;
+  int64_t most = r->total;
   if (!least) least = most;
   if (r->ratio > 0 && r->ratio != 1) {
     least = (int64_t)((double)least * r->ratio);
@@ -57,7 +71,7 @@ void report_choose_unit(report *r) {
   const char *high = tm_pprof_scale(most, r->sample_unit, "minimum").unit;
   const char *unit = low;
   int64_t hundred = (int64_t)((uint64_t)least * 100);
-  if (strcmp(low, high) != 0 && hundred < most)
+  if (hundredfold && strcmp(low, high) != 0 && hundred < most)
     unit = tm_pprof_scale(hundred, r->sample_unit, "minimum").unit;
   r->output_unit = *unit ? unit : r->sample_unit;
 }
@@ -109,7 +123,7 @@ tm_status report_profile_labels(report *r) {
   return p->duration_ns ? duration_label(r) : TM_OK;
 }
 
-static tm_status filter_labels(report *r) {
+tm_status report_filter_labels(report *r) {
   const struct {
     const char *name, *value;
   } filters[] = {{"focus", r->o.focus},
@@ -147,7 +161,7 @@ tm_status report_labels(report *r, int64_t shown_total) {
   TM_TRY(note_graph(r, shown_total));
   if (!r->text) return TM_OK;
   if (!r->o.compact_labels) TM_TRY(report_profile_labels(r));
-  TM_TRY(filter_labels(r));
+  TM_TRY(report_filter_labels(r));
   tm_pprof_percent(percent, sizeof percent, shown_total, r->total);
   REPORT_PRINT(r, "Showing nodes accounting for %s, %s of %s total\n",
                report_value(r, shown_total, a, sizeof a), percent + strspn(percent, " "),

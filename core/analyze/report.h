@@ -15,6 +15,10 @@
 // function, file, line, flat, cum, source, and a note "missing" per file that is not there. disasm
 // (symbol likewise, options.code gives the binaries): function, address, flat, cum, instruction,
 // place. TM_E_ARG for a wrong option, and when peek, list or disasm finds nothing.
+//
+// dot and callgrind: the call graph, or the call tree with call_tree. One table for both: rows with
+// kind "node" (node = its number, name, flat, cum) and then "edge" (from, to = numbers of nodes,
+// weight, residual, inline); notes also dropped_edges.
 TM_NODISCARD tm_status tm_report(tm_ctx *ctx, const tm_profile *profile, const char *verb,
                                  const tm_report_options *options, tm_bytes *text, tm_table *table);
 

@@ -28,7 +28,11 @@ const char *report_value(const report *r, int64_t value, char *buf, size_t size)
 tm_status report_profile_labels(report *r);              // "File: …", "Type: …", "Time: …"
 tm_status report_labels(report *r, int64_t shown_total); // those, filters, and what is shown
 tm_status report_graph(report *r);                       // nodes, chosen and sorted
+tm_status report_filter_labels(report *r);               // "Active filters:" and those
 void report_choose_unit(report *r);
+// The same for other nodes: the least value of all, then the unit from it; hundredfold as above.
+void report_least(int64_t *least, int64_t flat, int64_t cum);
+void report_unit_from(report *r, int64_t least, bool hundredfold);
 
 tm_status report_top(report *r);
 tm_status report_tree(report *r);
@@ -38,6 +42,8 @@ tm_status report_raw(report *r);
 tm_status report_comments(report *r);
 tm_status report_list(report *r);
 tm_status report_disasm(report *r);
+tm_status report_dot(report *r);
+tm_status report_callgrind(report *r);
 
 // The table unit of the sample values.
 tm_unit report_unit(const report *r);
