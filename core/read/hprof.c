@@ -665,7 +665,9 @@ static tm_status read_hprof(tm_ctx *ctx, const tm_source *src, tm_snapshot *out)
   }
   out->model = graph;
   out->free_model = free_graph;
-  return out->partial ? out->problem.status : TM_OK;
+  if (!out->partial) return TM_OK;
+  ctx->error = out->problem; // building on after it may have recorded others
+  return ctx->error.status;
 }
 
 const tm_reader tm_reader_hprof = {.name = "hprof",

@@ -390,7 +390,9 @@ static tm_status read_v8heap(tm_ctx *ctx, const tm_source *src, tm_snapshot *out
   }
   out->model = g;
   out->free_model = free_graph;
-  return out->partial ? out->problem.status : TM_OK;
+  if (!out->partial) return TM_OK;
+  ctx->error = out->problem; // building on after it may have recorded others
+  return ctx->error.status;
 }
 
 const tm_reader tm_reader_v8heap = {.name = "v8heap",
