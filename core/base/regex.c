@@ -7,6 +7,7 @@
 #include "base/regex.h"
 
 #include "base/regex_impl.h"
+#include "base/utf8.h"
 
 #include <string.h>
 
@@ -555,7 +556,19 @@ static tm_status parse(parser *p) {
   return emit(p, OP_MATCH, 0, 0);
 }
 
+// RE2 takes no pattern that is no UTF-8.
+static tm_status check_utf8(tm_ctx *ctx, const char *pattern, size_t length) {
+  for (size_t at = 0, size; at < length; at += size) {
+    uint32_t code;
+    size = tm_utf8_decode(pattern + at, length - at, &code);
+    if (size == 1 && code == 0xfffd)
+      return tm_fail(ctx, TM_E_ARG, at, "byte %zu of the pattern is no UTF-8", at);
+  }
+  return TM_OK;
+}
+
 tm_status tm_regex_new(tm_ctx *ctx, const char *pattern, size_t length, tm_regex **out) {
+  TM_TRY(check_utf8(ctx, pattern, length));
   tm_regex *re = tm_calloc(ctx, 1, sizeof *re);
   if (!re) return TM_E_NOMEM;
   re->alloc = ctx->alloc;

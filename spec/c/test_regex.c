@@ -96,7 +96,8 @@ static void refuses_with_a_reason(void **state) {
   (void)state;
   static const char *const wrong[] = {
       "(",    ")",     "[a",    "*a",   "a**", "\\",           "a{2,1}",   "a{1001}",
-      "\\pL", "[b-a]", "(?=a)", "\\x4", "\\8", "(?i)\xc3\xa9", "[[:no:]]", "((a{999}){999}){9}"};
+      "\\pL", "[b-a]", "(?=a)", "\\x4", "\\8", "(?i)\xc3\xa9", "[[:no:]]", "((a{999}){999}){9}",
+      "a\xff"};
   for (size_t i = 0; i < TM_COUNT(wrong); i++) {
     tm_regex *re;
     tm_ctx_clear(&ctx);
