@@ -83,11 +83,12 @@ static tm_status read_name(tm_legacy *lg, tm_idmap *by_name) {
   if (!text_starts(t, "0x")) return TM_OK;
   if (!text_hex(&t, &address)) return TM_OK;
   if (!t.size || !is_blank(t.at[0])) return TM_OK;
+  while (t.size && is_blank(t.at[0])) t = text_skip(t, 1);
   uint32_t location = tm_idmap_get(&lg->addresses, address), function;
   if (location == TM_IDMAP_NONE) return TM_OK;
   if (memchr(t.at, '\0', t.size)) return tm_legacy_bad_line(lg, "a name with a byte of 0");
   int64_t line;
-  split_name(text_trim(t), &name, &file, &line);
+  split_name(t, &name, &file, &line);
   TM_TRY(function_of(lg, by_name, name, file, &function));
   tm_location *loc = &p->locations.items[location];
   loc->line_begin = (uint32_t)p->lines.count;
@@ -175,6 +176,13 @@ static tm_status read_attribute(java_reader *r, tm_text t, const char *equals) {
   return TM_OK;
 }
 
+// Whether a number and " @ " stand anywhere: then it is a sample of some shape.
+static bool looks_like_sample(tm_text t) {
+  const char *at = memmem(t.at, t.size, " @ ", 3);
+  while (at && at > t.at && *at == ' ') at--;
+  return at && *at >= '0' && *at <= '9';
+}
+
 // "BYTES COUNT @ 0x…"; *taken is false when the line is no sample.
 static tm_status read_sample(java_reader *r, tm_text t, bool *taken) {
   tm_profile *p = r->lg->p;
@@ -185,8 +193,7 @@ static tm_status read_sample(java_reader *r, tm_text t, bool *taken) {
   *taken = *taken && take_plain(&t, &values[0]) && text_take(&t, ' ');
   while (*taken && text_take(&t, ' ')) continue;
   *taken = *taken && text_take(&t, '@') && text_take(&t, ' ');
-  if (!*taken && (!memmem(counts.at, counts.size, " @", 2) || text_starts(counts, "0x")))
-    return TM_OK;
+  if (!*taken && !looks_like_sample(counts)) return TM_OK;
   if (!*taken) return tm_legacy_bad_line(r->lg, "a sample of another shape");
   if (!p->types.count) return tm_legacy_bad_line(r->lg, "a sample without a resolution above it");
   if (r->heap && !values[0]) return tm_legacy_bad_line(r->lg, "bytes without objects");

@@ -150,8 +150,17 @@ static bool read_counts(tm_text *t, heap_header *h) {
          && text_take(t, ' ') && text_take(t, '@') && h->alloc_count >= 0 && h->alloc_bytes >= 0;
 }
 
+// The reference compares the header's numbers as texts.
+static bool has_leading_zero(tm_text t) {
+  for (size_t i = 1; i + 1 < t.size && t.at[i] != '@'; i++)
+    if (t.at[i] == '0' && (t.at[i - 1] < '0' || t.at[i - 1] > '9') && t.at[i + 1] >= '0'
+        && t.at[i + 1] <= '9')
+      return true;
+  return false;
+}
+
 static bool read_heap_header(tm_text t, heap_header *h) {
-  if (!text_starts(t, "heap profile:")) return false;
+  if (!text_starts(t, "heap profile:") || has_leading_zero(t)) return false;
   t = text_skip(t, 13);
   if (!read_counts(&t, h) || h->in_use_count < 0 || h->in_use_bytes < 0) return false;
   take_blanks(&t);
