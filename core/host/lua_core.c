@@ -2,6 +2,7 @@
 #include "host/lua_core.h"
 
 #include "bind/lua_model.h"
+#include "bind/lua_sites.h"
 #include "bind/lua_stats.h"
 #include "host/embedded.h"
 
@@ -75,6 +76,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_console(L);
   tm_lua_add_engine(L);
   tm_lua_add_models(L);
+  tm_lua_add_sites(L);
   tm_lua_add_stats(L);
   return 1;
 }

@@ -23,14 +23,18 @@ describe("sites", function()
       "vendor/golang.org/x/net/http2/hpack.init", "sync.OnceFunc[github.com/a/b.T]" } do
       assert.is_true(sites.is_standard(name), name)
     end
-    for _, name in ipairs { "main.main", "go.uber.org/zap.New", "github.com/a/b.f", "time.example/x.f", "malloc", "mymod/json.Do" } do
+    for _, name in ipairs { "main.main", "go.uber.org/zap.New", "github.com/a/b.f", "time.example/x.f", "mymod/json.Do" } do
       assert.is_false(sites.is_standard(name), name)
     end
   end)
 
   it("know the runtime's assembly by its file", function()
     assert.is_true(sites.is_runtime("gcWriteBarrier", "/usr/lib/go/src/runtime/asm_amd64.s"))
+    assert.is_true(sites.is_runtime("memmove", "runtime/memmove_amd64.s"))
+    assert.is_true(sites.is_runtime("indexbytebody", "/go/src/internal/bytealg/indexbyte_amd64.s"))
     assert.is_false(sites.is_runtime("gcWriteBarrier", "/home/me/runtime/gc.c"))
+    assert.is_false(sites.is_runtime("run", "/home/me/myruntime/run.s"))
+    assert.is_false(sites.is_runtime("run", ".s"))
     assert.is_true(sites.is_runtime "malloc")
     assert.same({ 3, 4 }, { sites.place(frames("malloc", "operator new(unsigned long)", "std::vector<int>::push_back", "Cache::put")) })
   end)

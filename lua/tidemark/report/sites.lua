@@ -2,37 +2,16 @@
 --
 -- A path is a list of frames, leaf first. Going up from the leaf, the runtime's own frames come first; the frame behind them
 -- is the site (who asked the runtime), and the first one outside the standard library is the owner (who can change it).
+local core = require "tidemark.core"
+
 local M = {}
 
--- The allocators of C, C++ and Rust, which stand where Go's runtime does.
-local allocators = {}
-for name in ([[malloc calloc realloc reallocarray memalign posix_memalign aligned_alloc strdup strndup mmap __libc_malloc __libc_calloc
-  __libc_realloc __rust_alloc __rdl_alloc __rust_realloc __rust_alloc_zeroed]]):gmatch("%S+") do allocators[name] = true end
-local native_prefixes = { "operator new", "std::", "alloc::", "core::", "<alloc::", "<core::", "<std::", "__gnu_cxx::", "je_", "tcmalloc" }
-
--- First elements of the import paths of Go's standard library: "encoding" of "encoding/json.Marshal".
-local std = {}
-for name in ([[archive bufio bytes cmp compress container context crypto database debug embed encoding errors expvar flag fmt go
-  hash html image index internal io iter log maps math mime net os path plugin reflect regexp runtime slices sort strconv strings
-  structs sync syscall testing text time unicode unique unsafe vendor weak]]):gmatch("%a+") do std[name] = true end
-
---- Whether a function is the runtime's own: Go's, or an allocator of C, C++ or Rust. Go's assembly has names
---- without a package (gcWriteBarrier), known by their file.
-function M.is_runtime(name, file)
-  if file and not name:find(".", 1, true) and (file:find("/runtime/[^/]+%.s$") or file:find("/internal/bytealg/[^/]+%.s$")) then return true end
-  return name:find("^runtime%.") ~= nil or name:find("^internal/runtime/") ~= nil or name:find("^runtime/internal/") ~= nil
-    or name:find("^internal/bytealg%.") ~= nil or allocators[name] == true or name:find("^operator new") ~= nil
-end
+--- Whether a function is the runtime's own: Go's, or an allocator of C, C++ or Rust. Go's assembly has names without a package
+--- (gcWriteBarrier), known by their file.
+function M.is_runtime(name, file) return core.frame_kind(name, file) == "runtime" end
 
 --- Whether a function stands in a standard library (the runtime is part of it).
-function M.is_standard(name)
-  for _, prefix in ipairs(native_prefixes) do
-    if name:sub(1, #prefix) == prefix then return true end
-  end
-  local plain = name:match("^[^%[]*") -- type parameters name packages too
-  local first = plain:match("^([^/]*)/") or plain:match("^([^.]*)%.")
-  return first ~= nil and std[first] == true
-end
+function M.is_standard(name, file) return core.frame_kind(name, file) ~= "own" end
 
 --- A label of lines granularity in its parts: "main.f /src/f.go:12" -> "main.f", "/src/f.go", 12.
 ---@return string name, string|nil file, integer|nil line
@@ -52,8 +31,7 @@ local function frame_maker()
     local frame = known[label]
     if not frame then
       local name, file, line = M.split(label)
-      local runtime = M.is_runtime(name, file)
-      frame = { name = name, file = file, line = line, runtime = runtime, standard = runtime or M.is_standard(name) }
+      frame = { name = name, file = file, line = line, runtime = M.is_runtime(name, file), standard = M.is_standard(name, file) }
       known[label] = frame
     end
     return frame
