@@ -99,6 +99,24 @@ describe("tidemark hotspots", function()
     assert.equal(2, helper.tidemark("hotspots", "--endpoint", "x", "--cpu", cpu_file).code)
   end)
 
+  it("puts what is spread over many places together, and keeps stacks without a caller", function()
+    local samples = { types = { "samples/count", "cpu/nanoseconds" } }
+    samples[1], samples[2] = { "main.main main.go:1", 1, 5000 }, { "gcWriteBarrier runtime/asm_amd64.s:9", 1, 400 }
+    local stack = "main.main main.go:1;main.step%03d step.go:%d;runtime.growslice slice.go:1;runtime.mallocgc malloc.go:2"
+    for i = 1, 100 do samples[#samples + 1] = { stack:format(i, i), 1, 10 + i } end
+    local path = helper.write(folder .. "/spread.pb", pprof(samples))
+    local document = helper.document("hotspots", "hotspots", "--cpu", path, "--json", "--least", "2%")
+    assert.equal(2, #document.rows)
+    local row = document.rows[1]
+    assert.equal("append.growth", row.id)
+    assert.equal(100, row.places)
+    assert.equal("main.step100", row.name)
+    assert.equal(100 * 10 + 5050, row.cpu)
+    assert.equal("barrier", document.rows[2].id)
+    assert.equal("gcWriteBarrier", document.rows[2].name)
+    assert.is_truthy(helper.tidemark("hotspots", "--cpu", path, "--least", "2%").out:find("main.step100 and 99 more", 1, true))
+  end)
+
   it("prints a table and an advice for each row", function()
     local out = helper.tidemark("hotspots", "--cpu", cpu_file, "--heap", first, "--heap", second).out
     for _, words in ipairs { "main.load", "load.go:20", "40 MiB/s", "decoding JSON makes garbage", "a slice grows for ever", "70 % asks for memory" } do

@@ -124,7 +124,9 @@ local function print_text(rows, meta, most)
   local cells = {}
   for i = 1, math.min(most, #rows) do
     local r = rows[i]
-    cells[i] = { n = tostring(i), name = flat(r.name), where = flat(r.where), cpu = core.format(r.cpu_share, "ratio"), rate = makes(r), inuse = bytes(r.inuse),
+    local more = r.places and r.places > 1 and (" and %d more"):format(r.places - 1) or ""
+    cells[i] = { n = tostring(i), name = flat(r.name) .. more, where = flat(r.where), cpu = core.format(r.cpu_share, "ratio"),
+      rate = makes(r), inuse = bytes(r.inuse),
       growth = r.growth and (r.growth > 0 and "+" or "") .. core.format(r.growth, "bytes") or "-", heap = r.heap or "-", verdict = r.verdict }
   end
   io.write(text.table(columns, cells))
@@ -134,13 +136,17 @@ local function print_text(rows, meta, most)
     io.write("  ", text.style("dim", flat(chain_line(r.chain))), "\n", wrap(flat(r.advice), 110, "  "))
   end
   if #rows > most then io.write(("\n%d more rows; --top %d shows them\n"):format(#rows - most, #rows)) end
+  if meta.cpu_hidden > 0 then
+    io.write(("\n%s of CPU is in paths too small to tell; --least shows smaller ones\n"):format(core.format(meta.cpu_hidden / meta.cpu_total, "ratio")))
+  end
   if meta.heaps < 2 then io.write("\ntwo heap profiles (--heap before --heap after) would tell what grows from what is dropped\n") end
 end
 
 local function json_rows(rows)
   local out = {}
   for i, r in ipairs(rows) do
-    out[i] = { name = r.name, file = r.file, line = r.line, site = r.site, path = text.array(r.path), cpu = r.cpu, cpu_share_ratio = r.cpu_share,
+    out[i] = { name = r.name, places = r.places or 1, file = r.file, line = r.line, site = r.site, path = text.array(r.path), cpu = r.cpu,
+      cpu_share_ratio = r.cpu_share,
       classes = r.classes, inuse_bytes = r.inuse, growth_bytes = r.growth, growth_ratio = r.growth_ratio, alloc_bytes = r.alloc,
       alloc_share_ratio = r.alloc_share, alloc_bytes_per_second = r.alloc_rate,
       churn_ratio = r.churn ~= math.huge and r.churn or nil, heap = r.heap, id = r.id, verdict = r.verdict, advice = r.advice, origin = r.origin }

@@ -2,7 +2,7 @@
 --
 -- Each run is one profile. Two groups are compared: the medians of their totals must differ by more than a ratio and an
 -- absolute size, and Mann-Whitney must call it more than chance. Runs are added one by one and may be freed at once: totals
--- are kept of all, call paths only of the two groups.
+-- are kept of all, call paths only of the two groups (core.sites: memory per distinct path, not per run).
 local core = require "tidemark.core"
 local sites = require "tidemark.report.sites"
 
@@ -27,7 +27,7 @@ gate.__index = gate
 function M.new(options)
   local o = { group = 10, max_growth = 0.15, p = 0.01, warm_up = 0, report = {} }
   for name, value in pairs(options) do o[name] = value end
-  local g = setmetatable({ options = o, totals = {}, names = {}, added = 0, keys = {}, order = {} }, gate)
+  local g = setmetatable({ options = o, totals = {}, names = {}, added = 0 }, gate)
   if o.baseline then
     g.head_from, g.head_to = o.warm_up + 1, o.baseline
     g.tail_from, g.tail_to = o.baseline + o.warm_up + 1, o.runs
@@ -41,6 +41,9 @@ function M.new(options)
     return nil, { code = "argument", message = ("%d runs with %d of warm-up leave nothing to compare"):format(o.runs, o.warm_up),
       advice = "two runs are the least; ten let chance be told from growth" }
   end
+  local wanted = { columns = g.head_to - g.head_from + g.tail_to - g.tail_from + 2, by = "function" }
+  for name, value in pairs(o.report) do wanted[name] = value end
+  g.sites = core.sites(wanted)
   return g
 end
 
@@ -61,44 +64,6 @@ local function total_of(p, report)
   return t.notes.total
 end
 
--- The entry of a path's key: the code from the site to the owner, however it was reached.
-local function entry_of(g, frames)
-  local site, owner = sites.place(frames)
-  local key = site == 0 and "\0" .. frames[#frames].name or sites.chain(frames, site, owner)
-  local e = g.keys[key]
-  if not e then
-    e = { site = site, owner = owner, head = {}, tail = {}, paths = {}, path_count = 0, order = #g.order + 1 }
-    g.keys[key] = e
-    g.order[e.order] = e
-  end
-  return e
-end
-
--- How a path's mean changed from the head to the tail, so that the one that grew most can stand for all of an entry's.
-local function weigh_path(e, role, share, run, frames, value)
-  local chain = sites.chain(frames, 1, #frames)
-  local path = e.paths[chain]
-  if not path then
-    path = { change = 0, order = e.path_count }
-    e.paths[chain], e.path_count = path, e.path_count + 1
-  end
-  path.change = path.change + (role == "tail" and value or -value) / share
-  if path.run ~= run or value > path.value then path.run, path.value, path.frames = run, value, frames end
-end
-
-local function add_paths(g, p, role, run)
-  local seen = {}
-  local share = role == "tail" and g.tail_to - g.tail_from + 1 or g.head_to - g.head_from + 1
-  local ok, err = sites.each(p, g.options.report, function(frames, value)
-    local e = entry_of(g, frames)
-    seen[e] = (seen[e] or 0) + value
-    weigh_path(e, role, share, run, frames, value)
-  end)
-  if not ok then return nil, err end
-  for e, value in pairs(seen) do e[role][#e[role] + 1] = value end
-  return true
-end
-
 --- Adds the next run. The profile may be closed afterwards.
 ---@return boolean|nil ok
 ---@return table|nil err
@@ -114,14 +79,9 @@ function gate:add(name, p)
   self.added, self.value, self.raw_unit, self.unit = run, value, unit, units[unit] or "count"
   self.totals[run], self.names[run] = total, name
   local role = self:role(run)
-  if role == "head" or role == "tail" then return add_paths(self, p, role, run) end
+  if role == "head" then return self.sites:add(p, -1 / (self.head_to - self.head_from + 1)) end
+  if role == "tail" then return self.sites:add(p, 1 / (self.tail_to - self.tail_from + 1)) end
   return true
-end
-
-local function filled(list, n)
-  local out = table.move(list, 1, #list, 1, {})
-  for i = #out + 1, n do out[i] = 0 end
-  return out
 end
 
 -- Two groups of numbers: { before, after, delta, growth, p, tested, apart }.
@@ -143,38 +103,38 @@ local function is_over(c, limit, o)
   return c.apart
 end
 
-local function grown_path(e)
-  local best
-  for _, path in pairs(e.paths) do
-    if not best or path.change > best.change or path.change == best.change and path.order < best.order then best = path end
-  end
-  return best.frames
-end
-
-local function site_row(g, e, o, total_delta)
-  local n, m = g.head_to - g.head_from + 1, g.tail_to - g.tail_from + 1
-  local c = compare(filled(e.head, n), filled(e.tail, m), o.p)
-  local frames = grown_path(e)
-  local site, owner = frames[math.max(e.site, 1)], frames[math.max(e.owner, 1)]
-  if e.site == 0 then site, owner = frames[#frames], frames[#frames] end
-  local path, stack = {}, table.move(frames, math.max(e.site, 1), #frames, 1, {})
-  for i, frame in ipairs(stack) do path[i] = frame.name end
-  return { name = owner.name, file = owner.file, line = owner.line, where = sites.where(owner), site = site.name, path = path, frames = stack,
-    before = c.before, after = c.after, delta = c.delta, growth = c.growth, p = c.p, order = e.order,
+local function site_row(g, i, o, total_delta)
+  local e = g.sites:row(i)
+  local heads = g.head_to - g.head_from + 1
+  local c = compare(table.move(e.values, 1, heads, 1, {}), table.move(e.values, heads + 1, #e.values, 1, {}), o.p)
+  if c.delta == 0 then return nil end
+  local site, owner = e.frames[math.max(e.site, 1)], e.frames[#e.frames]
+  return { name = owner.name, file = owner.file, line = owner.line, where = sites.where(owner), site = site.name, frames = e.frames,
+    before = c.before, after = c.after, delta = c.delta, growth = c.growth, p = c.p, order = i,
     share = total_delta > 0 and c.delta / total_delta or nil, failed = is_over(c, o.max_growth_site, o) }
 end
 
+-- The stack of a row that grew most, without the runtime's frames at its leaf.
+local function add_path(g, row)
+  local frames, first = g.sites:path(row.order), 1
+  while first < #frames and frames[first].runtime do first = first + 1 end
+  row.frames, row.path = table.move(frames, first, #frames, 1, {}), {}
+  for i, frame in ipairs(row.frames) do row.path[i] = frame.name end
+end
+
+local ROWS_MAX = 500 -- of all the sites that changed; those over their limit are always among them
+
 local function site_rows(g, o, total_delta)
   local rows = {}
-  for _, e in ipairs(g.order) do
-    local row = site_row(g, e, o, total_delta)
-    if row.delta ~= 0 then rows[#rows + 1] = row end
-  end
+  for i = 1, #g.sites do rows[#rows + 1] = site_row(g, i, o, total_delta) end
   table.sort(rows, function(a, b)
     if a.failed ~= b.failed then return a.failed end
     if a.delta ~= b.delta then return a.delta > b.delta end
     return a.order < b.order
   end)
+  for i = #rows, 1, -1 do
+    if i > ROWS_MAX and not rows[i].failed then rows[i] = nil else add_path(g, rows[i]) end
+  end
   return rows
 end
 

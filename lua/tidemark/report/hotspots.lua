@@ -40,11 +40,12 @@ end
 
 local function charge(all, rows, frames, value)
   local site, owner = sites.place(frames)
-  if site == 0 then
-    if is_background(frames) then all.background = all.background + value end
+  if site == 0 and is_background(frames) then
+    all.background = all.background + value
     return
   end
-  local class = verdicts.class(frames, site)
+  local class = verdicts.class(frames, site > 0 and site or #frames + 1)
+  if site == 0 then site, owner = #frames, #frames end -- a stack that was not unwound further
   if not class then return end
   local g, candidates = group_of(all, rows, frames, site, owner, class)
   g.cpu = g.cpu + value
@@ -72,16 +73,20 @@ local function by_chain(p, value_type)
   local has = false
   for _, t in ipairs(p:info().types) do has = has or t.type == value_type end
   if not has then return nil end
-  local out = { total = 0, values = {} }
-  local ok, err = sites.each(p, { sample_index = value_type }, function(frames, value)
-    local site, owner = sites.place(frames)
-    out.total = out.total + value
-    if site == 0 then return end
-    for _, key in ipairs { sites.chain(frames, site, owner), sites.line_chain(frames, site, owner) } do
-      out.values[key] = (out.values[key] or 0) + value
-    end
-  end)
+  local all, out = core.sites { columns = 1, by = "line", sample_index = value_type }, { total = 0, values = {} }
+  local ok, err = all:add(p)
   if not ok then error(err, 0) end
+  for i = 1, #all do
+    local row = all:row(i)
+    local value = row.values[1]
+    out.total = out.total + value
+    if row.site > 0 then
+      for _, key in ipairs { sites.chain(row.frames, row.site, #row.frames), sites.line_chain(row.frames, row.site, #row.frames) } do
+        out.values[key] = (out.values[key] or 0) + value
+      end
+    end
+  end
+  all:close()
   return out
 end
 
@@ -174,21 +179,63 @@ local function rank(a, b)
   return a.id < b.id
 end
 
+-- Groups too small for a row of their own, together by verdict: much may be spread over many places.
+local function spread(small)
+  local by_id, out = {}, {}
+  for _, one in ipairs(small) do
+    local all = by_id[one.verdict.id]
+    if not all then
+      all = { verdict = one.verdict, count = 0, group = { cpu = 0, classes = {}, chains = {}, line_chains = {}, weight = -1 } }
+      by_id[one.verdict.id] = all
+      out[#out + 1] = all
+    end
+    local to, from = all.group, one.group
+    all.count = all.count + 1
+    to.cpu = to.cpu + from.cpu
+    for class, value in pairs(from.classes) do to.classes[class] = (to.classes[class] or 0) + value end
+    for chain in pairs(from.chains) do to.chains[chain] = true end
+    for chain in pairs(from.line_chains) do to.line_chains[chain] = true end
+    if from.weight > to.weight then
+      to.weight, to.frames, to.site, to.owner_at, to.owner = from.weight, from.frames, from.site, from.owner_at, from.owner
+    end
+  end
+  return out
+end
+
+-- The rows of all groups: large ones each, small ones together; and how much is in none.
+local function rows_of(cpu, h, input)
+  local rows, small, hidden, least = {}, {}, 0, input.least or 0.005
+  for _, g in ipairs(cpu.list) do
+    local f = figures_of(g, cpu, h)
+    local verdict = verdicts.decide(input.table, g.candidates, f)
+    if not verdict then hidden = hidden + g.cpu
+    elseif f.cpu_share >= least then rows[#rows + 1] = row_of(g, f, verdict)
+    else small[#small + 1] = { group = g, verdict = verdict } end
+  end
+  for _, all in ipairs(spread(small)) do
+    local f = figures_of(all.group, cpu, h)
+    if f.cpu_share >= least then
+      local row = row_of(all.group, f, all.verdict)
+      row.places = all.count
+      rows[#rows + 1] = row
+    else
+      hidden = hidden + all.group.cpu
+    end
+  end
+  table.sort(rows, rank)
+  return rows, hidden
+end
+
 --- Joins the profiles. Raises what a report refuses.
 ---@param input table  cpu = profile, heaps = { profile, ... } (oldest first), allocs = profile|nil, table = rows of verdicts,
 ---  least = smallest share of the CPU worth a row (0.005)
----@return table rows, table meta
+---@return table rows  places: of so many owners together, of whom the heaviest is named
+---@return table meta
 function M.data(input)
   local cpu, err = read_cpu(input.cpu, input.table)
   if not cpu then error(err, 0) end
   local h = read_heaps(input.heaps or {}, input.allocs)
-  local rows, hidden = {}, 0
-  for _, g in ipairs(cpu.list) do
-    local f = figures_of(g, cpu, h)
-    local verdict = verdicts.decide(input.table, g.candidates, f)
-    if verdict and f.cpu_share >= (input.least or 0.005) then rows[#rows + 1] = row_of(g, f, verdict) else hidden = hidden + g.cpu end
-  end
-  table.sort(rows, rank)
+  local rows, hidden = rows_of(cpu, h, input)
   local _, type_name, unit = input.cpu:sample_index ""
   return rows, { cpu_total = cpu.total, cpu_charged = cpu.charged, cpu_background = cpu.background, cpu_hidden = hidden, cpu_type = type_name,
     cpu_unit = unit, heaps = h.count, alloc_ns = h.alloc_ns }
