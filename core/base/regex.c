@@ -562,7 +562,7 @@ static tm_status check_utf8(tm_ctx *ctx, const char *pattern, size_t length) {
     uint32_t code;
     size = tm_utf8_decode(pattern + at, length - at, &code);
     if (size == 1 && code == 0xfffd)
-      return tm_fail(ctx, TM_E_ARG, at, "byte %zu of the pattern is no UTF-8", at);
+      return tm_fail(ctx, TM_E_ARG, at, "the pattern is no UTF-8 at byte %zu", at);
   }
   return TM_OK;
 }
