@@ -29,6 +29,7 @@ static const verb verbs[] = {{"top", report_top, false, 0, NULL},
                              {"comments", report_comments, false, 80, NULL},
                              {"list", report_list, true, 0, "lines"},
                              {"disasm", report_disasm, true, 0, "addresses"},
+                             {"weblist", report_weblist, true, 0, "addresses"},
                              {"dot", report_dot, false, 80, NULL},
                              {"callgrind", report_callgrind, true, 0, "addresses"}};
 

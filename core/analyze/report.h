@@ -7,14 +7,15 @@
 #include "base/bytes.h"
 #include "model/table.h"
 
-// verb: top, tree, peek, list, disasm, traces, tags, raw, comments. text or table may be NULL. The
-// table's notes: total, shown, unit, type, dropped_nodes, original_nodes, and one "warning" per
-// filter that matched nothing. Columns: top: name, flat, cum, inline. tree and peek: node, relation
-// (self, caller, callee), name, flat, cum, weight, inline. traces: trace, depth, name, inline,
-// value. tags: key, value, amount. list (symbol = a regexp or an address; reads source files):
-// function, file, line, flat, cum, source, and a note "missing" per file that is not there. disasm
-// (symbol likewise, options.code gives the binaries): function, address, flat, cum, instruction,
-// place. TM_E_ARG for a wrong option, and when peek, list or disasm finds nothing.
+// verb: top, tree, peek, list, disasm, weblist, traces, tags, raw, comments. text or table may be
+// NULL. The table's notes: total, shown, unit, type, dropped_nodes, original_nodes, and one
+// "warning" per filter that matched nothing. Columns: top: name, flat, cum, inline. tree and peek:
+// node, relation (self, caller, callee), name, flat, cum, weight, inline. traces: trace, depth,
+// name, inline, value. tags: key, value, amount. list (symbol = a regexp or an address; reads
+// source files): function, file, line, flat, cum, source, and a note "missing" per file that is not
+// there. disasm (symbol likewise, options.code gives the binaries): function, address, flat, cum,
+// instruction, place. weblist (likewise; without code only lines): list's columns, its text is a
+// HTML page. TM_E_ARG for a wrong option, and when peek, list or disasm finds nothing.
 //
 // dot and callgrind: the call graph, or the call tree with call_tree. One table for both: rows with
 // kind "node" (node = its number, name, flat, cum) and then "edge" (from, to = numbers of nodes,

@@ -42,6 +42,7 @@ tm_status report_raw(report *r);
 tm_status report_comments(report *r);
 tm_status report_list(report *r);
 tm_status report_disasm(report *r);
+tm_status report_weblist(report *r);
 tm_status report_dot(report *r);
 tm_status report_callgrind(report *r);
 
