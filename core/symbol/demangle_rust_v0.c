@@ -19,7 +19,7 @@ static void path(rust *r, bool in_value);
 static void type(rust *r);
 static void constant(rust *r);
 
-static void puts_(rust *r, const char *text) {
+static void say(rust *r, const char *text) {
   demangle_puts(r->d, text);
 }
 
@@ -159,16 +159,16 @@ static void put_lifetime(rust *r, uint64_t index) {
     return;
   }
   if (!index) {
-    puts_(r, "'_");
+    say(r, "'_");
     return;
   }
   uint64_t depth = r->lifetimes - index;
   char name[3] = {'\'', (char)('a' + depth % 26), '\0'};
   if (depth < 26) {
-    puts_(r, name);
+    say(r, name);
     return;
   }
-  puts_(r, "'z");
+  say(r, "'z");
   demangle_number(r->d, depth - 26 + 1);
 }
 
@@ -180,13 +180,13 @@ static void binder(rust *r) {
     fail(r);
     return;
   }
-  puts_(r, "for<");
+  say(r, "for<");
   for (uint64_t i = 0; i < count; i++) {
-    if (i) puts_(r, ", ");
+    if (i) say(r, ", ");
     r->lifetimes++;
     put_lifetime(r, 1);
   }
-  puts_(r, "> ");
+  say(r, "> ");
 }
 
 // --- paths ---
@@ -204,7 +204,7 @@ static void generic_arguments(rust *r) {
   bool hide = r->d->mode == TM_DEMANGLE_NAMES;
   if (hide) r->d->mute++;
   for (bool first = true; !r->d->failed && !demangle_take(r->d, 'E'); first = false) {
-    if (!first) puts_(r, ", ");
+    if (!first) say(r, ", ");
     generic_argument(r);
   }
   if (hide) r->d->mute--;
@@ -223,7 +223,7 @@ static void nested_path(rust *r, bool in_value) {
   uint64_t number = optional62(r, 's');
   identifier id = read_identifier(r);
   if (space >= 'a' && space <= 'z') {
-    if (id.length) puts_(r, "::");
+    if (id.length) say(r, "::");
     put_identifier(r, &id);
     return;
   }
@@ -232,13 +232,13 @@ static void nested_path(rust *r, bool in_value) {
     return;
   }
   char other[2] = {space, '\0'};
-  puts_(r, "::{");
-  puts_(r, space == 'C' ? "closure" : space == 'S' ? "shim" : other);
-  if (id.length) puts_(r, ":");
+  say(r, "::{");
+  say(r, space == 'C' ? "closure" : space == 'S' ? "shim" : other);
+  if (id.length) say(r, ":");
   put_identifier(r, &id);
-  puts_(r, "#");
+  say(r, "#");
   demangle_number(r->d, number);
-  puts_(r, "}");
+  say(r, "}");
 }
 
 static void crate_root(rust *r) {
@@ -248,11 +248,11 @@ static void crate_root(rust *r) {
 }
 
 static void as_trait(rust *r) {
-  puts_(r, "<");
+  say(r, "<");
   type(r);
-  puts_(r, " as ");
+  say(r, " as ");
   path(r, false);
-  puts_(r, ">");
+  say(r, ">");
 }
 
 static bool open_path(rust *r, bool in_value, bool leave_open);
@@ -280,9 +280,9 @@ static bool open_path(rust *r, bool in_value, bool leave_open) {
     break;
   case 'M':
     muted_path(r);
-    puts_(r, "<");
+    say(r, "<");
     type(r);
-    puts_(r, ">");
+    say(r, ">");
     break;
   case 'X':
     muted_path(r);
@@ -293,10 +293,10 @@ static bool open_path(rust *r, bool in_value, bool leave_open) {
     break;
   case 'I':
     path(r, in_value);
-    puts_(r, in_value ? "::<" : "<");
+    say(r, in_value ? "::<" : "<");
     generic_arguments(r);
     open = leave_open;
-    if (!open) puts_(r, ">");
+    if (!open) say(r, ">");
     break;
   default:
     fail(r);
@@ -320,15 +320,15 @@ static const char *basic_type(char c) {
 }
 
 static void reference(rust *r, bool is_mutable) {
-  puts_(r, "&");
+  say(r, "&");
   if (demangle_take(r->d, 'L')) {
     uint64_t lifetime = base62(r);
     if (lifetime) {
       put_lifetime(r, lifetime);
-      puts_(r, " ");
+      say(r, " ");
     }
   }
-  if (is_mutable) puts_(r, "mut ");
+  if (is_mutable) say(r, "mut ");
   type(r);
 }
 
@@ -336,40 +336,40 @@ static void reference(rust *r, bool is_mutable) {
 static uint64_t list(rust *r) {
   uint64_t count = 0;
   for (; !r->d->failed && !demangle_take(r->d, 'E'); count++) {
-    if (count) puts_(r, ", ");
+    if (count) say(r, ", ");
     type(r);
   }
   return count;
 }
 
 static void tuple(rust *r) {
-  puts_(r, "(");
-  if (list(r) == 1) puts_(r, ",");
-  puts_(r, ")");
+  say(r, "(");
+  if (list(r) == 1) say(r, ",");
+  say(r, ")");
 }
 
 static void abi(rust *r) {
-  puts_(r, "extern \"");
+  say(r, "extern \"");
   if (demangle_take(r->d, 'C')) {
-    puts_(r, "C");
+    say(r, "C");
   } else {
     identifier id = read_identifier(r);
     for (size_t i = 0; i < id.length; i++)
       demangle_put(r->d, id.text[i] == '_' ? "-" : id.text + i, 1);
   }
-  puts_(r, "\" ");
+  say(r, "\" ");
 }
 
 static void function(rust *r) {
   uint64_t outer = r->lifetimes;
   binder(r);
-  if (demangle_take(r->d, 'U')) puts_(r, "unsafe ");
+  if (demangle_take(r->d, 'U')) say(r, "unsafe ");
   if (demangle_take(r->d, 'K')) abi(r);
-  puts_(r, "fn(");
+  say(r, "fn(");
   (void)list(r);
-  puts_(r, ")");
+  say(r, ")");
   if (!demangle_take(r->d, 'u')) {
-    puts_(r, " -> ");
+    say(r, " -> ");
     type(r);
   }
   r->lifetimes = outer;
@@ -378,22 +378,22 @@ static void function(rust *r) {
 static void dyn_trait(rust *r) {
   bool open = open_path(r, false, true);
   while (demangle_take(r->d, 'p')) {
-    puts_(r, open ? ", " : "<");
+    say(r, open ? ", " : "<");
     open = true;
     identifier id = read_identifier(r);
     put_identifier(r, &id);
-    puts_(r, " = ");
+    say(r, " = ");
     type(r);
   }
-  if (open) puts_(r, ">");
+  if (open) say(r, ">");
 }
 
 static void dyn_bounds(rust *r) {
   uint64_t outer = r->lifetimes;
-  puts_(r, "dyn ");
+  say(r, "dyn ");
   binder(r);
   for (bool first = true; !r->d->failed && !demangle_take(r->d, 'E'); first = false) {
-    if (!first) puts_(r, " + ");
+    if (!first) say(r, " + ");
     dyn_trait(r);
   }
   r->lifetimes = outer;
@@ -403,7 +403,7 @@ static void dyn_bounds(rust *r) {
   }
   uint64_t lifetime = base62(r);
   if (!lifetime) return;
-  puts_(r, " + ");
+  say(r, " + ");
   put_lifetime(r, lifetime);
 }
 
@@ -418,13 +418,13 @@ static void compound_type(rust *r, char tag) {
   switch (tag) {
   case 'A':
   case 'S':
-    puts_(r, "[");
+    say(r, "[");
     type(r);
     if (tag == 'A') {
-      puts_(r, "; ");
+      say(r, "; ");
       constant(r);
     }
-    puts_(r, "]");
+    say(r, "]");
     break;
   case 'B':
     again(r, type);
@@ -437,7 +437,7 @@ static void compound_type(rust *r, char tag) {
     break;
   case 'O':
   case 'P':
-    puts_(r, tag == 'O' ? "*mut " : "*const ");
+    say(r, tag == 'O' ? "*mut " : "*const ");
     type(r);
     break;
   case 'Q':
@@ -458,7 +458,7 @@ static void type(rust *r) {
   char tag = next(r);
   const char *basic = basic_type(tag);
   if (basic)
-    puts_(r, basic);
+    say(r, basic);
   else if (!r->d->failed)
     compound_type(r, tag);
   demangle_leave(r->d);
@@ -477,16 +477,16 @@ static void put_character(rust *r, uint64_t c) {
     fail(r);
     return;
   }
-  puts_(r, "'");
+  say(r, "'");
   if (escaped)
-    puts_(r, escaped);
+    say(r, escaped);
   else
     put_utf8(r, (uint32_t)c);
-  puts_(r, "'");
+  say(r, "'");
 }
 
 static void number(rust *r, char kind) {
-  if (demangle_take(r->d, 'n')) puts_(r, "-");
+  if (demangle_take(r->d, 'n')) say(r, "-");
   const char *digits = r->d->at;
   uint64_t value = 0;
   for (char c; (c = next(r)) != '_' && !r->d->failed;) {
@@ -499,7 +499,7 @@ static void number(rust *r, char kind) {
   size_t length = (size_t)(r->d->at - digits) - 1;
   if (r->d->failed) return;
   if (kind == 'b') {
-    puts_(r, value ? "true" : "false");
+    say(r, value ? "true" : "false");
     return;
   }
   if (kind == 'c') {
@@ -510,7 +510,7 @@ static void number(rust *r, char kind) {
     demangle_number(r->d, value);
     return;
   }
-  puts_(r, "0x");
+  say(r, "0x");
   demangle_put(r->d, digits, length);
 }
 
@@ -520,7 +520,7 @@ static void constant(rust *r) {
   if (kind == 'B')
     again(r, constant);
   else if (kind == 'p')
-    puts_(r, "_");
+    say(r, "_");
   else if (kind && strchr("abchijlmnostxy", kind))
     number(r, kind);
   else
