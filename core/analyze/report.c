@@ -31,6 +31,7 @@ static const verb verbs[] = {{"top", report_top, false, 0, NULL},
                              {"disasm", report_disasm, true, 0, "addresses"},
                              {"weblist", report_weblist, true, 0, "addresses"},
                              {"dot", report_dot, false, 80, NULL},
+                             {"svg", report_svg, false, 80, NULL},
                              {"callgrind", report_callgrind, true, 0, "addresses"}};
 
 const char *report_value(const report *r, int64_t value, char *buf, size_t size) {

@@ -17,9 +17,10 @@
 // instruction, place. weblist (likewise; without code only lines): list's columns, its text is a
 // HTML page. TM_E_ARG for a wrong option, and when peek, list or disasm finds nothing.
 //
-// dot and callgrind: the call graph, or the call tree with call_tree. One table for both: rows with
-// kind "node" (node = its number, name, flat, cum) and then "edge" (from, to = numbers of nodes,
-// weight, residual, inline); notes also dropped_edges.
+// dot, callgrind, svg: the call graph, or the call tree with call_tree; svg is a picture of its own
+// (no Graphviz, no script; TM_E_LIMIT above 1500 nodes). One table for all: rows with kind "node"
+// (node = its number, name, flat, cum) and then "edge" (from, to = numbers of nodes, weight,
+// residual, inline); notes also dropped_edges.
 TM_NODISCARD tm_status tm_report(tm_ctx *ctx, const tm_profile *profile, const char *verb,
                                  const tm_report_options *options, tm_bytes *text, tm_table *table);
 

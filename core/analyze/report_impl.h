@@ -44,6 +44,7 @@ tm_status report_list(report *r);
 tm_status report_disasm(report *r);
 tm_status report_weblist(report *r);
 tm_status report_dot(report *r);
+tm_status report_svg(report *r);
 tm_status report_callgrind(report *r);
 
 // The table unit of the sample values.
