@@ -97,6 +97,11 @@ describe("tidemark gate", function()
     local out = helper.tidemark("gate", dir)
     assert.equal(3, out.code)
     assert.is_truthy(out.err:find("heap.3.txt", 1, true))
+    local whole = require "spec.support.pprof_writer" { types = { "inuse_space/bytes" }, { "main.main m.go:1", 1000 }, { "main.f m.go:2", 2000 } }
+    for i = 1, 4 do helper.write(("%s/heap.%d.txt"):format(dir, i), i == 2 and whole:sub(1, #whole * 2 // 3) or whole) end
+    out = helper.tidemark("gate", dir)
+    assert.equal(3, out.code, out.out)
+    assert.is_truthy(out.err:find("heap.2.txt", 1, true))
     assert.equal(3, helper.tidemark("gate", folder .. "/nowhere").code)
     core.mkdir(folder .. "/empty")
     assert.equal(3, helper.tidemark("gate", folder .. "/empty").code)
@@ -158,6 +163,15 @@ echo "main;leak $((1000 + $1 * n))" > $TIDEMARK_PROFILE
     end)
   end)
 
+  it("ends with its workload at Ctrl-C, and leaves nothing behind", function()
+    local script = helper.write(folder .. "/slow.sh", ("echo $TIDEMARK_PROFILE > %s/where; echo 'a;b 1' > $TIDEMARK_PROFILE; sleep 20"):format(folder))
+    local line = helper.command("gate", "--spawn", "--runs", "5", "--", "sh", script):gsub("'timeout' '%-k' '5' '60'", "'timeout' '--foreground' '60'")
+    local result = helper.shell("setsid sh -c " .. helper.quote("trap '' INT; (trap - INT; " .. line .. "; echo code $?) & wait") .. " & session=$!; "
+      .. "for i in $(seq 100); do [ -s " .. folder .. "/where ] && break; sleep 0.05; done; kill -INT -$session; wait")
+    assert.is_truthy(result.out:find("code 130", 1, true), result.out .. result.err)
+    assert.is_nil(core.stat((helper.read(folder .. "/where"):match("^(.*)/"))))
+  end)
+
   it("evaluates tm.gate rules on the same runs", function()
     local rules = helper.write(folder .. "/objects.lua", [[
 tm.gate { id = "ci.objects", every = "1s",
@@ -203,6 +217,26 @@ tm.gate { id = "ci.objects", every = "1s",
       -- A passed gate has no results, and the array is there.
       assert.equal(0, helper.tidemark("gate", folder .. "/still", "--sarif", path).code)
       assert.is_truthy(helper.read(path):find('"results":[]', 1, true))
+    end)
+
+    it("keeps line breaks of names inside their line", function()
+      local nasty = folder .. "/nasty"
+      core.mkdir(nasty)
+      local pprof = require "spec.support.pprof_writer"
+      for i = 1, 20 do
+        helper.write(("%s/%d.pb"):format(nasty, i), pprof { types = { "inuse_space/bytes" },
+          { "main.main m.go:1;main.x\n::stop-commands::t\r\n#title\n|cell /repo/a,b:c\n.go:7", 1000000 * i } })
+      end
+      local files = { md = folder .. "/nasty.md", xml = folder .. "/nasty.xml", sarif = folder .. "/nasty.sarif" }
+      local out = helper.tidemark("gate", nasty, "--trim-path", "/repo", "--github", "--markdown", files.md, "--junit", files.xml, "--sarif", files.sarif)
+      assert.equal(1, out.code)
+      assert.is_truthy(out.out:find("\n::error file=a%2Cb%3Ac%0A.go,line=7,", 1, true), out.out)
+      for _, text in ipairs { out.out, helper.read(files.md) } do
+        assert.is_nil(("\n" .. text):find("\n%s*::stop", 1), text)
+        assert.is_nil(text:find("\n#title", 1, true))
+      end
+      assert.equal(0, helper.shell("python3 -c 'import sys, xml.dom.minidom as m; m.parse(sys.argv[1])' " .. helper.quote(files.xml)).code)
+      assert.is_truthy(core.json_decode(helper.read(files.sarif)))
     end)
 
     it("points at the caller in the repository when a library grew", function()
