@@ -107,7 +107,7 @@ static double share_entropy(uint64_t part, uint64_t total) {
 }
 
 typedef struct sort_key {
-  uint64_t score;
+  int64_t score; // signed: the size of INT64_MIN, which not-a-number gives, sorts last
   const char *label;
   uint64_t address, flat;
   uint32_t node;
@@ -164,7 +164,7 @@ static tm_status fill_keys(builder *b, sort_key *keys, const spread *of) {
     uint32_t node = g->order[i];
     const tm_callgraph_node *n = &g->nodes.items[node];
     int64_t score = of ? entropy_score(n, &of[node]) : b->o->by_cum ? n->cum : n->flat;
-    keys[i] = (sort_key){.score = callgraph_size(score),
+    keys[i] = (sort_key){.score = (int64_t)callgraph_size(score),
                          .address = g->f->nodes.items[n->info].address,
                          .flat = callgraph_size(b->o->by_cum || of ? n->flat : n->cum),
                          .node = node};
