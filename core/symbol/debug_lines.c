@@ -4,10 +4,14 @@
 // asked. libdw's own walks need .debug_aranges or recurse over what the file says; these do not.
 #include "symbol/debug_lines.h"
 
+#include "base/idmap.h"
+
 #ifdef TM_HAVE_DW
 #include <dwarf.h>
 #include <elfutils/libdw.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MAX_DEPTH   96       // of nested entries in a unit
 #define MAX_CHAIN   8        // of origins and specifications
@@ -40,6 +44,9 @@ struct tm_debug_lines {
   Dwarf *dwarf;
   TM_VEC(unit) units;
   ranges ranges;
+  tm_arena arena; // names put together from folder and file
+  tm_idmap joined;
+  TM_VEC(const char *) names;
 };
 
 // --- ranges ---
@@ -195,6 +202,7 @@ tm_status tm_debug_lines_new(tm_ctx *ctx, void *elf, tm_debug_lines **out) {
   }
   d->alloc = ctx->alloc;
   d->dwarf = dwarf;
+  tm_arena_init(&d->arena, &ctx->alloc, UINT64_C(256) << 20);
   tm_status status = read_units(ctx, d);
   if (status == TM_OK && d->ranges.count) *out = d;
   if (!*out) tm_debug_lines_free(d);
@@ -210,6 +218,9 @@ void tm_debug_lines_free(tm_debug_lines *d) {
   }
   tm_vec_free(&ctx, &d->units);
   tm_vec_free(&ctx, &d->ranges);
+  tm_vec_free(&ctx, &d->names);
+  tm_idmap_free(&ctx, &d->joined);
+  tm_arena_fini(&d->arena);
   dwarf_end(d->dwarf);
   tm_free(&ctx, d, sizeof *d);
 }
@@ -221,50 +232,63 @@ typedef struct place {
   int64_t line, column;
 } place;
 
-// Compilers that are told to forget where they stood leave "./".
-static const char *without_dot(const char *file) {
-  if (!file) return "";
-  return file[0] == '.' && file[1] == '/' ? file + 2 : file;
+// A relative name stands in the folder where the unit was compiled. libdw's texts stay where they
+// are, so that a name is joined once.
+static tm_status full_name(tm_ctx *ctx, tm_debug_lines *d, unit *u, const char *file,
+                           const char **out) {
+  Dwarf_Attribute a;
+  const char *dir = dwarf_formstring(dwarf_attr(&u->die, DW_AT_comp_dir, &a));
+  *out = file ? file : "";
+  if (!file || *file == '/') return TM_OK;
+  if (file[0] == '.' && file[1] == '/') *out = file + 2;
+  if (!dir || *dir != '/') return TM_OK;
+  uint64_t key = (uint64_t)(uintptr_t)file;
+  uint32_t known = tm_idmap_get(&d->joined, key);
+  if (known != TM_IDMAP_NONE) return *out = d->names.items[known], TM_OK;
+  size_t size = strlen(dir) + strlen(*out) + 2;
+  char *name = tm_arena_alloc(&d->arena, size);
+  if (!name) return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "too many file names in a binary");
+  snprintf(name, size, "%s/%s", dir, *out);
+  *out = name;
+  TM_TRY(tm_idmap_put(ctx, &d->joined, key, (uint32_t)d->names.count));
+  return tm_vec_push(ctx, &d->names, name);
 }
 
-static place line_at(unit *u, uint64_t address) {
-  place p = {.file = ""};
+static tm_status line_at(tm_ctx *ctx, tm_debug_lines *d, unit *u, uint64_t address, place *out) {
   int line = 0, column = 0;
   Dwarf_Line *found = dwarf_getsrc_die(&u->die, address);
-  if (!found) return p;
-  p.file = without_dot(dwarf_linesrc(found, NULL, NULL));
-  if (dwarf_lineno(found, &line) == 0) p.line = line;
-  if (dwarf_linecol(found, &column) == 0) p.column = column;
-  return p;
+  *out = (place){.file = ""};
+  if (!found) return TM_OK;
+  if (dwarf_lineno(found, &line) == 0) out->line = line;
+  if (dwarf_linecol(found, &column) == 0) out->column = column;
+  return full_name(ctx, d, u, dwarf_linesrc(found, NULL, NULL), &out->file);
 }
 
 // Where an inlined function was called from.
-static place call_of(unit *u, Dwarf_Die *die) {
-  place p = {.file = ""};
+static tm_status call_of(tm_ctx *ctx, tm_debug_lines *d, unit *u, Dwarf_Die *die, place *out) {
   Dwarf_Files *files;
   size_t count;
   int64_t index = number_of(die, DW_AT_call_file);
-  p.line = number_of(die, DW_AT_call_line);
-  p.column = number_of(die, DW_AT_call_column);
-  if (dwarf_getsrcfiles(&u->die, &files, &count) != 0 || (size_t)index >= count) return p;
-  p.file = without_dot(dwarf_filesrc(files, (size_t)index, NULL, NULL));
-  return p;
+  *out = (place){.file = ""};
+  out->line = number_of(die, DW_AT_call_line);
+  out->column = number_of(die, DW_AT_call_column);
+  if (dwarf_getsrcfiles(&u->die, &files, &count) != 0 || (size_t)index >= count) return TM_OK;
+  return full_name(ctx, d, u, dwarf_filesrc(files, (size_t)index, NULL, NULL), &out->file);
 }
 
-static uint32_t unwind(tm_debug_lines *d, unit *u, uint32_t index, place at, tm_code_frame *frames,
-                       uint32_t room) {
-  uint32_t n = 0;
-  while (index != NONE && n < room) {
+static tm_status unwind(tm_ctx *ctx, tm_debug_lines *d, unit *u, uint32_t index, place at,
+                        tm_code_frame *frames, uint32_t room, uint32_t *out_count) {
+  while (index != NONE && *out_count < room) {
     const scope *s = &u->scopes.items[index];
     Dwarf_Die die;
     if (!dwarf_offdie(d->dwarf, s->entry, &die)) break;
-    frames[n++] = (tm_code_frame){name_of(&die), at.file, at.line, at.column,
-                                  number_of(&die, DW_AT_decl_line)};
+    frames[(*out_count)++] = (tm_code_frame){name_of(&die), at.file, at.line, at.column,
+                                             number_of(&die, DW_AT_decl_line)};
     if (!s->inlined) break;
-    at = call_of(u, &die);
+    TM_TRY(call_of(ctx, d, u, &die, &at));
     index = s->parent;
   }
-  return n;
+  return TM_OK;
 }
 
 tm_status tm_debug_lines_frames(tm_ctx *ctx, tm_debug_lines *d, uint64_t address,
@@ -278,9 +302,10 @@ tm_status tm_debug_lines_frames(tm_ctx *ctx, tm_debug_lines *d, uint64_t address
     TM_TRY(gather(ctx, u));
     sort_ranges(&u->ranges);
   }
-  place at = line_at(u, address);
+  place at;
+  TM_TRY(line_at(ctx, d, u, address, &at));
   const range *of_scope = find(&u->ranges, address);
-  *out_count = unwind(d, u, of_scope ? of_scope->index : NONE, at, frames, room);
+  TM_TRY(unwind(ctx, d, u, of_scope ? of_scope->index : NONE, at, frames, room, out_count));
   if (*out_count || !*at.file || !room) return TM_OK;
   frames[0] = (tm_code_frame){"", at.file, at.line, at.column, 0};
   *out_count = 1;
