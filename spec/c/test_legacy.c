@@ -167,7 +167,7 @@ static void refuses_damaged_java(void **state) {
       {"--- heapz 1 ---\nformat = c\n", "lack"},
       {"--- heapz 1 ---\nformat = java\n 1 1 @ 0x1\n", "without a resolution"},
       {"--- heapz 1 ---\nformat = java\nresolution = bytes\n 1 0 @ 0x1\n", "without objects"},
-      {"--- heapz 1 ---\nformat = java\nresolution = bytes\n 1 x @ 0x1\n", "another shape"},
+      {"--- heapz 1 ---\nformat = java\nresolution = bytes\n 01 1 @ 0x1\n", "another shape"},
       {"--- heapz 1 ---\nformat = java\nresolution = bytes\n 1 1 @ 0x1 y\n", "list of addresses"},
       {"--- heapz 1 ---\nformat = java\nsampling period = 3\n", "lack"},
   };

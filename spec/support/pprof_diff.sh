@@ -2,12 +2,15 @@
 # Holds our profile reports against `go tool pprof`, byte for byte, over the options' combinations.
 #   pprof_diff.sh CLI                 profiles that a Go program writes of itself, and their bases
 #   pprof_diff.sh CLI PROFILE...      these
-# CLI = the built pprof_cli; without go in PATH it skips (77). TM_JOBS profiles at a time (2).
-# -files is compared without order: there pprof leaves ties between equal names open.
+# CLI = the built pprof_cli; without Go 1.26 or later it skips (77). TM_JOBS profiles at a time (2).
+# -files and -call_tree are compared without order: there pprof leaves ties between equal names open.
 set -u
 cli=$1
 shift
 command -v go >/dev/null 2>&1 || { echo "SKIP: no go here"; exit 77; }
+# Debian 12's pprof (Go 1.19) knows neither build ids in reports nor columns.
+minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+[ "${minor:-0}" -ge 26 ] || { echo "SKIP: pprof of $(go env GOVERSION) prints otherwise"; exit 77; }
 # The tool itself: `go tool` in front of it costs more than most reports.
 pprof=${TM_PPROF:-$(go tool -n pprof)}
 [ -x "$pprof" ] || { echo "SKIP: this go has no pprof tool"; exit 77; }
@@ -23,6 +26,13 @@ check() { # flags... file
   "$pprof" -symbolize=none "$@" >"$work/want" 2>/dev/null
   "$cli" "$@" >"$work/have" 2>/dev/null
   case " $* " in
+  *" -dot "*" -files "* | *" -call_tree "*) # no order, numbers of nodes or, of ties, dotted edges
+    for f in want have; do
+      sed -E 's/N[0-9]+/N/g; s/id="node[0-9]+"//; s/^[-+0-9a-fx*]+ /A /; s/calls=0 [^ ]+/calls=0 A/
+              s/\([0-9]+\)( |$)/() /; s/ \[[0-9]+\/[0-9]+\]//; /style="dotted"/d' "$work/$f" | sort >"$work/sorted"
+      mv "$work/sorted" "$work/$f"
+    done
+    ;;
   *" -list="*) # we find sources that pprof does not: then the sums count
     if grep -q '^ Error: could not find file' "$work/want"; then
       for f in want have; do
@@ -69,6 +79,10 @@ options='
 -tagroot=worker,bytes
 -tagleaf=kind -lines
 -nodecount=5
+-nodecount=20 -edgefraction=0.02
+-nodecount=0 -nodefraction=0
+-call_tree -nodecount=0
+-call_tree -lines -trim=false
 -nodefraction=0.1
 -trim=false
 -sample_index=0
@@ -81,7 +95,8 @@ options='
 
 # Everything over one profile.
 over_options() { # PROFILE
-  for verb in -top -tree '-peek=json|sort' -traces -tags -raw -comments '-list=main|json'; do
+  for verb in -top -tree '-peek=json|sort' -traces -tags -raw -comments '-list=main|json' \
+    -dot -callgrind; do
     check "$verb" "$1"
     while read -r line; do
       [ -z "$line" ] && continue
@@ -96,7 +111,7 @@ EOF
 }
 
 over_bases() { # BASE MORE PROFILE
-  for verb in -top -tree -traces -tags -raw; do
+  for verb in -top -tree -traces -tags -raw -dot -callgrind; do
     for how in -base -diff_base; do
       check $verb $how="$1" "$3"
       check $verb $how="$1" -normalize "$3"
