@@ -41,6 +41,7 @@ static const flag flags[] = {OPT("sample_index", sample_index, 's'),
                              OPT("nodecount", node_count, 'i'),
                              OPT("cum", cum, 'b'),
                              OPT("trim", trim, 'b'),
+                             OPT("call_tree", call_tree, 'b'),
                              OPT("mean", mean, 'b'),
                              OPT("relative_percentages", relative_percentages, 'b'),
                              OPT("noinlines", no_inlines, 'b'),
@@ -49,7 +50,8 @@ static const flag flags[] = {OPT("sample_index", sample_index, 's'),
                              OPT("compact_labels", compact_labels, 'b')};
 static const char *const granularities[] = {"functions", "filefunctions", "files", "lines",
                                             "addresses"};
-static const char *const verbs[] = {"top", "tree", "traces", "tags", "raw", "comments"};
+static const char *const verbs[] = {"top",      "tree", "traces",    "tags", "raw",
+                                    "comments", "dot",  "callgrind", "svg"};
 
 typedef struct command {
   tm_report_options options;

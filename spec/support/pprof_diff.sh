@@ -26,10 +26,11 @@ check() { # flags... file
   "$pprof" -symbolize=none "$@" >"$work/want" 2>/dev/null
   "$cli" "$@" >"$work/have" 2>/dev/null
   case " $* " in
-  *" -dot "*" -files "* | *" -call_tree "*) # no order, numbers of nodes or, of ties, dotted edges
+  *" -dot -files "* | *" -call_tree "*) # no order, no numbers, no dotted edges
     for f in want have; do
       sed -E 's/N[0-9]+/N/g; s/id="node[0-9]+"//; s/^[-+0-9a-fx*]+ /A /; s/calls=0 [^ ]+/calls=0 A/
-              s/\([0-9]+\)( |$)/() /; s/ \[[0-9]+\/[0-9]+\]//; /style="dotted"/d' "$work/$f" | sort >"$work/sorted"
+              s/\([0-9]+\)( |$)/() /; s/ \[[0-9]+\/[0-9]+\]//
+              /style="dotted"/d' "$work/$f" | sort >"$work/sorted"
       mv "$work/sorted" "$work/$f"
     done
     ;;
