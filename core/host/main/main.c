@@ -80,27 +80,50 @@ static void stop_running(lua_State *L, lua_Debug *ar) {
   luaL_error(L, "interrupted");
 }
 
+static void stop_at_next_step(lua_State *L) {
+  lua_sethook(L, stop_running, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+}
+
 static void on_interrupt(int number) {
   atomic_store(&interrupt.cancel, true);
-  if (++interrupt.hits >= 3) { // it does not listen: as if nobody caught the signal
+  interrupt.hits++;
+  if (!interrupt.running) return; // kept for the next that enters
+  if (interrupt.hits >= 3) {      // it does not listen: as if nobody caught the signal
     signal(number, SIG_DFL);
     raise(number);
   }
-  if (interrupt.running)
-    lua_sethook(interrupt.running, stop_running, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+  stop_at_next_step(interrupt.running);
+}
+
+// Loops install handlers of their own, so this is asked for again whenever something runs.
+static void hold_signal(void) {
+  struct sigaction ours = {.sa_handler = on_interrupt}, found;
+  sigaction(SIGINT, &ours, &found);
+  if (found.sa_handler != on_interrupt) interrupt.before = found;
+}
+
+static void forget_hits(void) {
+  interrupt.hits = 0;
+  atomic_store(&interrupt.cancel, false);
+}
+
+// catch(yes): SIGINT no longer ends the program; it stops what has entered.
+static int interrupt_catch(lua_State *L) {
+  forget_hits();
+  if (lua_toboolean(L, 1))
+    hold_signal();
+  else
+    sigaction(SIGINT, &interrupt.before, NULL);
+  return 0;
 }
 
 // enter(co): from now on SIGINT stops co. Answers the one before, for leave.
 static int interrupt_enter(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTHREAD);
   lua_State *before = interrupt.running;
-  if (!before) {
-    struct sigaction action = {.sa_handler = on_interrupt};
-    interrupt.hits = 0;
-    atomic_store(&interrupt.cancel, false);
-    sigaction(SIGINT, &action, &interrupt.before);
-  }
+  hold_signal();
   interrupt.running = lua_tothread(L, 1);
+  if (interrupt.hits > 0) stop_at_next_step(interrupt.running);
   if (!before) return 0;
   lua_pushthread(before);
   lua_xmove(before, L, 1);
@@ -111,21 +134,22 @@ static int interrupt_enter(lua_State *L) {
 static int interrupt_leave(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTHREAD);
   lua_State *before = lua_tothread(L, 2);
+  bool hit = interrupt.hits > 0;
   interrupt.running = before;
   lua_sethook(lua_tothread(L, 1), NULL, 0, 0);
-  if (!before) {
-    sigaction(SIGINT, &interrupt.before, NULL);
-    atomic_store(&interrupt.cancel, false);
-  } else if (interrupt.hits > 0) { // who resumed it is stopped too
-    lua_sethook(before, stop_running, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
-  }
-  lua_pushboolean(L, interrupt.hits > 0);
+  if (hit && before)
+    stop_at_next_step(before); // who resumed it is stopped too
+  else
+    forget_hits();
+  lua_pushboolean(L, hit);
   return 1;
 }
 
 static int open_interrupt(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"enter", interrupt_enter}, {"leave", interrupt_leave}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"catch", interrupt_catch},
+                                       {"enter", interrupt_enter},
+                                       {"leave", interrupt_leave},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushlightuserdata(L, &interrupt.cancel);
   lua_setfield(L, LUA_REGISTRYINDEX, "tidemark.cancel");

@@ -178,6 +178,7 @@ function Repl:step(...)
     return
   end
   if hit and self.console then io.write("\n") end -- behind the terminal's ^C
+  self.stopped = hit
   if hit then results = { n = 2, false, { code = "cancelled", message = "interrupted" } } end
   self:finish(results)
 end
@@ -317,8 +318,9 @@ end
 function Repl:run_input(source)
   local c = self.console
   c:accept()
-  self.prompting = false
+  self.prompting, self.interrupted = false, false
   io.stdout:flush()
+  if has_interrupt then interrupt.catch(true) end
   c:raw(false)
   self.wait = function(me)
     c:raw(true)
@@ -329,6 +331,7 @@ function Repl:run_input(source)
   self.wait = nil
   io.stdout:flush()
   c:raw(true)
+  if has_interrupt then interrupt.catch(false) end
   if not self.quit then fresh_line(self:width()) end
 end
 
@@ -391,11 +394,13 @@ end
 --- Runs lines from a file or pipe; answers 0, or 1 when one failed.
 function Repl:script(lines)
   make_stoppable()
+  if has_interrupt then interrupt.catch(true) end
   local pending = nil
   for line in lines do
     local source = pending and pending .. "\n" .. line or line
     local _, incomplete = self:execute(source)
     pending = incomplete and source or nil
+    if self.stopped then return 130 end
     if self.quit then break end
   end
   if pending then self:complain("the input ends within a statement: " .. pending:match("[^\n]*")) end

@@ -74,7 +74,8 @@ command("watch", "watch EXPRESSION [SPAN]", "shows a value every span (1s); alon
   local function show()
     local ok, value, unit = pcall(chunk)
     local measured = ok and type(value) == "number" and type(unit) == "string"
-    local out = measured and core.format(value, unit) or ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(value)
+    local out = measured and core.format(value, unit)
+      or ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(value)
     repl:say(text.style("dim", text.clock((core.now()))) .. " " .. source .. " = " .. out:gsub("\n$", ""))
     if not ok then repl:forget(timer) end
   end

@@ -163,6 +163,34 @@ local function cell(v, unit)
   return text.clean(tostring(v))
 end
 
+-- So many columns of a text, with a sign that it was cut.
+local function cut(s, columns)
+  if core.width(s) <= columns then return s end
+  local at, used = 1, 1
+  for p, code in utf8.codes(s, true) do
+    local w = core.width(utf8.char(code))
+    if used + w > columns then break end
+    used, at = used + w, p + #utf8.char(code)
+  end
+  return s:sub(1, at - 1) .. (text.utf8 and "…" or "~")
+end
+
+-- Cuts text columns, the widest first, until the rows fit.
+local function fit(heads, cells, width)
+  for _ = 1, #heads do
+    local total, widest, most = -2, nil, 0
+    for _, c in ipairs(heads) do
+      local w = core.width(c.title)
+      for _, row in ipairs(cells) do w = math.max(w, core.width(row[c.key])) end
+      total = total + w + 2
+      if not c.right and w > most then widest, most = c, w end
+    end
+    if total <= width or most <= 12 then return end
+    local room = math.max(12, most - (total - width))
+    for _, row in ipairs(cells) do row[widest.key] = cut(row[widest.key], room) end
+  end
+end
+
 --- Rows under heads, within the width: the widest text column gives way.
 ---@param columns table  list of { key=, unit=, right= }
 ---@param rows table
@@ -174,17 +202,7 @@ function M.rows(columns, rows, width)
     cells[i] = {}
     for _, c in ipairs(columns) do cells[i][c.key] = cell(row[c.key], c.unit) end
   end
-  local total, widest, most = -2, nil, 0
-  for _, c in ipairs(heads) do
-    local w = core.width(c.title)
-    for _, row in ipairs(cells) do w = math.max(w, core.width(row[c.key])) end
-    total = total + w + 2
-    if not c.right and w > most then widest, most = c, w end
-  end
-  if widest and total > width then
-    local room = math.max(12, most - (total - width))
-    for _, row in ipairs(cells) do row[widest.key] = text.cut(row[widest.key], room) end
-  end
+  fit(heads, cells, width)
   return text.table(heads, cells)
 end
 
