@@ -161,7 +161,8 @@ static tm_status raw_sample(report *r, uint32_t s) {
 
 static tm_status raw_location(report *r, const tm_location *loc) {
   const tm_view *v = &r->view;
-  bool fake = !r->p->mappings.count;
+  bool of_file = (size_t)(loc - v->locations.items) < r->p->locations.count; // no label's frame
+  bool fake = !r->p->mappings.count && of_file;
   REPORT_PRINT(r, "%6llu: 0x%llx ", (unsigned long long)loc->id, (unsigned long long)loc->address);
   if (fake || loc->mapping != TM_PROFILE_NONE)
     REPORT_PRINT(r, "M=%llu ",
