@@ -189,16 +189,7 @@ end)
 -- ---- rules ----
 
 define("rules", "tm.rules() -> rows", "The rules: those of the session, or the built-in ones when nothing is attached.", function()
-  local s, list = targets.session(false), nil
-  if s then list = s.engine:rules() or {} end
-  if not list then
-    list = {}
-    for _, path in ipairs(core.embedded()) do
-      if path:match("^rules/[^/]+%.lua$") then
-        for _, r in ipairs(core.rules_check(path, core.embedded(path)) or {}) do list[#list + 1] = r end
-      end
-    end
-  end
+  local list = targets.rules()
   local rows = {}
   for i, r in ipairs(list) do
     rows[i] = { rule = r.id, state = r.state or "", doc = r.doc, every_ns = r.every_ns, findings = r.findings, origin = r.origin }

@@ -46,6 +46,8 @@ M.options = {
   { "compact-labels", "show few labels", kind = "boolean" },
   { "source-path", "DIRS", "folders to look for sources in, separated by :" },
   { "trim-path", "DIRS", "prefixes to cut from source paths, separated by :" },
+  { "intel-syntax", "show instructions as Intel writes them", kind = "boolean" },
+  { "symbolize", "MODE", "names for bare addresses: none, local, fastlocal, force, demangle=none|templates|full" },
   { "seconds", "N", "how long a live endpoint collects", kind = "integer" },
   { "timeout", "DUR", "how long to wait for a live endpoint", kind = "duration" },
   { "format", "F", "how the inputs are written, when it cannot be seen" },
@@ -168,6 +170,17 @@ local function read_all(words, options, notes)
   return list
 end
 
+-- Functions and lines for profiles of native programs; what could not be found is said, not fatal.
+local function symbolize(list, options, binary)
+  for _, p in ipairs(list) do
+    if p.kind == "profile" then
+      local problems, err = core.symbolize(p, { mode = options.symbolize, binary = binary })
+      if not problems then fail(err) end
+      for line in (options.quiet and "" or problems):gmatch("[^\n]+") do io.stderr:write("tidemark: ", line, "\n") end
+    end
+  end
+end
+
 --- Reads and combines what the words name. A first word that is a program is taken as the binary, as pprof does.
 --- Raises { message, code, advice }.
 ---@param words string[]
@@ -184,6 +197,8 @@ function M.open(words, options)
   local sources = read_all(words, options, about.problems)
   local bases = read_all(base or diff_base or {}, options, about.problems)
   if #sources == 0 then fail({ message = "no profile is in " .. table.concat(words, ", "), code = "io" }) end
+  symbolize(sources, options, about.binary)
+  symbolize(bases, options, about.binary)
   about.format, about.partial = sources[1].format, #about.problems > 0
   if #sources == 1 and #bases == 0 then return sources[1], about end
   local p, err = core.combine(sources, bases, { diff_base = diff_base ~= nil, normalize = options.normalize })

@@ -82,6 +82,24 @@ end
 --- Starts to watch a program.
 function M.attach(word, options) return guarded(attach, word, options or {}) end
 
+--- Every rule: those of the session, and built-in ones that are not (yet) loaded, which have no state.
+function M.rules()
+  local list = current and current.engine:rules() or nil
+  if list and current.loading == 0 then return list end
+  local known = {}
+  list = list or {}
+  for _, r in ipairs(list) do known[r.id] = true end
+  for _, path in ipairs(core.embedded()) do
+    if path:match("^rules/[^/]+%.lua$") then
+      for _, r in ipairs(core.rules_check(path, core.embedded(path)) or {}) do
+        r.origin, r.state = "builtin:" .. path, ""
+        if not known[r.id] then list[#list + 1] = r end
+      end
+    end
+  end
+  return list
+end
+
 -- ---- methods ----
 
 function Target:__tostring() return ("%s (pid %d)"):format(self.name, self.pid) end

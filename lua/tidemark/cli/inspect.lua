@@ -11,6 +11,10 @@ end
 
 local function summary_of(p)
   local info, types = p:info(), {}
+  if p.kind == "graph" then
+    return ("%d objects of %d types, %s; %d references, %d roots"):format(info.nodes, info.types, core.format(info.shallow_bytes, "bytes"),
+      info.edges, info.roots), info
+  end
   for i, t in ipairs(info.types) do types[i] = ("%s %s"):format(t.type, amount(t.total, t.unit)) end
   local out = { ("%d samples over %d functions"):format(info.samples, info.functions), table.concat(types, ", ") }
   if info.time_ns > 0 then out[#out + 1] = "taken " .. os.date("%Y-%m-%d %H:%M:%S", info.time_ns // 1000000000) end

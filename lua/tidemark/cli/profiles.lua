@@ -124,6 +124,7 @@ local function command(name, summary, examples, takes)
         report.symbol = table.remove(words, 1)
       end
       local p, about = profile.open(words, options)
+      if name == "disasm" or name == "weblist" then report.binary = about.binary end
       M.print(name, p, about, options, report)
     end,
   }
@@ -136,6 +137,10 @@ M.tree = command("tree", "each function with its callers above and its callees b
 M.peek = command("peek", "callers and callees of the functions that match", { "tidemark peek 'json\\.Marshal' heap.pb.gz" }, "REGEXP")
 M.list = command("list", "source lines of the functions that match, with their values", { "tidemark list 'main\\.grow' heap.pb.gz",
   "tidemark list --source-path ~/src/app --trim-path /build 'json\\.Marshal$' heap.pb.gz" }, "REGEXP")
+M.disasm = command("disasm", "instructions of the functions that match, with their values (needs the binary and objdump)",
+  { "tidemark disasm 'main\\.busy' ./app cpu.pb.gz", "tidemark disasm --intel-syntax 0x4821f0 cpu.pb.gz" }, "REGEXP|ADDRESS")
+M.weblist = command("weblist", "source lines that open to their instructions, as one HTML page",
+  { "tidemark weblist 'main\\.busy' --output busy.html ./app cpu.pb.gz" }, "REGEXP|ADDRESS")
 M.traces = command("traces", "every stack with its labels and value", { "tidemark traces goroutine.pb.gz" })
 M.tags = command("tags", "values by label", { "tidemark tags --tagshow bytes heap.pb.gz" })
 M.raw = command("raw", "all that stands in the profile", { "tidemark raw heap.pb.gz" })

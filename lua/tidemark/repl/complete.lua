@@ -4,6 +4,7 @@ local core = require "tidemark.core"
 local docs = require "tidemark.docs"
 local help = require "tidemark.repl.help"
 local print_value = require "tidemark.repl.print"
+local targets = require "tidemark.targets"
 local text = require "tidemark.show.text"
 
 local M = {}
@@ -83,9 +84,9 @@ local function programs(word)
   return list
 end
 
-local function rules(repl, word)
+local function rules(word)
   local list = {}
-  for _, r in ipairs(help.rules(repl)) do add(list, word, r.id, r.doc) end
+  for _, r in ipairs(targets.rules()) do add(list, word, r.id, r.doc) end
   return list
 end
 
@@ -108,8 +109,8 @@ local function kinds_of(word)
 end
 
 -- What a string holds, by the call around it.
-local function in_string(repl, before, word)
-  if before:match("rule%s*=%s*$") or before:match("next_alert%s*%(?%s*$") then return rules(repl, word) end
+local function in_string(before, word)
+  if before:match("rule%s*=%s*$") or before:match("next_alert%s*%(?%s*$") then return rules(word) end
   if before:match("[%.:]series%s*%(?%s*$") or before:match("[%.:]last%s*%(?%s*$") or before:match("[%.:]trend%s*%(?%s*$")
     or before:match("[%.:]plot%s*%(?%s*$") then return signals(word) end
   if before:match("[%.:]snap%s*%([^,]*,%s*$") or before:match(":snap%s*%(?%s*$") then return kinds_of(word) end
@@ -148,7 +149,7 @@ local function of_command(repl, line)
     return #line - #typed, list
   end
   local from = #line - #word
-  if name == "explain" or name == "silence" then return from, rules(repl, word) end
+  if name == "explain" or name == "silence" then return from, rules(word) end
   local list = arguments[name] and arguments[name](word) or {}
   if name == "help" then
     for known, row in pairs(magic.commands) do add(list, word, known, row.doc) end
@@ -203,10 +204,10 @@ function M.candidates(repl, line)
   if line:match("^%s*:%a*$") or line:match("^%s*:%a+%s") then from, list = of_command(repl, line)
   elseif question then
     from, list = M.expression(repl, line)
-    table.move(rules(repl, question), 1, 100, #list + 1, list)
+    table.move(rules(question), 1, 100, #list + 1, list)
     from = math.min(from, #line - #question)
     if question:find("[%.:]") then from = #line - #(question:match("([%a_][%w_]*)$") or "") end
-  elseif start then from, list = start - 1, in_string(repl, line:sub(1, start - 2), line:sub(start))
+  elseif start then from, list = start - 1, in_string(line:sub(1, start - 2), line:sub(start))
   else from, list = M.expression(repl, line) end
   return from, sorted(list)
 end

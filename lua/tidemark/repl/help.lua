@@ -2,6 +2,7 @@
 local core = require "tidemark.core"
 local docs = require "tidemark.docs"
 local print_value = require "tidemark.repl.print"
+local targets = require "tidemark.targets"
 local text = require "tidemark.show.text"
 
 local M = {}
@@ -70,28 +71,10 @@ local function of_signal(name)
   end
 end
 
-local function rule_named(repl, id)
-  for _, r in ipairs(M.rules(repl)) do
+local function rule_named(id)
+  for _, r in ipairs(targets.rules()) do
     if r.id == id then return r end
   end
-end
-
---- Every rule that is known: of the session, else the built-in ones, with their sources where they are at hand.
-function M.rules(_repl)
-  local targets = require "tidemark.targets"
-  local s = targets.session(false)
-  local list = s and s.engine:rules()
-  if list then return list end
-  list = {}
-  for _, path in ipairs(core.embedded()) do
-    if path:match("^rules/[^/]+%.lua$") then
-      for _, r in ipairs(core.rules_check(path, core.embedded(path)) or {}) do
-        r.origin = "builtin:" .. path
-        list[#list + 1] = r
-      end
-    end
-  end
-  return list
 end
 
 --- Where a rule comes from and its text.
@@ -127,7 +110,7 @@ local function of_word(repl, word)
   local magic = require "tidemark.repl.magic"
   local command = magic.commands[word:match("^:(%a+)$") or ""]
   if command then return text.style("bold", ":" .. command.usage) .. "\n  " .. command.doc .. "\n" end
-  local rule = rule_named(repl, word)
+  local rule = rule_named(word)
   return of_method(repl, word) or rule and of_rule(rule) or of_signal(word)
 end
 
@@ -162,7 +145,7 @@ end
 
 --- What ??word prints: the source.
 function M.source(repl, word)
-  local rule = rule_named(repl, word)
+  local rule = rule_named(word)
   if rule then
     local origin, source = M.rule_source(rule)
     return text.style("dim", origin) .. "\n" .. (source or "its text is not at hand\n")

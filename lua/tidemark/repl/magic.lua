@@ -112,15 +112,15 @@ command("mark", "mark TEXT", "puts a mark into history and recording", function(
 
 command("rules", "rules", "the rules and what they found", function() return tm().rules() end)
 
-command("explain", "explain RULE", "what a rule looks at, and its bounds", function(repl, words)
-  for _, r in ipairs(help.rules(repl)) do
+command("explain", "explain RULE", "what a rule looks at, and its bounds", function(_, words)
+  for _, r in ipairs(targets.rules()) do
     if r.id == words[1] then
       io.write(help.of_rule(r))
       return
     end
   end
   local names = {}
-  for i, r in ipairs(help.rules(repl)) do names[i] = r.id end
+  for i, r in ipairs(targets.rules()) do names[i] = r.id end
   fail("there is no rule '" .. tostring(words[1]) .. "'" .. args.nearest(words[1] or "", names))
 end)
 
