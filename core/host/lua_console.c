@@ -1,6 +1,8 @@
 // core.console(): the line editor on this process's terminal, for trusted Lua. Keys are read when
 // an event loop says so: the console's own, or an engine's (bind), whose run ends when a key came,
 // so that sampling goes on while one types.
+#include "host/lua_console.h"
+
 #include "base/utf8.h"
 #include "host/lineedit.h"
 #include "host/lua_engine.h"
@@ -34,10 +36,14 @@ typedef struct console {
   size_t open_handles;
 } console;
 
-static console *check_console(lua_State *L) {
-  console *c = luaL_checkudata(L, 1, CONSOLE_META);
+tm_console *tm_lua_check_console(lua_State *L, int index) {
+  console *c = luaL_checkudata(L, index, CONSOLE_META);
   if (!c->edit) luaL_error(L, "the console is closed");
   return c;
+}
+
+static console *check_console(lua_State *L) {
+  return tm_lua_check_console(L, 1);
 }
 
 // ---- the terminal ----
@@ -87,7 +93,11 @@ static void take_size(console *c) {
 
 // ---- the loop ----
 
-static void wake(console *c) {
+uv_loop_t *tm_console_loop(const tm_console *c) {
+  return c->loop;
+}
+
+void tm_console_wake(tm_console *c) {
   if (c->engine)
     tm_runner_stop(c->engine->runner);
   else
@@ -99,7 +109,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
   (void)events;
   if (c->input_at < c->input_size) { // not taken yet: later
     uv_poll_stop(poll);
-    wake(c);
+    tm_console_wake(c);
     return;
   }
   ssize_t n = status == 0 ? read(c->fd, c->input, sizeof c->input) : -1;
@@ -110,7 +120,7 @@ static void on_readable(uv_poll_t *poll, int status, int events) {
     c->hangup = true;
     uv_poll_stop(poll);
   }
-  wake(c);
+  tm_console_wake(c);
 }
 
 static void on_console_signal(uv_signal_t *handle, int number) {
@@ -125,7 +135,7 @@ static void on_console_signal(uv_signal_t *handle, int number) {
     }
   } else {
     c->terminate = true;
-    wake(c);
+    tm_console_wake(c);
   }
 }
 
@@ -441,6 +451,7 @@ void tm_lua_add_console(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, core_console);
   lua_setfield(L, -2, "console");
+  tm_lua_add_http_start(L);
   lua_pushcfunction(L, core_sleep);
   lua_setfield(L, -2, "sleep");
   lua_pushcfunction(L, core_width);

@@ -2,9 +2,10 @@
 // progress. A body goes into memory, or straight into a file that appears under its name only when
 // all of it has come. What a request holds is owned by a userdata, so that nothing leaks when Lua
 // raises; Lua's own functions run protected, since the loop must end in any case.
+#include "host/lua_http.h"
+
 #include "host/lua_core.h"
 #include "host/lua_fields.h"
-#include "net/http_client.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,6 @@
 #include <unistd.h>
 
 enum {
-  MAX_HEADERS = 64,
   PROGRESS_MS = 200,
   REFUSAL_BYTES = 65536, // kept of a body that is no 200 and was meant for a file
 };
@@ -88,7 +88,7 @@ static uint64_t count_field(lua_State *L, const char *name) {
   return (uint64_t)value;
 }
 
-static size_t header_fields(lua_State *L, tm_http_header headers[MAX_HEADERS]) {
+static size_t header_fields(lua_State *L, tm_http_header headers[TM_LUA_HTTP_HEADERS]) {
   size_t count = 0;
   int type = lua_getfield(L, 1, "headers");
   if (type == LUA_TTABLE) {
@@ -96,7 +96,8 @@ static size_t header_fields(lua_State *L, tm_http_header headers[MAX_HEADERS]) {
     while (lua_next(L, -2)) {
       if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
         luaL_error(L, "core.http: headers are strings by name");
-      if (count == MAX_HEADERS) luaL_error(L, "core.http: more than %d headers", MAX_HEADERS);
+      if (count == TM_LUA_HTTP_HEADERS)
+        luaL_error(L, "core.http: more than %d headers", TM_LUA_HTTP_HEADERS);
       headers[count++] = (tm_http_header){lua_tostring(L, -2), lua_tostring(L, -1)};
       lua_pop(L, 1);
     }
@@ -121,7 +122,7 @@ static void check_names(lua_State *L) {
   }
 }
 
-static tm_http_request read_request(lua_State *L, tm_http_header headers[MAX_HEADERS]) {
+tm_http_request tm_lua_http_request(lua_State *L, tm_http_header headers[TM_LUA_HTTP_HEADERS]) {
   size_t body_bytes = 0, unused;
   check_names(L);
   tm_http_request request = {
@@ -302,26 +303,29 @@ static void push_headers(lua_State *L, const tm_bytes *head) {
   }
 }
 
-static int push_answer(lua_State *L, exchange *x) {
+void tm_lua_push_http_answer(lua_State *L, const tm_http_result *result) {
   lua_createtable(L, 0, 5);
-  set_integer(L, "status", x->result.http_status);
-  set_integer(L, "total_ns", (int64_t)x->result.total_ns);
-  set_integer(L, "bytes", (int64_t)x->result.body_bytes);
-  lua_pushlstring(L, x->result.body.data ? (const char *)x->result.body.data : "",
-                  x->result.body.size);
+  set_integer(L, "status", result->http_status);
+  set_integer(L, "total_ns", (int64_t)result->total_ns);
+  set_integer(L, "bytes", (int64_t)result->body_bytes);
+  lua_pushlstring(L, result->body.data ? (const char *)result->body.data : "", result->body.size);
   lua_setfield(L, -2, "body");
-  push_headers(L, &x->result.head);
+  push_headers(L, &result->head);
   lua_setfield(L, -2, "headers");
+}
+
+static int push_answer(lua_State *L, exchange *x) {
+  tm_lua_push_http_answer(L, &x->result);
   tm_http_result_free(&x->ctx, &x->result); // now, not when the collector comes
   return 1;
 }
 
 int tm_lua_http(lua_State *L) {
-  tm_http_header headers[MAX_HEADERS];
+  tm_http_header headers[TM_LUA_HTTP_HEADERS];
   size_t unused;
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  tm_http_request request = read_request(L, headers);
+  tm_http_request request = tm_lua_http_request(L, headers);
   const char *file = text_field(L, "file", &unused);
   int type = lua_getfield(L, 1, "progress"); // at 2
   if (type != LUA_TNIL && type != LUA_TFUNCTION)

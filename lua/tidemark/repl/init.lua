@@ -169,8 +169,11 @@ function Repl:step(...)
     local done = false
     self.cancel = nil
     local ok, cancel = pcall(job.start, self, function(...)
+      if self.co ~= co then return end
       done = true
       self.ready = table.pack(...)
+      local session = targets.session(false)
+      if session then session.engine:stop() end
     end)
     if not ok then self.ready = table.pack(nil, { code = "lua", message = tostring(cancel) }) end
     if ok and not done then self.cancel = cancel end
@@ -288,10 +291,21 @@ local function environment(self)
   return env
 end
 
+-- Requests of a line let the loop go on: taking a profile for half a minute stops no sampling.
+local function make_requests_wait(self)
+  local blocking = core.http
+  core.http = function(request)
+    local own = self.co and coroutine.running() == self.co and coroutine.isyieldable()
+    if not own or request.file or request.progress then return blocking(request) end
+    return coroutine.yield(jobs.http(request))
+  end
+end
+
 --- A REPL; console = nil: a script.
 function M.new(console)
   local self = setmetatable({ console = console, timers = {}, hooks = {}, log = {}, inputs = {}, kept = {}, failures = 0, count = 0 }, Repl)
   self.env = environment(self)
+  if console then make_requests_wait(self) end
   targets.on_open(function(session)
     if console then console:bind(session.engine) end
     local cli = require "tidemark.cli.session"

@@ -38,6 +38,18 @@ function M.next_alert(rule)
   end)
 end
 
+--- A request that lets the loop go on; answers what core.http answers.
+function M.http(request)
+  return M.new("http " .. tostring(request.url), function(repl, done)
+    local call, err = core.http_start(request, repl.console, done)
+    if not call then
+      done(nil, err)
+      return nothing
+    end
+    return function() call:cancel() end
+  end)
+end
+
 -- Starts jobs together until enough(left); then finish(done, results, i) answers for them.
 local function together(what, jobs, enough, finish)
   return M.new(what, function(repl, done)
