@@ -298,7 +298,7 @@ static tm_status put_arrow(svg *s, uint32_t i) {
   TM_TRY(tm_flatcum_label(r->ctx, g->f, g->nodes.items[e->to].info, &to));
   REPORT_PRINT(r, "<g class=\"edge\">");
   TM_TRY(put_title(s, from));
-  REPORT_PRINT(r, " %s ", e->residual ? "... " : "-&gt;");
+  REPORT_PRINT(r, " %s ", e->residual ? "..." : "-&gt;");
   TM_TRY(put_xml(r, to, strlen(to)));
   REPORT_PRINT(r, " (");
   TM_TRY(put_xml(r, text, strlen(text)));
