@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
+#include "bind/lua_symbol.h"
 #include "read/reader.h"
 #include "write/collapsed.h"
 #include "write/pprof.h"
@@ -103,15 +104,18 @@ static int core_report_options(lua_State *L) { // -> list of {name, kind, doc, d
 
 // ---- methods ----
 
-// p:report(verb, options, want) -> Table, text. want: "table", "text" or nothing for both.
+// p:report(verb, options, want) -> Table, text. want: "table", "text" or nothing for both. disasm
+// and weblist also take the options binary and binary_path: where their binaries are.
 static int profile_report(lua_State *L) {
   static const char *const wants[] = {"both", "table", "text", NULL};
   const tm_profile *p = tm_lua_check_profile(L, 1);
   const char *verb = luaL_checkstring(L, 2);
   int want = luaL_checkoption(L, 4, "both", wants);
   lua_settop(L, 3);
+  static const char *const own[] = {"binary", "binary_path", NULL};
   tm_report_options o;
-  read_options(L, 3, NULL, &o);
+  read_options(L, 3, own, &o);
+  tm_lua_push_code(L, p, verb, 3, &o);
   tm_lua_work *work = tm_lua_push_work(L);
   tm_status status = want == 2 ? TM_OK : tm_table_new(&work->ctx, &work->table);
   if (status == TM_OK)

@@ -126,10 +126,22 @@ static tm_status note(symbolizer *s, const tm_mapping *m, const char *file, cons
                          *id ? " (build id " : "", id, *id ? ")" : "", why);
 }
 
+// Readers of text forms take names from the text; those stay.
+static bool needs_lines(const symbolizer *s, const tm_location *l) {
+  return s->force || l->line_end == l->line_begin;
+}
+
+static bool lacks_lines(const symbolizer *s, const uint64_t *keys, size_t count) {
+  for (size_t i = 0; i < count; i++)
+    if (needs_lines(s, &s->p->locations.items[(uint32_t)keys[i]])) return true;
+  return false;
+}
+
 static tm_status look_up(symbolizer *s, tm_binary *b, tm_location *l) {
   tm_code_frame frames[MAX_INLINE_FRAMES];
   uint32_t count = 0;
   uint64_t address;
+  if (!needs_lines(s, l)) return TM_OK;
   if (!tm_binary_address(b, &s->p->mappings.items[l->mapping], l->address, &address)) return TM_OK;
   if (s->fast) {
     const tm_code_symbol *symbol = tm_binary_symbol_at(b, address);
@@ -154,6 +166,7 @@ static tm_status symbolize_mapping(symbolizer *s, uint32_t index, const uint64_t
   tm_binary *b = NULL;
   if (!s->force && (m->has_functions || m->has_filenames || m->has_line_numbers)) return TM_OK;
   if (index == 0 && s->o->main_binary) file = s->o->main_binary;
+  if (!lacks_lines(s, keys, count)) return TM_OK;
   if (!*file) return index == 0 ? note(s, m, "the main binary", "its name is not known") : TM_OK;
   if (has_no_file(file)) return TM_OK;
   tm_status status = tm_binary_locate(s->ctx, file, tm_profile_text(s->p, m->build_id),
