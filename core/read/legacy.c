@@ -69,12 +69,21 @@ tm_status tm_legacy_location(tm_legacy *lg, uint64_t address, uint32_t *out) {
   return tm_idmap_put(lg->ctx, &lg->addresses, address, *out);
 }
 
-// "0x" and lower-case digits up to a blank or the end.
+// "0x" and at most 16 lower-case digits up to a blank or the end.
 static bool take_address(tm_text *t, uint64_t *out) {
-  if (!text_starts(*t, "0x")) return false;
-  for (size_t i = 2; i < t->size && t->at[i] != ' '; i++)
-    if (t->at[i] >= 'A' && t->at[i] <= 'F') return false;
-  return text_hex(t, out) && (!t->size || t->at[0] == ' ');
+  const char *at = t->at + 2, *end = t->at + t->size;
+  uint64_t value = 0;
+  if (t->size < 3 || t->at[0] != '0' || t->at[1] != 'x' || *at == ' ') return false;
+  for (; at < end && *at != ' '; at++) {
+    unsigned digit = (unsigned char)*at - (unsigned)'0',
+             letter = (unsigned char)*at - (unsigned)'a';
+    if (digit > 9 && letter > 5) return false;
+    if (at - t->at >= 18) return false;
+    value = value << 4 | (digit > 9 ? letter + 10 : digit);
+  }
+  *t = (tm_text){at, (size_t)(end - at)};
+  *out = value;
+  return true;
 }
 
 tm_status tm_legacy_stack(tm_legacy *lg, tm_text t, size_t exact) {
