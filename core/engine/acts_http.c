@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS  1000000000ull
+#define OWN_PREFIX "pprof:" // a profile that the app made: "pprof:example.com/app.documents"
 
 enum { GONE_CHECK_MS = 100 };
 
@@ -29,6 +30,8 @@ static const evidence_path paths[] = {
     {"block", "block", NULL},
     {"threadcreate", "threadcreate", NULL},
     {"cpu_profile", "profile", NULL},
+    {"trace", "trace", NULL},
+    {"goroutineleak", "goroutineleak", NULL},
     {"expvar", "vars", NULL},
 };
 
@@ -39,6 +42,7 @@ typedef struct exchange {
   tm_http_call *call;
   uv_timer_t watch;
   const char *path; // what was asked for, under the endpoint
+  char own[120];    // path of a profile that the app made
   uint64_t id;      // of the action's call or of the take
   tm_taken_fn done; // NULL = a collection
   void *ud;
@@ -219,8 +223,12 @@ void tm_acts_http_take(tm_runner *runner, tm_target *target, const char *name,
   const char *endpoint = tm_target_get_facts(target)->endpoint;
   char query[32] = "";
   uint64_t wait_ns = 0;
+  const evidence_path own = {name, name + strlen(OWN_PREFIX), NULL};
   for (size_t i = 0; i < TM_COUNT(paths); i++)
     if (strcmp(name, paths[i].name) == 0) found = &paths[i];
+  bool is_own = strncmp(name, OWN_PREFIX, strlen(OWN_PREFIX)) == 0
+                && strlen(own.path) < sizeof((exchange *)0)->own;
+  if (is_own) found = &own;
   if (!found) {
     refuse(done, ud, id, TM_E_UNSUPPORTED, "this kind of evidence cannot be taken here");
     return;
@@ -238,11 +246,12 @@ void tm_acts_http_take(tm_runner *runner, tm_target *target, const char *name,
   bool is_heap = strcmp(found->path, "heap") == 0;
   if (found->query) snprintf(query, sizeof query, "%s", found->query);
   if (is_heap && gc && strncmp(gc, "true", 4) == 0) snprintf(query, sizeof query, "gc=1");
-  if (strcmp(name, "cpu_profile") == 0
+  if (is_own) snprintf(x->own, sizeof x->own, "%s", own.path);
+  if ((strcmp(name, "cpu_profile") == 0 || strcmp(name, "trace") == 0)
       && plan_cpu(&x->ctx, options_json, timeout_ns, query, &wait_ns) != TM_OK) {
     report(x, x->ctx.error.status, x->ctx.error.message, strlen(x->ctx.error.message));
     end(x);
     return;
   }
-  start(x, found->path, query, wait_ns, timeout_ns);
+  start(x, is_own ? x->own : found->path, query, wait_ns, timeout_ns);
 }

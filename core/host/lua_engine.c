@@ -330,7 +330,8 @@ static void end_webhook(lua_engine *e) {
 static void close_engine(lua_engine *e) {
   if (e->closed) return;
   e->closed = true;
-  e->on_event = e->on_alert = e->on_action = LUA_NOREF;
+  e->on_event = e->on_alert = e->on_action = e->on_line = LUA_NOREF;
+  tm_line_server_close(e->control);
   tm_rulehost_stop(e->host);
   if (e->engine) keep_alerts(e);
   while (e->engine && tm_engine_target_count(e->engine))
@@ -360,7 +361,7 @@ static int core_engine(lua_State *L) { // options -> engine | nil, err
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_engine *e = lua_newuserdatauv(L, sizeof *e, 0);
   memset(e, 0, sizeof *e);
-  e->on_event = e->on_alert = e->on_action = e->error_ref = LUA_NOREF;
+  e->on_event = e->on_alert = e->on_action = e->on_line = e->error_ref = LUA_NOREF;
   tm_ctx_init(&e->ctx, NULL);
   luaL_setmetatable(L, ENGINE_META);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
@@ -459,6 +460,7 @@ void tm_lua_add_engine(lua_State *L) {
   luaL_setfuncs(L, tm_lua_target_methods, 0);
   luaL_setfuncs(L, tm_lua_rule_methods, 0);
   luaL_setfuncs(L, tm_lua_keep_methods, 0);
+  luaL_setfuncs(L, tm_lua_ask_methods, 0);
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, engine_close);
   lua_setfield(L, -2, "__gc");

@@ -9,6 +9,7 @@
 #include "host/lua_fields.h"
 #include "host/rulehost.h"
 #include "host/rulewatch.h"
+#include "net/line_server.h"
 #include "net/webhook.h"
 
 #include <lauxlib.h>
@@ -33,9 +34,10 @@ typedef struct lua_engine {
   tm_journal *journal;
   tm_webhook *webhook;
   bool webhook_ended;
+  tm_line_server *control;
   tm_rulewatch *watches[MAX_WATCHES];
   size_t watch_count;
-  int on_event, on_alert, on_action; // registry refs, LUA_NOREF
+  int on_event, on_alert, on_action, on_line; // registry refs, LUA_NOREF
   lua_timer timers[MAX_TIMERS];
   size_t timer_count;
   bool failed, interrupted, timed_out, closed;
@@ -59,6 +61,7 @@ void tm_lua_push_alert(lua_State *L, const tm_alert *alert);
 
 // Methods of the other files, ending with {NULL, NULL}.
 extern const luaL_Reg tm_lua_target_methods[], tm_lua_rule_methods[], tm_lua_keep_methods[];
+extern const luaL_Reg tm_lua_ask_methods[];
 extern const luaL_Reg tm_lua_rule_functions[], tm_lua_keep_functions[];
 
 #endif
