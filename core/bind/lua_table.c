@@ -31,6 +31,9 @@ tm_lua_work *tm_lua_push_work(lua_State *L) {
   tm_lua_work *work = lua_newuserdatauv(L, sizeof *work, 0);
   *work = (tm_lua_work){0};
   tm_ctx_init(&work->ctx, NULL);
+  lua_getfield(L, LUA_REGISTRYINDEX, TM_LUA_CANCEL);
+  work->ctx.cancel = lua_touserdata(L, -1);
+  lua_pop(L, 1);
   if (luaL_newmetatable(L, WORK_META)) {
     lua_pushcfunction(L, work_gc);
     lua_setfield(L, -2, "__gc");

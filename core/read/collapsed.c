@@ -31,9 +31,10 @@ static tm_status add_stack(tm_ctx *ctx, tm_profile *p, tm_frames *frames, tm_tex
 
 static tm_status read_lines(tm_ctx *ctx, tm_profile *p, tm_frames *frames, lines *l) {
   TM_TRY(tm_profile_add_type(ctx, p, "samples", "count"));
-  while (lines_next(l)) {
+  for (size_t n = 1; lines_next(l); n++) {
     tm_text stack;
     int64_t value;
+    if (n % 65536 == 0) TM_TRY(tm_ctx_tick(ctx, lines_offset(l)));
     if (!text_trim(l->line).size || l->line.at[0] == '#') continue;
     if (!split_line(l->line, &stack, &value))
       return tm_fail(ctx, TM_E_FORMAT, lines_offset(l),

@@ -152,7 +152,7 @@ static int open_interrupt(lua_State *L) {
                                        {NULL, NULL}};
   luaL_newlib(L, functions);
   lua_pushlightuserdata(L, &interrupt.cancel);
-  lua_setfield(L, LUA_REGISTRYINDEX, "tidemark.cancel");
+  lua_setfield(L, LUA_REGISTRYINDEX, TM_LUA_CANCEL);
   return 1;
 }
 
