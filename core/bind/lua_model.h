@@ -35,4 +35,7 @@ const tm_profile *tm_lua_check_profile(lua_State *L, int index);
 // profile is made and fill it afterwards, so that nothing leaks when Lua has no memory.
 tm_snapshot *tm_lua_push_snapshot(lua_State *L);
 
+// Moves a snapshot of a heap graph into a Graph userdata and pushes that.
+void tm_lua_push_graph(lua_State *L, tm_snapshot *from);
+
 #endif

@@ -341,8 +341,9 @@ static uint64_t field_count(lua_State *L, int index, const char *name) {
   return value > 0 ? (uint64_t)value : 0;
 }
 
-// core.read(path, options) or core.read({bytes=}, options) -> Profile; nil, err; or a partial
-// Profile and err. options: format, max_bytes (what it may unpack to), progress = f(done, total).
+// core.read(path, options) or core.read({bytes=}, options) -> Profile or Graph; nil, err; or a
+// partial one and err. options: format, max_bytes (what it may unpack to), progress = f(done,
+// total).
 static int core_read(lua_State *L) {
   size_t size = 0;
   const char *bytes = field_text(L, 1, "bytes", &size);
@@ -366,8 +367,11 @@ static int core_read(lua_State *L) {
                           : tm_read_buffer(&work->ctx, bytes, size, format, s);
   work->ctx.progress = NULL;
   work->ctx.cancel = NULL;
-  if (status != TM_OK && !s->model) return tm_lua_failed(L, &work->ctx);
-  lua_pushvalue(L, result);
+  if (!s->model) return tm_lua_failed(L, &work->ctx);
+  if (s->kind == TM_KIND_GRAPH)
+    tm_lua_push_graph(L, s);
+  else
+    lua_pushvalue(L, result);
   if (status == TM_OK) return 1;
   tm_lua_push_error(L, &work->ctx.error);
   return 2;

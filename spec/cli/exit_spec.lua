@@ -16,7 +16,7 @@ describe("the exit code", function()
     return result
   end
 
-  it("is 2 for an unknown command, with the nearest", function() ends(2, "did you mean watch?", "wacth", "1") end)
+  it("is 2 for an unknown command, with the nearest", function() ends(2, "did you mean watch", "wacth", "1") end)
   it("is 2 for an unknown option, with the nearest", function() ends(2, "did you mean --jsonl or --json?", "watch", "1", "--jsnl") end)
   it("is 2 for no command, with the overview", function()
     local result = helper.tidemark()

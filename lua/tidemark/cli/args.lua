@@ -8,16 +8,18 @@ local core = require "tidemark.core"
 
 local M = {}
 
--- Edit distance, for "did you mean".
+-- Edit distance in which two letters that changed places count once, for "did you mean".
 local function distance(a, b)
-  local row = {}
+  local before, row = nil, {}
   for j = 0, #b do row[j] = j end
   for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
+    local two_before = before
+    before, row = row, { [0] = i }
     for j = 1, #b do
-      local best = math.min(diagonal + (a:sub(i, i) == b:sub(j, j) and 0 or 1), row[j] + 1, row[j - 1] + 1)
-      diagonal, row[j] = row[j], best
+      row[j] = math.min(before[j - 1] + (a:byte(i) == b:byte(j) and 0 or 1), before[j] + 1, row[j - 1] + 1)
+      if two_before and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], two_before[j - 2] + 1)
+      end
     end
   end
   return row[#b]

@@ -37,8 +37,9 @@ function M.apply(command, options)
     known[option[1]] = option
     names[#names + 1] = option[1]
   end
+  if type(settings.policies) == "table" then options.policies = settings.policies end
   for name in pairs(settings) do
-    if not known[name] then args.usage(path .. ": unknown setting '" .. tostring(name) .. "'" .. args.nearest(tostring(name), names)) end
+    if not known[name] and name ~= "policies" then args.usage(path .. ": unknown setting '" .. tostring(name) .. "'" .. args.nearest(tostring(name), names)) end
   end
   for _, option in ipairs(command.options) do
     local value = settings[option[1]]

@@ -22,7 +22,8 @@ M.names = {}
 for _, group in ipairs(M.groups) do table.move(group, 2, #group, #M.names + 1, M.names) end
 
 -- Commands that share one file: they are the same words over another verb.
-local families = { top = "profiles", tree = "profiles", peek = "profiles", list = "profiles", disasm = "profiles", weblist = "profiles", traces = "profiles", tags = "profiles", raw = "profiles",
+local families = { top = "profiles", tree = "profiles", peek = "profiles", list = "profiles", traces = "profiles", tags = "profiles", raw = "profiles",
+  disasm = "profiles", weblist = "profiles",
   comments = "profiles", diff = "profiles", rate = "allocations", survival = "allocations", objects = "objects", holders = "objects", path = "objects" }
 
 local codes = { format = 3, io = 3, gone = 4, timeout = 4, permission = 5, unsupported = 6, argument = 2, rule = 3, limit = 3 }

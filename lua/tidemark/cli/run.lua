@@ -1,5 +1,6 @@
 -- run: start a command and watch it until it ends.
 local args = require "tidemark.cli.args"
+local policies = require "tidemark.cli.policies"
 local session = require "tidemark.cli.session"
 local watch = require "tidemark.cli.watch"
 
@@ -31,6 +32,7 @@ return {
       session.fail(err, 4)
     end
     watch.demand(s, t.id, opts.every)
+    policies.watch(s, t)
     local reason = watch.drive(s, opts, { for_ns = opts["for"], until_idle = true })
     if reason ~= "idle" then s.engine:end_spawned(2000000000) end
     local exit = s.engine:exit_code()

@@ -2,6 +2,7 @@
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local paths = require "tidemark.cli.paths"
+local policies = require "tidemark.cli.policies"
 local text = require "tidemark.show.text"
 local trust = require "tidemark.cli.trust"
 
@@ -29,6 +30,8 @@ M.options = {
   { "fail-on", "LEVEL", "exit 1 when an alert of this level fired", choices = { "info", "warn", "high", "critical" } },
   { "pressure", "watch the machine's memory pressure too" },
 }
+
+table.move(policies.options, 1, #policies.options, #M.options + 1, M.options)
 
 local function fail(err, exit) error({ message = err.message or tostring(err), code = err.code, advice = err.advice, exit = exit }, 0) end
 M.fail = fail
@@ -207,6 +210,7 @@ function M.open(options)
       if object.type == "alert" and object.notify ~= false or object.type == "action" then engine:webhook_post(core.json(object)) end
     end
   end
+  policies.open(s, options)
   local plan = plan_rules(options)
   if options.record then -- before the rules are loaded: their texts stand in it
     local meta = core.json { version = core.version, started_ns = (core.now()), command = table.concat(arg or {}, " ") }

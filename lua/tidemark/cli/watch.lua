@@ -2,6 +2,7 @@
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local live = require "tidemark.show.live"
+local policies = require "tidemark.cli.policies"
 local session = require "tidemark.cli.session"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
@@ -133,6 +134,7 @@ function M.run(options, words)
       session.fail(err, err.code == "gone" and 4 or nil)
     end
     M.demand(s, t.id, options.every)
+    policies.watch(s, t)
     meta.targets[#meta.targets + 1] = { id = t.id, pid = t.pid, name = t.name, command = t.command }
   end
   local reason = M.drive(s, options, { for_ns = options["for"], until_idle = true })
