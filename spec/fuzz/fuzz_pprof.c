@@ -23,9 +23,11 @@ static void check_round_trip(tm_ctx *ctx, const tm_profile *p) {
 }
 
 static void check_reports(tm_ctx *ctx, const tm_profile *p) {
-  static const char *const verbs[] = {"top", "tree", "traces", "tags", "raw"};
+  static const char *const verbs[] = {"top", "tree", "traces",    "tags",
+                                      "raw", "dot",  "callgrind", "svg"};
   tm_report_options o;
   tm_report_options_init(&o);
+  o.call_tree = p->sample_count % 2;
   o.tag_leaf = "key";
   o.hide = "leaf";
   o.granularity = "lines";
