@@ -53,6 +53,13 @@ check() { # flags... file
       done
     fi
     ;;
+  *" -disasm="*) # the disassemblers differ; sums, and the addresses with values, do not
+    for f in want have; do
+      grep -E '^ *[^ ]+ +[^ ]+ +[0-9a-f]+: |^(Total:|ROUTINE )|% of Total$' "$work/$f" |
+        sed 's/^\( *[^ ]* *[^ ]* *[0-9a-f]*:\) .*/\1/' | grep -v '^ *\. *\. ' >"$work/sums"
+      mv "$work/sums" "$work/$f"
+    done
+    ;;
   *" -files "*)
     for f in want have; do
       sed 's/^\( *[^ ]* *[^ ]*%\) *[^ ]*%/\1/; s/ (inline)$//; s/ (partial-inline)$//' \
@@ -134,9 +141,21 @@ over_bases() { # BASE MORE PROFILE
   done
 }
 
+over_code() { # PROFILE... of a program that is still there
+  command -v objdump >/dev/null 2>&1 || return
+  for profile in "$@"; do
+    for how in -cum -focus=json -mean; do
+      check '-disasm=main|json' $how "$profile"
+    done
+  done
+}
+
 : >"$work/bases"
 if [ $# -eq 1 ]; then
   over_options "$1"
+elif [ $# -gt 1 ] && [ "$1" = code ]; then
+  shift
+  over_code "$@"
 elif [ $# -eq 4 ] && [ "$1" = bases ]; then
   over_bases "$2" "$3" "$4"
 else
@@ -146,6 +165,7 @@ else
       set -- "$@" "$work/$kind.pb.gz"
     done
     "$0" "$cli" bases "$work/heap0.pb.gz" "$work/heap1.pb.gz" "$work/heap.pb.gz" >"$work/bases"
+    "$0" "$cli" code "$work/cpu.pb.gz" "$work/heap.pb.gz" >>"$work/bases"
   fi
   printf '%s\n' "$@" | xargs -P "${TM_JOBS:-2}" -I{} "$0" "$cli" {} >"$work/all"
   cat "$work/bases" >>"$work/all"
