@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 
 #include "base/vec.h"
+#include "engine/shots.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -178,6 +179,7 @@ static void destroy_target(tm_target *target) {
     free_text(ctx, target->demands.items[i].metric);
   }
   tm_vec_free(ctx, &target->demands);
+  tm_shot_book_free(target->slots[TM_SLOT_SHOTS]);
   for (size_t i = 0; i < TM_COUNT(target->strings); i++) free_text(ctx, target->strings[i]);
   tm_free(ctx, target, sizeof *target);
 }
@@ -416,6 +418,11 @@ tm_status tm_engine_feed(tm_engine *engine, tm_target *target, const char *metri
   TM_TRY(status);
   EACH_OBSERVER(engine, sample, target, track, time_ns, value);
   return TM_OK;
+}
+
+void tm_engine_tell_snapshot(tm_engine *engine, tm_target *target, const char *metric,
+                             const tm_shot *shot) {
+  EACH_OBSERVER(engine, snapshot, target, metric, shot);
 }
 
 size_t tm_target_track_count(const tm_target *target) {

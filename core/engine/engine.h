@@ -18,6 +18,7 @@
 
 typedef struct tm_engine tm_engine;
 typedef struct tm_target tm_target;
+struct tm_shot; // see shots.h
 
 // One series of one target. Lives as long as its target.
 typedef struct tm_track {
@@ -53,6 +54,7 @@ typedef struct tm_engine_observer {
   void (*target_gone)(void *ud, tm_target *target);  // its pointer dies after the call
   void (*plan_changed)(void *ud, tm_target *target); // demands were added or withdrawn
   void (*sample)(void *ud, tm_target *target, tm_track *track, int64_t time_ns, double value);
+  void (*snapshot)(void *ud, tm_target *target, const char *metric, const struct tm_shot *shot);
   void (*advanced)(void *ud, int64_t now_ns);
   void (*alert)(void *ud, const tm_alert_transition *transition);
   void (*action)(void *ud, const tm_action_record *record);
@@ -104,7 +106,14 @@ void tm_target_release(tm_target *target);
 bool tm_target_is_live(const tm_target *target);
 
 // Room for one pointer each of the runner and of the rule host.
-enum { TM_SLOT_RUNNER, TM_SLOT_RULES, TM_SLOT_HISTORY, TM_SLOT_RECORDER, TM_TARGET_SLOTS };
+enum {
+  TM_SLOT_RUNNER,
+  TM_SLOT_RULES,
+  TM_SLOT_HISTORY,
+  TM_SLOT_RECORDER,
+  TM_SLOT_SHOTS, // shots.c's own; freed with the target
+  TM_TARGET_SLOTS
+};
 void tm_target_set_slot(tm_target *target, int slot, void *value);
 void *tm_target_get_slot(const tm_target *target, int slot);
 
@@ -140,6 +149,11 @@ int64_t tm_engine_now_ns(const tm_engine *engine);
 TM_NODISCARD tm_status tm_engine_report(tm_engine *engine, const char *rule,
                                         const tm_target *target, const tm_finding *findings,
                                         size_t n);
+
+// Tells the observers of a snapshot that was kept (shots.c; others feed with
+// tm_engine_feed_snapshot).
+void tm_engine_tell_snapshot(tm_engine *engine, tm_target *target, const char *metric,
+                             const struct tm_shot *shot);
 
 // Publishes one event on the bus, stamped with the engine's time.
 void tm_engine_note(tm_engine *engine, tm_event_kind kind, tm_level level, const char *rule,
