@@ -29,6 +29,7 @@ typedef struct disasm {
   uint32_t mapping; // being searched
   size_t sample_begin;
   bool has_address, seen_function;
+  char missing[240]; // why a binary could not be read, "" = none
   uint64_t address, local_address;
   TM_VEC(sample) samples; // per mapping, sorted
   TM_VEC(routine) routines;
@@ -123,6 +124,7 @@ static tm_status search_mapping(disasm *d, uint32_t mapping, uint8_t *seen) {
   TM_TRY(collect_samples(d, seen));
   tm_status status = d->code->functions(ctx, d->code->ud, mapping, visit, d);
   if (status != TM_E_IO && status != TM_E_FORMAT) return status;
+  snprintf(d->missing, sizeof d->missing, "; %.200s", ctx->error.message);
   if (d->r->table) TM_TRY(tm_table_note_text(ctx, d->r->table, "missing", ctx->error.message));
   tm_ctx_clear(ctx);
   return TM_OK;
@@ -139,10 +141,11 @@ static int compare_routines(const void *left, const void *right) {
 static tm_status nothing_found(const disasm *d) {
   report *r = d->r;
   if (!d->has_address)
-    return tm_fail(r->ctx, TM_E_ARG, TM_NO_OFFSET, "no matches found for regexp %s", r->o.symbol);
+    return tm_fail(r->ctx, TM_E_ARG, TM_NO_OFFSET, "no matches found for regexp %s%s", r->o.symbol,
+                   d->missing);
   if (!d->seen_function)
-    return tm_fail(r->ctx, TM_E_ARG, TM_NO_OFFSET, "no matches found for address 0x%llx",
-                   (unsigned long long)d->address);
+    return tm_fail(r->ctx, TM_E_ARG, TM_NO_OFFSET, "no matches found for address 0x%llx%s",
+                   (unsigned long long)d->address, d->missing);
   return tm_fail(
       r->ctx, TM_E_ARG, TM_NO_OFFSET,
       "address 0x%llx found in binary, but the corresponding symbols do not have samples "
@@ -195,10 +198,9 @@ static const char *value_or_dot(const report *r, int64_t value, char *buf, size_
   return value ? report_value(r, value, buf, size) : ".";
 }
 
-static tm_status add_row(report *r, const routine *of, const tm_instruction *i, const line *l,
-                         int64_t flat, int64_t cum, const char *place) {
+static tm_status add_row(report *r, const routine *of, const tm_instruction *i, int64_t flat,
+                         int64_t cum, const char *place) {
   size_t row;
-  (void)l;
   TM_TRY(tm_table_add_row(r->ctx, r->table, &row));
   TM_TRY(tm_table_set_text(r->ctx, r->table, row, FUNCTION, of->name, strlen(of->name)));
   tm_table_set_int(r->table, row, ADDRESS, (int64_t)i->address);
@@ -224,7 +226,7 @@ static tm_status print_instruction(report *r, const routine *of, const tm_instru
   format_place(l, place, sizeof place);
   bool same = strcmp(place, last_place) == 0;
   const char *x = value_or_dot(r, f, flat, sizeof flat), *y = value_or_dot(r, c, cum, sizeof cum);
-  if (r->table) TM_TRY(add_row(r, of, i, l, f, c, place));
+  if (r->table) TM_TRY(add_row(r, of, i, f, c, place));
   snprintf(last_place, place_size, "%s", place);
   if (!same && *place && strlen(i->text) < 40) {
     REPORT_PRINT(r, "%10s %10s %10llx: %-40s;%s\n", x, y, (unsigned long long)i->address, i->text,
