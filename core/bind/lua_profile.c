@@ -1,6 +1,7 @@
 // core.read, and profiles for trusted Lua: reports, combinations, growth over many, writers. The
 // options of a report are pprof's, by name, in one Lua table; an unknown name is an error that
 // names the nearest.
+#include "analyze/flame.h"
 #include "analyze/growth.h"
 #include "analyze/merge.h"
 #include "analyze/report.h"
@@ -128,6 +129,20 @@ static int profile_report(lua_State *L) {
   lua_pushlstring(L, work->bytes.data ? (const char *)work->bytes.data : "", work->bytes.size);
   tm_lua_end_work(work);
   return 2;
+}
+
+// p:flame(form, options) -> bytes. form: "svg", "html" or "json".
+static int profile_flame(lua_State *L) {
+  const tm_profile *p = tm_lua_check_profile(L, 1);
+  const char *form = luaL_checkstring(L, 2);
+  lua_settop(L, 3);
+  tm_report_options o;
+  read_options(L, 3, NULL, &o);
+  tm_lua_work *work = tm_lua_push_work(L);
+  if (tm_flame(&work->ctx, p, &o, form, &work->bytes) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  lua_pushlstring(L, work->bytes.data ? (const char *)work->bytes.data : "", work->bytes.size);
+  tm_lua_end_work(work);
+  return 1;
 }
 
 static tm_status write_profile(tm_ctx *ctx, const tm_profile *p, const char *format,
@@ -279,10 +294,13 @@ static int profile_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg profile_methods[] = {
-    {"report", profile_report}, {"write", profile_write},
-    {"info", profile_info},     {"sample_index", profile_sample_index},
-    {"close", profile_close},   {NULL, NULL}};
+static const luaL_Reg profile_methods[] = {{"report", profile_report},
+                                           {"write", profile_write},
+                                           {"flame", profile_flame},
+                                           {"info", profile_info},
+                                           {"sample_index", profile_sample_index},
+                                           {"close", profile_close},
+                                           {NULL, NULL}};
 
 tm_snapshot *tm_lua_push_snapshot(lua_State *L) {
   tm_snapshot *s = lua_newuserdatauv(L, sizeof *s, 0);

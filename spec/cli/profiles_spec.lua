@@ -177,6 +177,35 @@ describe("a profile command", function()
     assert.matches("junk", result.err)
   end)
 
+  it("draws flame graphs and call graphs as files that need nothing else", function()
+    for _, case in ipairs { { "flame", "html", "<html" }, { "flame", "svg", "<svg" }, { "graph", "svg", "<svg" }, { "graph", "dot", "digraph" },
+      { "graph", "callgrind", "events: samples" } } do
+      local file = ("%s/p.%s"):format(dir, case[2])
+      local result = helper.tidemark(case[1], packed, "-o", file)
+      assert.equal(0, result.code, result.err)
+      local out = helper.read(file)
+      assert.is_truthy(out:find(case[3], 1, true), case[1] .. " as " .. case[2])
+      assert.is_truthy(out:find("Marshal", 1, true))
+      assert.is_nil(out:find("https?://[^ \"]*%.js"))
+    end
+    local result = helper.tidemark("convert", packed, "--to", "flame-svg")
+    assert.matches("<svg", result.out)
+  end)
+
+  it("gives the flame graph's tree and the call graph's edges as JSON", function()
+    local rows = helper.rows("flame", "flame", packed)
+    assert.equal(100, rows[1].total)
+    assert.equal(100, rows[1].tree.cum)
+    assert.equal("main", rows[1].tree.children[1].name)
+    local names, weights = {}, {}
+    for _, r in ipairs((helper.rows("graph", "graph", packed))) do
+      if r.kind == "node" then names[r.node] = r.name
+      else weights[names[r.from] .. ">" .. names[r.to]] = r.weight end
+    end
+    assert.equal(60, weights["serve>json.Marshal"])
+    assert.equal(69, weights["main>serve"])
+  end)
+
   describe("with the shell", function()
     local function session(lines)
       local script = helper.write(helper.folder() .. "/in", lines)

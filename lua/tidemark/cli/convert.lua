@@ -25,12 +25,18 @@ local function tabled(render)
   end
 end
 
+local function flamed(form)
+  return function(p, report) return p:flame(form, report) end
+end
+
 local writers = { pprof = written "pprof", proto = written "proto", collapsed = written "collapsed", speedscope = written "speedscope",
-  csv = tabled "csv", json = tabled "json", text = reported "top", raw = reported "raw" }
-local names = { "pprof", "proto", "collapsed", "speedscope", "csv", "json", "text", "raw" }
+  csv = tabled "csv", json = tabled "json", text = reported "top", raw = reported "raw",
+  dot = reported "dot", svg = reported "svg", callgrind = reported "callgrind", flame = flamed "html", ["flame-svg"] = flamed "svg" }
+local names = { "pprof", "proto", "collapsed", "speedscope", "csv", "json", "text", "raw", "dot", "svg", "callgrind", "flame", "flame-svg" }
 
 local by_ending = { ["pb.gz"] = "pprof", gz = "pprof", pprof = "pprof", pb = "proto", folded = "collapsed", collapsed = "collapsed",
-  ["speedscope.json"] = "speedscope", csv = "csv", json = "json", txt = "text" }
+  ["speedscope.json"] = "speedscope", csv = "csv", json = "json", txt = "text", dot = "dot",
+  svg = "svg", callgrind = "callgrind", html = "flame" }
 
 local function format_of(options)
   if options.to then return options.to end
@@ -43,7 +49,7 @@ return {
   usage = "convert PROFILE... -o FILE [--to FORMAT]",
   examples = { "tidemark convert heap.txt -o heap.pb.gz", "tidemark convert a.pb.gz b.pb.gz -o both.pb.gz",
     "tidemark convert cpu.pb.gz --to collapsed | flamegraph.pl", "tidemark convert heap.pb.gz -o heap.speedscope.json" },
-  options = profiles.options_with({ "to", "FORMAT", "pprof, proto (not packed), collapsed, speedscope, csv, json, text, raw; else by FILE's ending",
+  options = profiles.options_with({ "to", "FORMAT", table.concat(names, ", ") .. "; else by FILE's ending",
     choices = names }),
   writers = writers,
   run = function(options, words)

@@ -10,7 +10,8 @@ local M = {}
 -- The overview's order. A new command = its name here and a file of that name beside this one.
 M.groups = {
   { "Live", "watch", "run", "attach", "snap", "record", "replay", "report", "demo" },
-  { "Profiles", "top", "tree", "peek", "list", "disasm", "weblist", "traces", "tags", "raw", "comments", "diff", "growth", "rate", "survival", "pprof" },
+  { "Profiles", "top", "tree", "peek", "list", "disasm", "weblist", "traces", "tags", "raw", "comments",
+    "flame", "graph", "diff", "growth", "rate", "survival", "pprof" },
   { "Verdicts", "hotspots", "gate" },
   { "Heap dumps", "objects", "holders", "path" },
   { "Files", "inspect", "convert" },
@@ -22,9 +23,15 @@ M.names = {}
 for _, group in ipairs(M.groups) do table.move(group, 2, #group, #M.names + 1, M.names) end
 
 -- Commands that share one file: they are the same words over another verb.
-local families = { top = "profiles", tree = "profiles", peek = "profiles", list = "profiles", traces = "profiles", tags = "profiles", raw = "profiles",
-  disasm = "profiles", weblist = "profiles",
-  comments = "profiles", diff = "profiles", rate = "allocations", survival = "allocations", objects = "objects", holders = "objects", path = "objects" }
+local families = {}
+for family, words in pairs {
+  profiles = "top tree peek list disasm weblist traces tags raw comments diff",
+  pictures = "flame graph",
+  allocations = "rate survival",
+  objects = "objects holders path",
+} do
+  for word in words:gmatch("%S+") do families[word] = family end
+end
 
 local codes = { format = 3, io = 3, gone = 4, timeout = 4, permission = 5, unsupported = 6, argument = 2, rule = 3, limit = 3 }
 

@@ -25,7 +25,7 @@ local commands = {
   comments = { verb = "comments", doc = "the comments of the profile" },
   dot = { verb = "dot", doc = "the call graph for Graphviz" },
   svg = { verb = "svg", file = "svg", doc = "the call graph as a picture" },
-  flame = { verb = "flame", file = "html", doc = "the flame graph as a page" },
+  flame = { flame = "html", file = "html", doc = "the flame graph as a page" },
   callgrind = { verb = "callgrind", file = "callgrind", doc = "for KCachegrind" },
   proto = { write = "pprof", file = "pb.gz", doc = "the profile as pprof file, filters not applied" },
   collapsed = { write = "collapsed", doc = "one line a stack" },
@@ -231,6 +231,7 @@ end
 function Shell:output(call)
   local command, report = call.command, self:report_options(call)
   if command.write then return self.p:write(command.write, report.sample_index) end
+  if command.flame then return self.p:flame(command.flame, report) end
   local t, out = self.p:report(command.verb, report, command.as and "table" or "text")
   if type(out) ~= "string" then return nil, out end
   return command.as and t[command.as](t) or out
