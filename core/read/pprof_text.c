@@ -52,11 +52,12 @@ static tm_status end_block(text_reader *r) {
 
 static tm_status add_stat(text_reader *r, tm_text name, const char *suffix, double value) {
   char text[64];
-  if (name.size + strlen(suffix) >= sizeof text) return TM_OK;
+  size_t size = name.size + strlen(suffix);
+  if (size > sizeof text) return TM_OK;
   memcpy(text, name.at, name.size);
-  strcpy(text + name.size, suffix);
+  memcpy(text + name.size, suffix, size - name.size);
   tm_profile_stat stat = {.value = value};
-  TM_TRY(tm_profile_intern(r->lg->ctx, r->lg->p, text, strlen(text), &stat.name));
+  TM_TRY(tm_profile_intern(r->lg->ctx, r->lg->p, text, size, &stat.name));
   return tm_vec_push(r->lg->ctx, &r->lg->p->stats, stat);
 }
 
