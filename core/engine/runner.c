@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/vec.h"
+#include "engine/shot_feed.h"
 #include "live/app_counters.h"
 
 #include <pthread.h>
@@ -29,6 +30,7 @@ typedef struct watched {
   tm_target *target;
   tm_sampler *sampler;
   tm_app_counters *counters; // NULL until somebody wants one
+  tm_shot_feed *shots;       // likewise
   uv_poll_t exit_poll;       // of its pidfd
   int exit_fd;
   bool polling;
@@ -66,6 +68,7 @@ struct tm_runner {
   TM_VEC(ticker *) tickers;
   TM_VEC(spawned *) spawned;
   TM_VEC(pressure *) pressures;
+  uint32_t fetching; // profiles under way, of all targets
   int64_t wall_base_ns;
   uint64_t mono_base_ns;
   int exit_code;
@@ -286,6 +289,10 @@ static void plan_changed(void *ud, tm_target *target) {
   tm_sampler_plan(w->sampler, plan.period_ns);
   tm_sampler_interval_peaks(w->sampler, plan.peaks);
   plan_app_counters(w, &plan);
+  tm_ctx_clear(runner->ctx);
+  if (tm_shot_feed_plan(runner->ctx, runner, target, &runner->fetching, &w->shots) != TM_OK)
+    tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "snapshots", "%s",
+                runner->ctx->error.message);
   schedule(runner);
 }
 
@@ -310,6 +317,7 @@ static void target_gone(void *ud, tm_target *target) {
       break;
     }
   tm_app_counters_free(w->counters);
+  tm_shot_feed_free(runner->ctx, w->shots);
   tm_sampler_free(w->sampler);
   if (w->polling)
     uv_close((uv_handle_t *)&w->exit_poll, on_exit_fd_closed);

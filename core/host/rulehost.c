@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "bind/lua_series.h"
 #include "bind/plain.h"
+#include "engine/shots.h"
 #include "host/rulehost_impl.h"
 #include "live/sampler.h"
 
@@ -344,6 +345,47 @@ static void on_time(tm_rulehost *host, void *arg) {
 
 // ---- what the engine tells ----
 
+typedef struct new_shot {
+  tm_target *target; // retained
+  int64_t time_ns;
+  char metric[64];
+} new_shot;
+
+static bool looks_at(const tm_rule *rule, const char *metric) {
+  for (size_t i = 0; i < rule->input_count; i++)
+    if (strcmp(rule->inputs[i].kind, "snapshots") == 0
+        && strcmp(rule->inputs[i].metric, metric) == 0)
+      return true;
+  return false;
+}
+
+// A rule over snapshots is checked when there is a new one, besides its own rhythm.
+static void on_new_shot(tm_rulehost *host, void *arg) {
+  new_shot *n = arg;
+  if (n->time_ns > host->now_ns) host->now_ns = n->time_ns;
+  pthread_mutex_lock(&host->state_lock);
+  for (size_t i = 0; i < host->pairs.count; i++) {
+    pair *p = host->pairs.items[i];
+    if (p->target != n->target || !looks_at(p->rule, n->metric)) continue;
+    p->next_ns = host->now_ns;
+    check_pair(host, p);
+  }
+  tm_host_set_due(host);
+  pthread_mutex_unlock(&host->state_lock);
+  tm_target_release(n->target);
+  free(n);
+}
+
+static void snapshot_kept(void *ud, tm_target *target, const char *metric,
+                          const struct tm_shot *shot) {
+  new_shot *n = calloc(1, sizeof *n);
+  if (!n) return; // the rule's own rhythm finds it
+  n->target = tm_target_retain(target);
+  n->time_ns = shot->time_ns;
+  snprintf(n->metric, sizeof n->metric, "%s", metric);
+  tm_host_tell(ud, on_new_shot, n);
+} // NOLINT(clang-analyzer-unix.Malloc): the queue owns it now
+
 static void on_target_added(tm_rulehost *host, void *arg) {
   tm_target *target = arg; // retained by the sender
   pthread_mutex_lock(&host->state_lock);
@@ -436,6 +478,7 @@ tm_status tm_rulehost_new(tm_ctx *ctx, tm_engine *engine, const tm_rulehost_opti
   tm_engine_observer observer = {.ud = host,
                                  .target_added = target_added,
                                  .target_gone = target_gone,
+                                 .snapshot = snapshot_kept,
                                  .advanced = advanced,
                                  .alert = alert_changed,
                                  .action = action_finished};
