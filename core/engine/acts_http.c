@@ -97,10 +97,12 @@ static void show_refusal(const exchange *x, const tm_http_result *result, char *
     if (c >= ' ' && c < 0x7f) said[size++] = (char)c;
   }
   said[size] = '\0';
-  snprintf(out, room, "%s is answered with status %u%s%s; %s", x->path, result->http_status,
-           size ? ": " : "", said,
-           is_vars ? "the app must import expvar"
-                   : "the endpoint must be the base of /debug/pprof/");
+  const char *advice = result->http_status == 404
+                           ? (is_vars ? "; the app must import expvar"
+                                      : "; the endpoint must be the base of /debug/pprof/")
+                           : "";
+  snprintf(out, room, "%s is answered with status %u%s%s%s", x->path, result->http_status,
+           size ? ": " : "", said, advice);
 }
 
 static void on_answer(void *ud, tm_http_result *result) {

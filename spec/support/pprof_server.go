@@ -5,9 +5,12 @@
 //	/none    404 for everything               /page    a web page everywhere /garbage random bytes as a profile
 //	/noise   no HTTP at all                   /huge    2 GB, said before     /endless 2 GB, not said
 //	/busy    a CPU profile runs already       /host    only an empty Host    /token   wants a password
+//
+// pprof_server say SOCKET FILE: sends a line, prints the answer.
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"expvar"
 	"fmt"
@@ -75,7 +78,22 @@ func misbehave() {
 	http.HandleFunc("/endless/", func(w http.ResponseWriter, _ *http.Request) { announce(w, 0); flood(w, 2000000000) })
 }
 
+// Sends the file's line to a unix socket and prints the first line that comes back.
+func say(socket, file string) {
+	line, _ := os.ReadFile(file)
+	c, err := net.Dial("unix", socket)
+	if err == nil {
+		c.Write(line)
+		answer, _ := bufio.NewReader(c).ReadString('\n')
+		fmt.Print(answer)
+	}
+}
+
 func main() {
+	if os.Args[1] == "say" {
+		say(os.Args[2], os.Args[3])
+		return
+	}
 	misbehave()
 	always := func(http.ResponseWriter, *http.Request) bool { return true }
 	behind("/app", always)

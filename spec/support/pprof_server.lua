@@ -3,7 +3,7 @@ local helper = require "spec.support.helper"
 
 local M = {}
 
---- { url, socket, stop() }, or nil when there is no Go here.
+--- { url, socket, pid, binary, stop() }, or nil when there is no Go here.
 function M.start()
   if not os.execute("command -v go >/dev/null 2>&1") then return nil end
   local dir = helper.folder()
@@ -15,7 +15,7 @@ function M.start()
     if f then
       f:close()
       local url, pid = "http://127.0.0.1:" .. helper.read(port), helper.read(dir .. "/pid"):match("%d+")
-      return { url = url, socket = socket, pid = math.tointeger(tonumber(pid)), stop = function() os.execute("kill " .. pid) end }
+      return { url = url, socket = socket, binary = binary, pid = math.tointeger(tonumber(pid)), stop = function() os.execute("kill " .. pid) end }
     end
     os.execute("sleep 0.05")
   end

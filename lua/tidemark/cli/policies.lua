@@ -1,0 +1,210 @@
+-- Policies and the control socket of a session: profiles of watched apps by timer, threshold, mark and message, into files.
+local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
+local paths = require "tidemark.cli.paths"
+local policy = require "tidemark.policy"
+local text = require "tidemark.show.text"
+
+local M = {}
+
+local SECOND <const> = 1000000000
+
+M.options = {
+  { "snap", "KIND=EVERY", "take this profile so often, such as heap=10m (repeatable)", kind = "list" },
+  { "snap-when", "COND", "take them when this is reached, such as 'proc.rss > 512MB'" },
+  { "snap-budget", "SHARE", "share of time that taking them may cost (1%)" },
+  { "snap-dir", "DIR", "where they go (state folder)" },
+  { "snap-keep", "N", "so many files are kept (100)" },
+  { "control", "unix:PATH", "take commands: {\"cmd\":\"snap\",\"kind\":\"heap\"}, mark, status" },
+}
+
+-- Names of takes in the engine; anything else is a profile that the app made.
+local takes = { heap = "heap_profile", allocs = "allocs", goroutine = "goroutine_profile", cpu = "cpu_profile", mutex = "mutex",
+  block = "block", threadcreate = "threadcreate", trace = "trace", goroutineleak = "goroutineleak" }
+
+local function clean_name(name) return (name:gsub("[^%w._-]+", "-"):gsub("^[.-]+", "")) end
+
+-- ---- files ----
+
+local function path_of(dir, t, kind)
+  local ending = kind == "trace" and ".trace" or ".pb.gz"
+  local stem = ("%s/%s-%d-%s-%s"):format(dir, clean_name(t.name), t.pid, clean_name(kind), os.date("!%Y%m%dT%H%M%SZ"))
+  local path, n = stem .. ending, 1
+  while core.stat(path) do
+    n = n + 1
+    path = ("%s-%d%s"):format(stem, n, ending)
+  end
+  return path
+end
+
+-- Only files that a policy wrote for this app count, and go.
+local function prune(dir, t, p)
+  local files = {}
+  local start = clean_name(t.name) .. "-"
+  for _, name in ipairs(core.list(dir) or {}) do
+    local rest = name:sub(1, #start) == start and name:sub(#start + 1)
+    if rest and rest:match("^%d+%-.+%-%d+T%d+Z[%-%d]*%.") and (rest:match("%.pb%.gz$") or rest:match("%.trace$")) then
+      local st = core.stat(dir .. "/" .. name)
+      if st and st.kind == "file" then files[#files + 1] = { name = name, bytes = st.size_bytes, time_ns = st.mtime_ns } end
+    end
+  end
+  for _, name in ipairs(policy.surplus(files, p.keep_count, p.keep_bytes)) do os.remove(dir .. "/" .. name) end
+end
+
+-- ---- taking ----
+
+local function note(s, level, t, words, fields)
+  fields.type = "snapshot"
+  s.engine:note(level, t.id, words, core.json(fields))
+end
+
+-- A failure is said once per kind until it works again.
+local function failed(s, a, request, outcome)
+  if a.failing[request.kind] ~= outcome.code then
+    note(s, "warn", a.t, ("no %s profile: %s"):format(request.kind, outcome.message), { kind = request.kind, error = outcome.code,
+      reason = request.reason })
+  end
+  a.failing[request.kind] = outcome.code
+  if request.done then request.done { ok = false, error = outcome.message, code = outcome.code } end
+end
+
+local function taken(s, a, request, outcome)
+  policy.done(a.w, s.engine:now(), outcome.took_ns)
+  local path
+  if outcome.bytes then
+    core.mkdir(a.dir)
+    path = path_of(a.dir, a.t, request.kind)
+    local ok, err = core.write_private(path, outcome.bytes)
+    if not ok then outcome = { code = err.code, message = err.message } end
+  end
+  if not outcome.bytes then return failed(s, a, request, outcome) end
+  a.failing[request.kind] = nil
+  prune(a.dir, a.t, a.w.policy)
+  local size = #outcome.bytes
+  note(s, "info", a.t, ("%s profile: %s (%s, %s, %s)"):format(request.kind, path, core.format(size, "bytes"),
+    core.format(outcome.took_ns, "ns"), request.reason), { kind = request.kind, file = path, bytes = size, took_ns = outcome.took_ns,
+    reason = request.reason })
+  if request.done then request.done { ok = true, kind = request.kind, file = path, bytes = size, took_ns = outcome.took_ns } end
+end
+
+local function take(s, a, request)
+  local known = fetch.kinds[request.kind]
+  local seconds = request.seconds or known and known.seconds
+  local timeout_ns = seconds and math.ceil(math.max(seconds * 1.5, seconds + 10) * SECOND) or 60 * SECOND
+  s.engine:take(a.t.id, takes[request.kind] or "pprof:" .. request.kind, { gc = request.gc, seconds = seconds, timeout_ns = timeout_ns },
+    function(outcome) taken(s, a, request, outcome) end)
+end
+
+local function is_live(s, id)
+  for _, t in ipairs(s.engine:targets()) do
+    if t.id == id then return true end
+  end
+end
+
+local function tick(s)
+  for _, a in ipairs(s.apps) do
+    if not a.gone and not is_live(s, a.t.id) then a.gone = true end
+    local when = a.w.policy.when
+    local request = not a.gone and policy.next(a.w, s.engine:now(), when and s.engine:last(a.t.id, when.metric) or nil)
+    if request then take(s, a, request) end
+  end
+end
+
+-- ---- who is under which policy ----
+
+local function add(s, t, p)
+  s.apps[#s.apps + 1] = { t = t, w = policy.begin(p, s.engine:now()), dir = p.dir or paths.state() .. "/profiles", failing = {} }
+  if p.when then s.engine:demand(t.id, p.when.metric, SECOND, 60) end
+end
+
+local function glob(pattern, name)
+  local lua = pattern:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
+  return name:match("^" .. lua .. "$") ~= nil
+end
+
+--- A target is watched now: the first policy whose app it is holds for it. Without one it can still be asked for by message.
+function M.watch(s, t)
+  for _, p in ipairs(s.policies) do
+    if glob(p.app, t.name) then return add(s, t, p) end
+  end
+  if s.has_control then add(s, t, s.no_policy) end
+end
+
+-- ---- the control socket ----
+
+local commands = {}
+
+local function app_of(s, id)
+  local found
+  for _, a in ipairs(s.apps) do
+    if not a.gone and (id == nil or a.t.id == id or a.t.name == id or a.t.pid == id) then
+      if found then return nil, "several apps are watched: give target" end
+      found = a
+    end
+  end
+  return found, not found and "no such app is watched" or nil
+end
+
+function commands.snap(s, message, answer)
+  local a, problem = app_of(s, message.target)
+  if not a then return answer { ok = false, error = problem } end
+  local kind, seconds = message.kind or "heap", message.seconds
+  if type(kind) ~= "string" or not kind:match("^[%w._/-]+$") then return answer { ok = false, error = "kind is no name of a profile" } end
+  if seconds ~= nil and (math.type(seconds) ~= "integer" or seconds < 1 or seconds > 3600) then
+    return answer { ok = false, error = "seconds is 1 to 3600" }
+  end
+  policy.ask(a.w, { kind = kind, gc = message.gc == true, seconds = seconds, reason = "message", urgent = true, done = answer })
+  tick(s)
+end
+
+function commands.mark(s, message, answer)
+  if type(message.name) ~= "string" or message.name == "" then return answer { ok = false, error = "name is missing" } end
+  s.engine:mark(message.name:sub(1, 200))
+  answer { ok = true }
+end
+
+function commands.status(s, _, answer)
+  local rows = {}
+  for _, a in ipairs(s.apps) do
+    rows[#rows + 1] = { target = a.t.id, name = a.t.name, pid = a.t.pid, live = not a.gone, taken = a.w.taken, spent_ns = a.w.spent_ns,
+      waiting = #a.w.queue, busy = a.w.busy or false, dir = a.dir }
+  end
+  answer { ok = true, version = core.version, time_ns = s.engine:now(), apps = text.array(rows) }
+end
+
+local function on_line(s, said)
+  local function answer(object) s.engine:answer(said.client, core.json(object)) end
+  local message, err = core.json_decode(said.line)
+  if type(message) ~= "table" then return answer { ok = false, error = err and err.message or "an object is expected" } end
+  local command = commands[message.cmd]
+  if not command then return answer { ok = false, error = "cmd is none of snap, mark, status" } end
+  command(s, message, answer)
+end
+
+-- ---- life ----
+
+--- Prepares a session: reads policies from options and config. Before targets are watched. Raises a usage error.
+function M.open(s, options)
+  s.policies, s.apps = {}, {}
+  s.no_policy = policy.read { profiles = { heap = {} }, marks = false, dir = options["snap-dir"], keep = options["snap-keep"] }
+  local own = policy.from_options(options)
+  if own then s.policies[1] = own end
+  for _, spec in ipairs(options.policies or {}) do s.policies[#s.policies + 1] = policy.read(spec) end
+  local path = options.control and options.control:match("^unix:(/.+)$")
+  if options.control and not path then error({ usage = "--control is unix:/path" }, 0) end
+  if path then
+    local ok, err = s.engine:control(path, function(said) on_line(s, said) end)
+    if not ok then error({ message = err.message, code = err.code, advice = err.advice }, 0) end
+    s.has_control = true
+  end
+  if #s.policies == 0 and not path then return end
+  s.sinks[#s.sinks + 1] = function(object)
+    if object.type ~= "mark" then return end
+    for _, a in ipairs(s.apps) do
+      if a.w.policy.marks and not a.gone then policy.ask_all(a.w, "mark " .. object.text, true) end
+    end
+  end
+  s.engine:every(SECOND / 4, function() tick(s) end)
+end
+
+return M
