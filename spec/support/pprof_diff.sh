@@ -37,6 +37,14 @@ check() { # flags... file
   "$pprof" -symbolize=none "$@" >"$work/want" 2>/dev/null
   "$cli" "$@" >"$work/have" 2>/dev/null
   case " $* " in
+  *" -list="*) # we find sources that pprof does not: then the sums count
+    if grep -q '^ Error: ' "$work/want"; then
+      for f in want have; do
+        grep -E '^(Total:|ROUTINE )|% of Total$' "$work/$f" >"$work/sums"
+        mv "$work/sums" "$work/$f"
+      done
+    fi
+    ;;
   *" -dot -files "* | *" -call_tree "*) # no order, no numbers, no dotted edges
     for f in want have; do
       sed -E 's/N[0-9]+/N/g; s/id="node[0-9]+"//; s/^[-+0-9a-fx*]+ /A /; s/calls=0 [^ ]+/calls=0 A/
@@ -44,14 +52,6 @@ check() { # flags... file
               /style="dotted"/d' "$work/$f" | sort >"$work/sorted"
       mv "$work/sorted" "$work/$f"
     done
-    ;;
-  *" -list="*) # we find sources that pprof does not: then the sums count
-    if grep -q '^ Error: could not find file' "$work/want"; then
-      for f in want have; do
-        grep -E '^(Total:|ROUTINE )|% of Total$' "$work/$f" >"$work/sums"
-        mv "$work/sums" "$work/$f"
-      done
-    fi
     ;;
   *" -disasm="*) # the disassemblers differ; sums, and the addresses with values, do not
     for f in want have; do
