@@ -1,4 +1,5 @@
-// The tree as JSON, and the picture: one rectangle per node with a tooltip, root at the bottom.
+// The tree as JSON, and the picture: one rectangle per node with a tooltip, root at the top as in
+// the page, so that a tall graph shows its broad end first.
 #include "analyze/flame_impl.h"
 #include "analyze/pprof_units.h"
 
@@ -106,11 +107,11 @@ static tm_status put_caption(flame *f, double x, uint32_t y, double width, const
   return TM_OK;
 }
 
-static tm_status svg_box(flame *f, size_t i, uint32_t depth_max) {
+static tm_status svg_box(flame *f, size_t i) {
   const tm_call_node *n = flame_node(f, i), *root = flame_node(f, 0);
   double scale = root->weight ? (double)WIDTH / (double)root->weight : 0;
   double x = (double)f->boxes.items[i].left * scale, width = (double)n->weight * scale;
-  uint32_t y = TOP + (depth_max - f->boxes.items[i].depth) * ROW;
+  uint32_t y = TOP + f->boxes.items[i].depth * ROW;
   const char *name;
   size_t size;
   TM_TRY(flame_name(f, i, &name, &size));
@@ -146,7 +147,7 @@ tm_status flame_svg(flame *f) {
   TM_TRY(flame_put_xml(f, total, strlen(total)));
   FLAME_PRINT(f, "%s</text>\n",
               f->tree.is_difference ? " (red: more than the base, blue: less)" : "");
-  for (size_t i = 0; i < f->boxes.count; i++) TM_TRY(svg_box(f, i, depth_max));
+  for (size_t i = 0; i < f->boxes.count; i++) TM_TRY(svg_box(f, i));
   FLAME_PRINT(f, "</svg>\n");
   return TM_OK;
 }
