@@ -24,8 +24,19 @@ typedef struct load_request {
   // the answer
   tm_load_report report;
   char problem[600], notes[1200];
+  char *fields; // of the event that tells it, as JSON; NULL = none
   bool unload;
 } load_request;
+
+// Profiles that the package asks for, for whoever takes them; none is told too, since a reload may
+// take them back.
+static char *fields_of(const tm_package *package) {
+  static const char form[] = "{\"policies\":%s}";
+  size_t size = sizeof form + strlen(package->policies_json);
+  char *fields = malloc(size);
+  if (fields) snprintf(fields, size, form, package->policies_json);
+  return fields;
+}
 
 // ---- policies and overrides ----
 
@@ -365,6 +376,7 @@ static tm_status load_locked(tm_rulehost *host, load_request *request) {
     return status;
   }
   request->report.rules = package->rule_count;
+  request->fields = fields_of(package);
   swap(host, old, index, package);
   set_stale(host, request->name, NULL);
   request->report.kept_old = false;
@@ -375,6 +387,7 @@ static void free_request(load_request *request) {
   free(request->name);
   free(request->origin);
   free(request->source);
+  free(request->fields);
   free(request);
 }
 
@@ -396,7 +409,8 @@ static void deliver_report(void *arg) {
              report->name, report->rules, report->rules == 1 ? "" : "s", report->tests,
              report->tests == 1 ? "" : "s", (double)report->took_ns / 1e6,
              report->notes[0] ? "; " : "", report->notes);
-    tm_engine_note(engine, TM_EVENT_RULE_LOADED, TM_LEVEL_INFO, report->name, "", text, "{}");
+    tm_engine_note(engine, TM_EVENT_RULE_LOADED, TM_LEVEL_INFO, report->name, "", text,
+                   request->fields ? request->fields : "{}");
   }
   if (request->fn) request->fn(request->ud, report);
   free_request(request);

@@ -240,6 +240,23 @@ static size_t api_list_length(reader *r, const char *name) {
   return count;
 }
 
+static tm_status read_policies(reader *r) {
+  tm_bytes json = {0};
+  lua_rawgeti(r->L, LUA_REGISTRYINDEX, r->package->api_ref);
+  lua_getfield(r->L, -1, "policies");
+  bool any = lua_rawlen(r->L, -1) > 0;
+  tm_status status = any ? tm_lua_json(r->package->ctx, r->L, -1, &json)
+                         : tm_bytes_append(r->package->ctx, &json, "[]", 3);
+  lua_pop(r->L, 2);
+  char *copy = status == TM_OK ? tm_arena_calloc(&r->package->strings, 1, json.size + 1) : NULL;
+  if (copy) memcpy(copy, json.data, json.size);
+  tm_bytes_free(r->package->ctx, &json);
+  r->package->policies_json = copy;
+  if (status == TM_OK && !copy)
+    status = tm_fail(r->package->ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory");
+  return status;
+}
+
 static tm_status read_declarations(tm_package *package) {
   reader r = {package, tm_sandbox_state(package->sandbox)};
   if (!lua_checkstack(r.L, 20))
@@ -248,6 +265,7 @@ static tm_status read_declarations(tm_package *package) {
   package->override_count = api_list_length(&r, "overrides");
   package->format_count = api_list_length(&r, "formats");
   package->rule_count = api_list_length(&r, "rules");
+  TM_TRY(read_policies(&r));
   package->rules =
       tm_arena_calloc(&package->strings, package->rule_count + 1, sizeof *package->rules);
   if (!package->rules) return tm_fail(package->ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory");

@@ -49,8 +49,9 @@ typedef struct tm_package {
   int api_ref; // the table that dsl.lua gave back
   tm_rule *rules;
   size_t rule_count, list_count, override_count, format_count;
-  tm_arena strings; // everything named above
-  void *owner;      // the rule host that its native functions talk to
+  char *policies_json; // what tm.policy declared, as one JSON array
+  tm_arena strings;    // everything named above
+  void *owner;         // the rule host that its native functions talk to
 } tm_package;
 
 // Native functions of dsl.lua: registered into the table on top of the stack.

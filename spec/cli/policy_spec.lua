@@ -173,6 +173,25 @@ describe("a policy of a real app", function()
     assert.matches("export done", out)
   end)
 
+  with_server("is declared by a rule file, when that may", function()
+    local dir = helper.folder()
+    local rules = helper.write(dir .. "/own.lua", [[
+      tm.policy { app = "server", profiles = { threadcreate = "1s" }, budget = "50%", keep = 3 } ]])
+    local words = { "watch", server.url, "--no-history", "--no-builtin", "--plain", "--snap-dir", dir .. "/p", "--rules", rules,
+      "--for", "2500ms" }
+    local result = helper.tidemark(table.unpack(words))
+    assert.matches("give %-%-allow act:snap", result.out .. result.err)
+    assert.is_nil(core.stat(dir .. "/p"))
+    words[#words + 1], words[#words + 2] = "--allow", "act:snap"
+    result = helper.tidemark(table.unpack(words))
+    assert.matches("threadcreate profile: .*timer%)", result.out)
+    assert.is_true(#core.list(dir .. "/p") >= 2)
+    helper.write(rules, "tm.policy { profiles = {} }")
+    result = helper.tidemark("rules", "check", rules)
+    assert.equal(1, result.code)
+    assert.matches("tm.policy needs app", result.out .. result.err)
+  end)
+
   it("is declared in the config file", function()
     local path = helper.write(helper.folder() .. "/config.lua", [[return { policies = { { app = "x", profiles = { heap = "soon" } } } }]])
     local result = helper.shell("export TIDEMARK_CONFIG=" .. helper.quote(path) .. "\n"

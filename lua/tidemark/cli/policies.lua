@@ -112,8 +112,21 @@ end
 
 -- ---- who is under which policy ----
 
+local function start(s)
+  if s.policies_run then return end
+  s.policies_run = true
+  s.sinks[#s.sinks + 1] = function(object)
+    if object.type ~= "mark" then return end
+    for _, a in ipairs(s.apps) do
+      if a.w.policy.marks and not a.gone then policy.ask_all(a.w, "mark " .. object.text, true) end
+    end
+  end
+  s.engine:every(SECOND / 4, function() tick(s) end)
+end
+
 local function add(s, t, p)
-  s.apps[#s.apps + 1] = { t = t, w = policy.begin(p, s.engine:now()), dir = p.dir or paths.state() .. "/profiles", failing = {} }
+  s.apps[#s.apps + 1] = { t = t, w = policy.begin(p, s.engine:now()), dir = p.dir or s.snap_dir or paths.state() .. "/profiles", failing = {} }
+  start(s)
   if p.when then s.engine:demand(t.id, p.when.metric, SECOND, 60) end
 end
 
@@ -124,10 +137,50 @@ end
 
 --- A target is watched now: the first policy whose app it is holds for it. Without one it can still be asked for by message.
 function M.watch(s, t)
+  s.watched[#s.watched + 1] = t
   for _, p in ipairs(s.policies) do
     if glob(p.app, t.name) then return add(s, t, p) end
   end
   if s.has_control then add(s, t, s.no_policy) end
+end
+
+local function allows(options)
+  for _, granted in ipairs(options.allow or {}) do
+    if glob(granted, "act:snap") then return true end
+  end
+  return false
+end
+
+--- A rule file was loaded: its policies take the place of those it had before; they come after the user's own. A take acts on
+--- the app, so it needs act:snap like any act of a rule.
+---@param name string      the file
+---@param specs table[]    what its tm.policy calls declared
+function M.loaded(s, name, specs)
+  local kept = {}
+  for _, p in ipairs(s.policies) do kept[#kept + 1] = p.file ~= name and p or nil end
+  s.policies = kept
+  for _, a in ipairs(s.apps) do a.gone = a.gone or a.w.policy.file == name end
+  if #specs == 0 then return end
+  if not s.may_snap then
+    return s.engine:note("warn", "", name .. " declares a policy that takes profiles: give --allow act:snap to let it", "{}")
+  end
+  for _, spec in ipairs(specs) do
+    local ok, p = pcall(policy.read, spec)
+    if not ok then return s.engine:note("warn", "", name .. ": " .. tostring(type(p) == "table" and p.message or p), "{}") end
+    p.file = name
+    s.policies[#s.policies + 1] = p
+  end
+  for _, t in ipairs(s.watched) do
+    local ruled = false
+    for _, a in ipairs(s.apps) do ruled = ruled or a.t.id == t.id and not a.gone and a.w.policy ~= s.no_policy end
+    for _, p in ipairs(ruled and {} or s.policies) do
+      if glob(p.app, t.name) and is_live(s, t.id) then
+        for _, a in ipairs(s.apps) do a.gone = a.gone or a.t.id == t.id end
+        add(s, t, p)
+        break
+      end
+    end
+  end
 end
 
 -- ---- the control socket ----
@@ -185,7 +238,8 @@ end
 
 --- Prepares a session: reads policies from options and config. Before targets are watched. Raises a usage error.
 function M.open(s, options)
-  s.policies, s.apps = {}, {}
+  s.policies, s.apps, s.watched, s.snap_dir = {}, {}, {}, options["snap-dir"]
+  s.may_snap = allows(options)
   s.no_policy = policy.read { profiles = { heap = {} }, marks = false, dir = options["snap-dir"], keep = options["snap-keep"] }
   local own = policy.from_options(options)
   if own then s.policies[1] = own end
@@ -197,14 +251,6 @@ function M.open(s, options)
     if not ok then error({ message = err.message, code = err.code, advice = err.advice }, 0) end
     s.has_control = true
   end
-  if #s.policies == 0 and not path then return end
-  s.sinks[#s.sinks + 1] = function(object)
-    if object.type ~= "mark" then return end
-    for _, a in ipairs(s.apps) do
-      if a.w.policy.marks and not a.gone then policy.ask_all(a.w, "mark " .. object.text, true) end
-    end
-  end
-  s.engine:every(SECOND / 4, function() tick(s) end)
 end
 
 return M

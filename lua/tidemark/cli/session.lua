@@ -162,6 +162,8 @@ local function listen(s)
   s.engine:on(function(e)
     if e.kind == "rule_loaded" or e.kind == "rule_load_failed" then
       for _, dir in ipairs(s.folders) do trust.accept(dir .. "/" .. e.rule) end
+      local fields = core.json_decode(e.json)
+      if fields and fields.policies then policies.loaded(s, e.rule, fields.policies) end
       -- At the start they are not worth a line each.
       if e.kind == "rule_loaded" and e.time_ns - s.opened_ns < 3000000000 then return end
     end

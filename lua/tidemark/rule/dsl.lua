@@ -12,7 +12,7 @@ local concat, sort = table.concat, table.sort
 local format, gsub, lower, match, sub = string.format, string.gsub, string.lower, string.match, string.sub
 local floor, mtype = math.floor, math.type
 
-local M = { rules = {}, lists = {}, overrides = {}, formats = {}, ids = {}, declared_lists = {} }
+local M = { rules = {}, lists = {}, overrides = {}, formats = {}, policies = {}, ids = {}, declared_lists = {} }
 
 ---------------------------------------------------------------------------------------------------- small helpers
 
@@ -488,6 +488,18 @@ function tm.format(spec)
     reject("LOAD_SCHEMA", "tm.format needs an id and a render function", 2)
   end
   M.formats[#M.formats + 1] = { id = spec.id, ext = spec.ext or spec.id, mime = spec.mime or "text/plain", render = spec.render }
+end
+
+-- Which profiles of an app are taken, and when: read and kept by the watch itself, when it allows act:snap.
+local policy_keys = { app = true, profiles = true, budget = true, when = true, marks = true, keep = true }
+function tm.policy(spec)
+  if type(spec) ~= "table" then reject("LOAD_SCHEMA", "tm.policy takes one table", 2) end
+  check_keys("tm.policy", spec, policy_keys, 2)
+  if type(spec.app) ~= "string" then reject("LOAD_SCHEMA", "tm.policy needs app = \"name\"", 2) end
+  if type(spec.profiles) ~= "table" or not next(spec.profiles) then
+    reject("LOAD_SCHEMA", "tm.policy needs profiles = { heap = \"10m\" }", 2)
+  end
+  M.policies[#M.policies + 1] = copy(spec)
 end
 
 M.tm = setmetatable({}, { __index = tm, __metatable = false, __newindex = function(_, name)
