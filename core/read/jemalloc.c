@@ -6,6 +6,8 @@
 #include "read/legacy.h"
 #include "read/reader.h"
 
+#define MAX_FRAMES (UINT32_C(1) << 26) // of all samples: hostile shares multiply their stack
+
 typedef struct counts {
   int64_t objects, bytes, all_objects, all_bytes;
 } counts;
@@ -75,6 +77,9 @@ static tm_status add_sample(je_reader *r, const share *s, const counts *n) {
   tm_profile *p = r->lg->p;
   int64_t values[4] = {n->all_objects, n->all_bytes, n->objects, n->bytes};
   if (!n->objects && !n->bytes && !n->all_objects && !n->all_bytes) return TM_OK;
+  if (p->stack.count + r->stack.count > MAX_FRAMES)
+    return tm_fail(r->lg->ctx, TM_E_LIMIT, lines_offset(&r->lg->l),
+                   "the samples have more than %u frames", MAX_FRAMES);
   for (size_t i = 0; i < r->stack.count; i++)
     TM_TRY(tm_vec_push(r->lg->ctx, &p->stack, r->stack.items[i]));
   if (s) {

@@ -1,10 +1,12 @@
 // The memory map behind legacy profiles: /proc/PID/maps lines or "start-end: file (@offset) build
 // id", with log prefixes and $variables. Adjacent pieces of a file become one mapping, the
-// program's own comes first, and every location gets the first mapping around its address. Cost:
-// locations x mappings, as few of the latter as a process has executable regions. Source: behaviour
-// of google/pprof's map parser.
+// program's own comes first, and every location gets the first mapping around its address.
+// Cost: a binary search per location; one by one where mappings overlap or lack, within a limit.
+// Source: behaviour of google/pprof's map parser.
 #include "base/bytes.h"
 #include "read/legacy.h"
+
+#include <stdlib.h>
 
 typedef struct variable {
   tm_text name, value; // in the input
@@ -14,10 +16,13 @@ typedef struct map_reader {
   tm_legacy *lg;
   tm_bytes expanded; // the line with its variables replaced
   TM_VEC(variable) variables;
+  uint64_t expanded_bytes; // in all
 } map_reader;
 
-#define MAX_VARIABLES  64
-#define MAX_LINE_BYTES 65536
+// Maps of processes stay far below; hostile ones would multiply.
+#define MAX_VARIABLES      64
+#define MAX_EXPANDED_BYTES (UINT64_C(1) << 22)
+#define MAX_STEPS          (UINT64_C(1) << 30) // of searches one by one
 
 static bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\f' || c == '\r';
@@ -177,9 +182,10 @@ static tm_status expand(map_reader *r, tm_text *line) {
     if (line->at[i] == '$') v = variable_at(r, text_skip(*line, i + 1));
     TM_TRY(tm_bytes_append(r->lg->ctx, out, v ? v->value.at : line->at + i, v ? v->value.size : 1));
     if (v) i += v->name.size;
-    if (out->size > MAX_LINE_BYTES)
-      return tm_legacy_bad_line(r->lg, "a line of the memory map that grows without bound");
+    if (r->expanded_bytes + out->size > MAX_EXPANDED_BYTES)
+      return tm_legacy_bad_line(r->lg, "a memory map that grows without bound");
   }
+  r->expanded_bytes += out->size;
   *line = (tm_text){(const char *)out->data, out->size};
   return TM_OK;
 }
@@ -261,28 +267,90 @@ static void mend_first(tm_profile *p) {
   }
 }
 
-static uint32_t mapping_of(tm_profile *p, uint64_t address) {
-  for (uint32_t i = 0; i < p->mappings.count; i++)
-    if (p->mappings.items[i].start <= address && address < p->mappings.items[i].limit) return i;
-  for (uint32_t i = 0; i < p->mappings.count; i++) { // the first piece of a split mapping may lack
-    tm_mapping *m = &p->mappings.items[i];
+// --- from addresses to mappings ---
+
+typedef struct region {
+  uint64_t start, limit;
+  uint32_t mapping;
+} region;
+
+typedef struct placer {
+  tm_profile *p;
+  region *regions; // sorted by start
+  size_t count;
+  bool disjoint;  // then the region around an address is the first mapping around it, too
+  size_t shifted; // mappings with a file offset
+  uint64_t steps;
+} placer;
+
+static int compare_regions(const void *a, const void *b) {
+  uint64_t x = ((const region *)a)->start, y = ((const region *)b)->start;
+  return x < y ? -1 : x > y;
+}
+
+static void sort_regions(placer *pl) {
+  pl->disjoint = true;
+  pl->shifted = 0;
+  for (uint32_t i = 0; i < pl->count; i++) {
+    const tm_mapping *m = &pl->p->mappings.items[i];
+    pl->regions[i] = (region){m->start, m->limit, i};
+    pl->shifted += m->file_offset != 0;
+  }
+  qsort(pl->regions, pl->count, sizeof *pl->regions, compare_regions);
+  for (size_t i = 0; i + 1 < pl->count; i++)
+    if (pl->regions[i].limit > pl->regions[i + 1].start) pl->disjoint = false;
+}
+
+static uint32_t region_around(placer *pl, uint64_t address) {
+  const tm_mapping *m = pl->p->mappings.items;
+  if (!pl->disjoint) {
+    pl->steps += pl->count;
+    for (uint32_t i = 0; i < pl->count; i++)
+      if (m[i].start <= address && address < m[i].limit) return i;
+    return TM_PROFILE_NONE;
+  }
+  size_t low = 0, high = pl->count;
+  while (low < high) { // the first region that starts behind the address
+    size_t middle = low + (high - low) / 2;
+    if (pl->regions[middle].start <= address)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  bool inside = low && address < pl->regions[low - 1].limit;
+  return inside ? pl->regions[low - 1].mapping : TM_PROFILE_NONE;
+}
+
+static uint32_t mapping_of(placer *pl, uint64_t address) {
+  uint32_t found = region_around(pl, address);
+  if (found != TM_PROFILE_NONE || !pl->shifted) return found;
+  pl->steps += pl->count;
+  for (uint32_t i = 0; i < pl->count; i++) { // the first piece of a split mapping may lack
+    tm_mapping *m = &pl->p->mappings.items[i];
     if (!m->file_offset || m->start - m->file_offset > address || address >= m->start) continue;
     m->start -= m->file_offset;
     m->file_offset = 0;
+    pl->steps += pl->count * 16;
+    sort_regions(pl);
     return i;
   }
   return TM_PROFILE_NONE;
 }
 
 // Addresses outside of all mappings get one that holds everything.
-static tm_status place_locations(tm_legacy *lg) {
+static tm_status place_each(tm_legacy *lg, placer *pl) {
   tm_profile *p = lg->p;
   uint32_t fake = TM_PROFILE_NONE;
+  sort_regions(pl);
   for (size_t i = 0; i < p->locations.count; i++) {
     tm_location *loc = &p->locations.items[i];
     if (!loc->address) continue;
     if ((i & 0xfff) == 0xfff) TM_TRY(tm_ctx_tick(lg->ctx, i));
-    loc->mapping = mapping_of(p, loc->address);
+    if (pl->steps > MAX_STEPS)
+      return tm_fail(lg->ctx, TM_E_LIMIT, TM_NO_OFFSET,
+                     "%zu addresses over %zu mappings that overlap or lack", p->locations.count,
+                     pl->count);
+    loc->mapping = mapping_of(pl, loc->address);
     if (loc->mapping != TM_PROFILE_NONE) continue;
     if (fake == TM_PROFILE_NONE) {
       fake = (uint32_t)p->mappings.count;
@@ -292,6 +360,15 @@ static tm_status place_locations(tm_legacy *lg) {
   }
   for (size_t i = 0; i < p->mappings.count; i++) p->mappings.items[i].id = i + 1;
   return TM_OK;
+}
+
+static tm_status place_locations(tm_legacy *lg) {
+  placer pl = {.p = lg->p, .count = lg->p->mappings.count};
+  pl.regions = tm_alloc(lg->ctx, (pl.count + 1) * sizeof *pl.regions);
+  if (!pl.regions) return TM_E_NOMEM;
+  tm_status status = place_each(lg, &pl);
+  tm_free(lg->ctx, pl.regions, (pl.count + 1) * sizeof *pl.regions);
+  return status;
 }
 
 tm_status tm_legacy_read_map(tm_legacy *lg, bool at_map) {

@@ -399,7 +399,7 @@ static tm_status read_threads(text_reader *r) {
   bool more = !text_starts(l->line, "--- threadz ") || lines_next(l);
   for (; more; more = lines_next(l)) {
     tm_text t = started ? text_trim(l->line) : l->line;
-    if (text_starts(t, "---")) {
+    if (text_starts(t, started ? "---" : "-")) {
       started = true;
       TM_TRY(end_thread(r, same));
       same = false;
