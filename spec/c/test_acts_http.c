@@ -105,6 +105,9 @@ static void asks_for_each_kind(void **state) {
       {"cpu_profile", "{\"seconds\":7}", "/debug/pprof/profile?seconds=7"},
       {"cpu_profile", "{\"seconds\":\"12s\"}", "/debug/pprof/profile?seconds=12"},
       {"cpu_profile", "{}", "/debug/pprof/profile?seconds=5"},
+      {"trace", "{\"seconds\":2}", "/debug/pprof/trace?seconds=2"},
+      {"goroutineleak", "{}", "/debug/pprof/goroutineleak"},
+      {"pprof:example.com/app.documents", "{}", "/debug/pprof/example.com/app.documents"},
       {"expvar", "{}", "/debug/vars"},
   };
   (void)state;
