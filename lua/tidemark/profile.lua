@@ -50,6 +50,10 @@ M.options = {
   { "symbolize", "MODE", "names for bare addresses: none, local, fastlocal, force, demangle=none|templates|full" },
   { "seconds", "N", "how long a live endpoint collects", kind = "integer" },
   { "timeout", "DUR", "how long to wait for a live endpoint", kind = "duration" },
+  { "host-header", "NAME", "the Host header for a live endpoint; '' sends it empty" },
+  { "header", "NAME:VALUE", "a header for a live endpoint (repeatable)", kind = "list" },
+  { "ca-file", "FILE", "https: the roots to trust (PEM)" },
+  { "max-size", "SIZE", "how large the answer of a live endpoint may be", kind = "bytes" },
   { "format", "F", "how the inputs are written, when it cannot be seen" },
 }
 
@@ -145,7 +149,7 @@ local function read_one(word, options, notes)
   local p, err
   if is_remote(word) then
     local fetch = require "tidemark.fetch"
-    local bytes, problem = fetch.bytes(word, { seconds = options.seconds, timeout_ns = options.timeout })
+    local bytes, problem = fetch.bytes(word, fetch.from_options(options))
     if not bytes then fail(problem, word) end
     p, err = core.read({ bytes = bytes }, { format = options.format })
   else

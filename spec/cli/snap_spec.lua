@@ -144,6 +144,16 @@ describe("an app with pprof", function()
     assert.equal(0, snap(server.url .. "/token", "heap", "--header", "Authorization: Bearer secret").code)
   end)
 
+  with_server("is read by the profile commands without a file", function()
+    for _, words in ipairs { { server.url .. "/debug/pprof/heap?gc=1" }, { "unix:" .. server.socket .. ":/debug/pprof/heap" },
+      { server.url .. "/token/debug/pprof/heap", "--header", "Authorization: Bearer secret" } } do
+      local result = helper.tidemark("top", table.unpack(words))
+      assert.equal(0, result.code, result.err)
+      assert.matches("Type: inuse_space", result.out)
+    end
+    assert.equal(5, helper.tidemark("top", server.url .. "/token/debug/pprof/heap").code)
+  end)
+
   with_server("keeps garbage that came as a profile, and says so", function()
     local result = snap(server.url .. "/garbage", "heap")
     assert.equal(3, result.code)
@@ -154,7 +164,7 @@ describe("an app with pprof", function()
   with_server("leaves no file when it is interrupted", function()
     local dir = helper.folder()
     local bin = helper.quote(core.realpath(helper.bin))
-    local result = helper.shell(("cd %s\ntimeout -s INT 1 %s snap %s cpu --seconds 20"):format(dir, bin, server.url))
+    local result = helper.shell(("cd %s\ntimeout -s INT 3 %s snap %s cpu --seconds 20"):format(dir, bin, server.url))
     assert.equal(124, result.code) -- of timeout: it had to send the signal
     assert.matches("interrupted", result.err)
     assert.same({}, core.list(dir))
