@@ -30,35 +30,41 @@ typedef struct walk {
 
 typedef struct unit_row {
   const char *name;
+  size_t size;
   tm_unit unit;
 } unit_row;
 
+#define FIELD(name, unit)                                                                          \
+  { name, sizeof name - 1, unit }
 static const unit_row go_fields[] = {
-    {"Alloc", TM_UNIT_BYTES},         {"TotalAlloc", TM_UNIT_BYTES},
-    {"Sys", TM_UNIT_BYTES},           {"Lookups", TM_UNIT_COUNT},
-    {"Mallocs", TM_UNIT_COUNT},       {"Frees", TM_UNIT_COUNT},
-    {"HeapAlloc", TM_UNIT_BYTES},     {"HeapSys", TM_UNIT_BYTES},
-    {"HeapIdle", TM_UNIT_BYTES},      {"HeapInuse", TM_UNIT_BYTES},
-    {"HeapReleased", TM_UNIT_BYTES},  {"HeapObjects", TM_UNIT_COUNT},
-    {"StackInuse", TM_UNIT_BYTES},    {"StackSys", TM_UNIT_BYTES},
-    {"MSpanInuse", TM_UNIT_BYTES},    {"MSpanSys", TM_UNIT_BYTES},
-    {"MCacheInuse", TM_UNIT_BYTES},   {"MCacheSys", TM_UNIT_BYTES},
-    {"BuckHashSys", TM_UNIT_BYTES},   {"GCSys", TM_UNIT_BYTES},
-    {"OtherSys", TM_UNIT_BYTES},      {"NextGC", TM_UNIT_BYTES},
-    {"LastGC", TM_UNIT_TIME},         {"PauseTotalNs", TM_UNIT_NS},
-    {"PauseNs", TM_UNIT_NS},          {"PauseEnd", TM_UNIT_TIME},
-    {"GCCPUFraction", TM_UNIT_RATIO}, {"NumGC", TM_UNIT_COUNT},
-    {"NumForcedGC", TM_UNIT_COUNT},   {"Size", TM_UNIT_BYTES},
+    FIELD("Alloc", TM_UNIT_BYTES),         FIELD("TotalAlloc", TM_UNIT_BYTES),
+    FIELD("Sys", TM_UNIT_BYTES),           FIELD("Lookups", TM_UNIT_COUNT),
+    FIELD("Mallocs", TM_UNIT_COUNT),       FIELD("Frees", TM_UNIT_COUNT),
+    FIELD("HeapAlloc", TM_UNIT_BYTES),     FIELD("HeapSys", TM_UNIT_BYTES),
+    FIELD("HeapIdle", TM_UNIT_BYTES),      FIELD("HeapInuse", TM_UNIT_BYTES),
+    FIELD("HeapReleased", TM_UNIT_BYTES),  FIELD("HeapObjects", TM_UNIT_COUNT),
+    FIELD("StackInuse", TM_UNIT_BYTES),    FIELD("StackSys", TM_UNIT_BYTES),
+    FIELD("MSpanInuse", TM_UNIT_BYTES),    FIELD("MSpanSys", TM_UNIT_BYTES),
+    FIELD("MCacheInuse", TM_UNIT_BYTES),   FIELD("MCacheSys", TM_UNIT_BYTES),
+    FIELD("BuckHashSys", TM_UNIT_BYTES),   FIELD("GCSys", TM_UNIT_BYTES),
+    FIELD("OtherSys", TM_UNIT_BYTES),      FIELD("NextGC", TM_UNIT_BYTES),
+    FIELD("LastGC", TM_UNIT_TIME),         FIELD("PauseTotalNs", TM_UNIT_NS),
+    FIELD("PauseNs", TM_UNIT_NS),          FIELD("PauseEnd", TM_UNIT_TIME),
+    FIELD("GCCPUFraction", TM_UNIT_RATIO), FIELD("NumGC", TM_UNIT_COUNT),
+    FIELD("NumForcedGC", TM_UNIT_COUNT),   FIELD("Size", TM_UNIT_BYTES),
 };
 
 static const unit_row endings[] = {
-    {"_bytes", TM_UNIT_BYTES}, {"Bytes", TM_UNIT_BYTES}, {"_bytes_total", TM_UNIT_BYTES},
-    {"_ratio", TM_UNIT_RATIO}, {"_ns", TM_UNIT_NS},      {"_total", TM_UNIT_COUNT},
+    FIELD("_bytes", TM_UNIT_BYTES),
+    FIELD("Bytes", TM_UNIT_BYTES),
+    FIELD("_bytes_total", TM_UNIT_BYTES),
+    FIELD("_ratio", TM_UNIT_RATIO),
+    FIELD("_ns", TM_UNIT_NS),
+    FIELD("_total", TM_UNIT_COUNT),
 };
 
-static bool ends_with(const char *text, size_t size, const char *ending) {
-  size_t n = strlen(ending);
-  return size > n && memcmp(text + size - n, ending, n) == 0;
+static bool ends_with(const char *text, size_t size, const unit_row *ending) {
+  return size > ending->size && memcmp(text + size - ending->size, ending->name, ending->size) == 0;
 }
 
 // "memstats.BySize.3.Size" is of the field Size, "memstats.PauseNs.7" of PauseNs.
@@ -68,7 +74,7 @@ static tm_unit go_unit(const char *name, size_t size) {
   size_t start = size;
   while (start && name[start - 1] != '.') start--;
   for (size_t i = 0; i < TM_COUNT(go_fields); i++)
-    if (strlen(go_fields[i].name) == size - start
+    if (go_fields[i].size == size - start
         && memcmp(go_fields[i].name, name + start, size - start) == 0)
       return go_fields[i].unit;
   return TM_UNIT_NONE;
@@ -79,7 +85,7 @@ tm_unit tm_counter_unit(const char *name, size_t size) {
   if (size >= sizeof prefix && memcmp(name, prefix, sizeof prefix - 1) == 0)
     return go_unit(name, size);
   for (size_t i = 0; i < TM_COUNT(endings); i++)
-    if (ends_with(name, size, endings[i].name)) return endings[i].unit;
+    if (ends_with(name, size, &endings[i])) return endings[i].unit;
   return TM_UNIT_NONE;
 }
 
