@@ -1,6 +1,7 @@
 // Which rules look at which targets: a pair is a rule bound to a target, with its context in the
 // package's Lua state and its demands on the target's sampling plan. A reload binds the new version
 // beside the old one and carries state.
+#include "bind/lua_frame.h"
 #include "bind/lua_series.h"
 #include "bind/plain.h"
 #include "host/rulehost_impl.h"
@@ -91,6 +92,8 @@ void tm_host_arm(tm_rulehost *host, pair *p, const tm_rule_input *input, bool on
 static bool has_input_source(const tm_rule_input *input, const tm_target_facts *facts) {
   // The runs of a gate are fed by whoever drives it, one sample a run: only to a virtual target.
   if (facts->pid == 0 && strcmp(input->kind, "runs") == 0) return true;
+  if (strcmp(input->kind, "snapshots") == 0)
+    return facts->pid == 0 || (facts->endpoint && *facts->endpoint);
   if (strcmp(input->kind, "series") != 0 && strcmp(input->kind, "gauge") != 0
       && strcmp(input->kind, "ring") != 0)
     return false;
@@ -184,8 +187,12 @@ static bool make_context(tm_rulehost *host, pair *p, const carried *from) {
   push_target(L, facts);
   lua_newtable(L);
   for (size_t i = 0; i < p->rule->input_count; i++) {
-    tm_lua_push_series(L, host->engine, p->target, &p->rule->inputs[i], &p->warm_ns, &host->now_ns);
-    lua_setfield(L, -2, p->rule->inputs[i].name);
+    const tm_rule_input *input = &p->rule->inputs[i];
+    if (strcmp(input->kind, "snapshots") == 0)
+      tm_lua_push_shots(L, host->engine, p->target, input, NULL, &p->warm_ns, &host->now_ns);
+    else
+      tm_lua_push_series(L, host->engine, p->target, input, &p->warm_ns, &host->now_ns);
+    lua_setfield(L, -2, input->name);
   }
   tm_host_push_shared(L, facts->id);
   lua_pushvalue(L, 1);

@@ -6,8 +6,10 @@
 //               expect = { { at = "10m", is = "inactive" }, { at = "30m", is = "firing", level =
 //               "high" } } } }
 #include "bind/lua_series.h"
+#include "engine/shots.h"
 #include "host/rulehost_impl.h"
 #include "host/testfeed.h"
+#include "host/testshots.h"
 #include "live/sampler.h"
 
 #include <lauxlib.h>
@@ -30,7 +32,8 @@ typedef struct rig {
   tm_level worst;
   char acts[MAX_ACTS][64];
   size_t act_count;
-  char outcomes[1000]; // "rule key level" of each firing, for the shadow run
+  char outcomes[1000];  // "rule key level" of each firing, for the shadow run
+  tm_test_shots *shots; // of a test, fed as time passes them; or NULL
 } rig;
 
 static void rig_alert(void *ud, const tm_alert_transition *t) {
@@ -82,7 +85,7 @@ static void rig_close(rig *r) {
 
 // Moves time to `to`, stopping wherever a check is due: a test's feed may be sparser than the
 // rule's period.
-static void rig_advance(rig *r, int64_t to_ns) {
+static void rig_tick(rig *r, int64_t to_ns) {
   for (int steps = 0; steps < 1000000; steps++) {
     int64_t due = tm_rulehost_next_due_ns(r->host);
     if (due > to_ns) break;
@@ -91,6 +94,21 @@ static void rig_advance(rig *r, int64_t to_ns) {
     tm_engine_advance(r->engine, due);
   }
   tm_engine_advance(r->engine, to_ns);
+}
+
+// The same, and feeds the snapshots that are passed.
+static void rig_advance(rig *r, int64_t to_ns) {
+  for (tm_test_shots *s = r->shots;
+       s && s->next < s->count && s->items[s->next].time_ns <= to_ns;) {
+    tm_test_shot *shot = &s->items[s->next++];
+    rig_tick(r, shot->time_ns);
+    tm_profile *profile = shot->profile;
+    shot->profile = NULL;
+    if (tm_engine_feed_snapshot(r->engine, r->target, shot->metric, shot->time_ns, profile)
+        != TM_OK)
+      tm_ctx_clear(tm_engine_ctx(r->engine)); // out of memory: the test then fails
+  }
+  rig_tick(r, to_ns);
 }
 
 // ---- one test ----
@@ -103,6 +121,7 @@ typedef struct checkpoint {
 typedef struct test_case {
   char name[128];
   tm_feed feed;
+  tm_test_shots shots;
   checkpoint checkpoints[MAX_CHECKPOINTS];
   size_t checkpoint_count;
   bool never;       // nothing may fire at all
@@ -131,10 +150,13 @@ static tm_status time_field(tm_ctx *ctx, lua_State *L, int index, const char *na
   return TM_OK;
 }
 
-static tm_status read_feed(tm_ctx *ctx, lua_State *L, int index, tm_feed *feed) {
+static tm_status read_feed(tm_ctx *ctx, lua_State *L, int index, const tm_test_shots *shots,
+                           tm_feed *feed) {
   lua_getfield(L, index, "feed");
   if (!lua_istable(L, -1)) {
+    bool there = !lua_isnil(L, -1);
     lua_pop(L, 1);
+    if (shots->count && !there) return TM_OK;
     return tm_fail(ctx, TM_E_RULE, TM_NO_OFFSET,
                    "it has no feed = { [\"proc.rss\"] = \"5s 100M+1Mx60\" }");
   }
@@ -204,7 +226,7 @@ static bool true_field(lua_State *L, int index, const char *name) {
   return yes;
 }
 
-static tm_status read_test(tm_ctx *ctx, lua_State *L, test_case *t) {
+static tm_status read_test(tm_ctx *ctx, lua_State *L, const tm_rule *rule, test_case *t) {
   int index = lua_gettop(L);
   *t = (test_case){0};
   if (!lua_istable(L, index))
@@ -225,7 +247,8 @@ static tm_status read_test(tm_ctx *ctx, lua_State *L, test_case *t) {
   }
   lua_pop(L, 1);
   read_acts(L, index, t);
-  TM_TRY(read_feed(ctx, L, index, &t->feed));
+  TM_TRY(tm_test_shots_read(ctx, L, index, rule->inputs, rule->input_count, T0_NS, &t->shots));
+  TM_TRY(read_feed(ctx, L, index, &t->shots, &t->feed));
   TM_TRY(read_checkpoints(ctx, L, index, t));
   if (!t->never && !t->fires[0] && !t->checkpoint_count && !t->act_count)
     return tm_fail(ctx, TM_E_RULE, TM_NO_OFFSET,
@@ -299,6 +322,10 @@ static tm_status run_timeline(rig *r, const test_case *t, const char *rule, char
     rig_advance(r, t->checkpoints[next].at_ns);
     if (!holds(r, rule, &t->checkpoints[next], why, why_size)) return TM_E_RULE;
   }
+  if (t->shots.count) {
+    int64_t end_ns = t->shots.items[t->shots.count - 1].time_ns;
+    if (end_ns > tm_engine_now_ns(r->engine)) rig_advance(r, end_ns);
+  }
   return TM_OK;
 }
 
@@ -323,9 +350,9 @@ static bool expectations_met(const rig *r, const test_case *t, char *why, size_t
   return true;
 }
 
-static bool run_test(tm_package *package, const char *rule, const test_case *t, char *why,
+static bool run_test(tm_package *package, const char *rule, test_case *t, char *why,
                      size_t why_size) {
-  rig r = {.fired = 0};
+  rig r = {.shots = &t->shots};
   tm_status status = rig_open(&r, package, rule);
   if (status == TM_OK) {
     tm_target_facts facts = {.id = "test:1",
@@ -361,10 +388,11 @@ static tm_status run_rule_tests(tm_ctx *ctx, tm_package *package, const tm_rule 
     lua_rawgeti(L, -1, (lua_Integer)i + 1);
     tm_ctx own;
     tm_ctx_init(&own, NULL);
-    bool ok = read_test(&own, L, t) == TM_OK;
+    bool ok = read_test(&own, L, rule, t) == TM_OK;
     if (!ok) snprintf(why, sizeof why, "%s", own.error.message);
     ok = ok && run_test(package, rule->id, t, why, sizeof why);
     tm_feed_free(&own, &t->feed);
+    tm_test_shots_free(&t->shots);
     tm_ctx_fini(&own);
     if (fn) fn(ud, rule->id, t->name, ok, why);
     if (!ok) result = TM_E_RULE;

@@ -91,7 +91,7 @@ end
 ---------------------------------------------------------------------------------------------------- inputs
 
 local input_keys = { every = true, window = true, keep = true, by = true, arm = true, value = true, n = true,
-  marks = true, cats = true, key = true, reset_peaks = true }
+  marks = true, cats = true, key = true, reset_peaks = true, gc = true }
 
 local function input(kind, default_every, default_keep)
   return function(metric, options)
@@ -108,6 +108,25 @@ local function input(kind, default_every, default_keep)
     return { input = kind, metric = metric, every = every, window = window or keep * every, keep = keep, by = options.by,
       arm = options.arm and true or false, key = options.key or kind == "runs" and options.value or "", options = options }
   end
+end
+
+local snapshot_names = { ["pprof.heap"] = "gc", ["pprof.allocs"] = "gc", ["pprof.goroutine"] = true, ["go.goroutines"] = true,
+  ["pprof.mutex"] = true, ["pprof.block"] = true, ["pprof.threadcreate"] = true, ["pprof.goroutineleak"] = true }
+local snapshots_of = input("snapshots", 60, 6)
+
+-- With gc = true the app collects first; that is another series of snapshots, and its metric says so.
+local function snapshots(metric, options)
+  local spec = snapshots_of(metric, options)
+  local known = snapshot_names[metric]
+  if not known then
+    reject("LOAD_SCHEMA", format("tm.snapshots: no profile is called '%s'%s", metric, did_you_mean(metric, snapshot_names)), 2)
+  end
+  if spec.keep > 64 then reject("LOAD_SCHEMA", format("tm.snapshots(\"%s\"): keeps at most 64 snapshots", metric), 2) end
+  if options and options.gc then
+    if known ~= "gc" then reject("LOAD_SCHEMA", format("tm.snapshots(\"%s\"): gc is for pprof.heap and pprof.allocs", metric), 2) end
+    spec.metric = metric .. "?gc=1"
+  end
+  return spec
 end
 
 ---------------------------------------------------------------------------------------------------- tm.rule, tm.gate
@@ -243,7 +262,7 @@ end
 ---------------------------------------------------------------------------------------------------- findings
 
 local finding_mark = {}
-local plain_keys = { level = true, key = true, value = true, unit = true, text = true }
+local plain_keys = { level = true, key = true, value = true, unit = true, text = true, of_frame = true }
 
 local function new_finding(c, fields)
   local rule = rawget(c, "rule")
@@ -268,13 +287,15 @@ local function new_finding(c, fields)
   return finding
 end
 
--- What check gave back, as a list: nil, one finding, a list of findings.
-local function list_of(result, id)
+-- What check gave back, as a list: nil, one finding, a list of findings or of rows that a frame's findings{} made.
+local function list_of(result, c)
+  local id = rawget(c, "rule").id
   if result == nil or result == false then return nil end
   if type(result) ~= "table" then error(format("%s: check must return nil, a finding or a list of them, not a %s", id, type(result)), 0) end
   if result.mark == finding_mark then return { result } end
   local out = {}
   for _, one in ipairs(result) do
+    if type(one) == "table" and one.of_frame then one = new_finding(c, one) end
     if type(one) ~= "table" or one.mark ~= finding_mark then
       error(id .. ": check returned a list that holds something else than findings of c:finding{}", 0)
     end
@@ -383,7 +404,7 @@ end
 
 function M.check(rule, c)
   rawset(c, "skipped", nil)
-  return list_of(rule.check(c), rule.id)
+  return list_of(rule.check(c), c)
 end
 
 -- Whether a rule is meant for a target: applies is a function, or globs by field.
@@ -451,7 +472,7 @@ local tm = {
   series = input("series", 5, 360),
   gauge = input("gauge", 30, 2),
   ring = input("ring", 1, 120),
-  snapshots = input("snapshots", 60, 6),
+  snapshots = snapshots,
   runs = input("runs", 1, 100),
   dumps = input("dumps", 1, 3),
   trace = input("trace", 1, 1),
