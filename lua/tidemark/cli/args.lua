@@ -32,8 +32,9 @@ end
 function M.nearest(word, names)
   local close = {}
   for _, name in ipairs(names) do
-    local d = distance(word:lower(), name:lower())
-    if d <= math.min(3, (#name + 1) // 2) or name:find(word, 1, true) == 1 then close[#close + 1] = { d, name } end
+    local bare = name:gsub("^%-+", "")
+    local d = distance((word:lower():gsub("^%-+", "")), bare:lower())
+    if d <= math.min(3, (#bare + 1) // 2) or name:find(word, 1, true) == 1 then close[#close + 1] = { d, name } end
   end
   table.sort(close, function(a, b)
     if a[1] ~= b[1] then return a[1] < b[1] end
