@@ -5,6 +5,7 @@
 #define TM_ANALYZE_GROWTH_H
 
 #include "analyze/focus.h"
+#include "analyze/pivot.h"
 #include "model/table.h"
 
 typedef enum tm_growth_by { TM_GROWTH_BY_FUNCTION, TM_GROWTH_BY_PATH } tm_growth_by;
@@ -21,6 +22,13 @@ void tm_growth_free(tm_growth *growth);
 // one before or lacks the sample type.
 TM_NODISCARD tm_status tm_growth_add(tm_ctx *ctx, tm_growth *growth, const tm_profile *p,
                                      int64_t time_ns);
+
+// The same from a pivot, whose keys then are the growth's; a growth takes either kind alone.
+TM_NODISCARD tm_status tm_growth_add_pivot(tm_ctx *ctx, tm_growth *growth, const tm_pivot *pivot,
+                                           int64_t time_ns);
+
+// Puts keys that never changed into the table, too, below the others; they are left out otherwise.
+void tm_growth_keep_unchanged(tm_growth *growth);
 
 // Keys by rank, at most row_count (0 = all). Columns: key, first, last, delta, steps (rises),
 // falls, per_hour, monotone_ratio (rises of the changes), fit_ratio (r squared of the line through
