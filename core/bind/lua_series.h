@@ -20,6 +20,7 @@ typedef struct tm_rule_input {
   bool by_kind; // one ring per key
   bool arm;     // not sampled until c:arm
   uint64_t every_ns, window_ns;
+  uint64_t declared_every_ns; // as the file says it; overrides change every_ns of snapshots
   size_t keep;
 } tm_rule_input;
 

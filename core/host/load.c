@@ -196,15 +196,24 @@ static void override_lists(tm_rulehost *host, tm_package *from, tm_package *to) 
   tm_bytes_free(&host->ctx, &bytes);
 }
 
+// A rule over snapshots is checked as often as they come: both have the same period.
+static void override_period(tm_rule *rule, uint64_t every_ns) {
+  rule->every_ns = every_ns;
+  for (size_t i = 0; i < rule->input_count; i++)
+    if (strcmp(rule->inputs[i].kind, "snapshots") == 0) rule->inputs[i].every_ns = every_ns;
+}
+
 static void override_rule(tm_rulehost *host, tm_rule *rule) {
   rule->every_ns = rule->declared_every_ns;
   rule->policy = rule->declared_policy;
   rule->enabled = rule->declared_enabled;
+  for (size_t i = 0; i < rule->input_count; i++)
+    rule->inputs[i].every_ns = rule->inputs[i].declared_every_ns;
   for (size_t i = 0; i < host->overrides.count; i++) {
     const override *o = host->overrides.items[i];
     if (o->app || !tm_host_override_matches(o, rule->id, "")) continue;
     if (o->enabled >= 0) rule->enabled = o->enabled;
-    if (o->every_s > 0) rule->every_ns = (uint64_t)(o->every_s * 1e9);
+    if (o->every_s > 0) override_period(rule, (uint64_t)(o->every_s * 1e9));
     if (o->hold_s >= 0) rule->policy.hold_ns = (uint64_t)(o->hold_s * 1e9);
     if (o->linger_s >= 0) rule->policy.linger_ns = (uint64_t)(o->linger_s * 1e9);
     if (o->cooldown_s >= 0) rule->policy.cooldown_ns = (uint64_t)(o->cooldown_s * 1e9);

@@ -172,7 +172,7 @@ static void read_input(reader *r, int table, tm_rule_input *input) {
   input->by_kind = !lua_isnil(r->L, -1);
   lua_pop(r->L, 1);
   input->arm = field_true(r, table, "arm");
-  input->every_ns = field_ns(r, table, "every");
+  input->every_ns = input->declared_every_ns = field_ns(r, table, "every");
   input->window_ns = field_ns(r, table, "window");
   input->keep = (size_t)field_number(r, table, "keep");
 }
