@@ -4,7 +4,9 @@ local M = {}
 local function load_in(source, env, name) return load(source, name or "=line", "t", env) end
 
 --- True when the problem is that the text ends too early.
-function M.is_incomplete(problem) return problem ~= nil and problem:find("<eof>", 1, true) ~= nil end
+function M.is_incomplete(problem)
+  return problem ~= nil and problem:find("near '?<eof>'?$") ~= nil and not problem:find("unfinished string near", 1, true)
+end
 
 -- "local a, b = ..." at the begin of a line becomes an assignment, so that the next line sees it.
 local function promoted(source)
@@ -25,14 +27,14 @@ end
 ---@param env table
 ---@return function|nil chunk, string|nil problem, boolean|nil incomplete
 function M.compile(source, env)
-  local chunk = load_in("return " .. source, env)
+  local chunk, as_value = load_in("return " .. source, env)
   if chunk then return chunk end
   local as_assignment = promoted(source)
   chunk = as_assignment and load_in(as_assignment, env)
   if chunk then return chunk end
   local plain, problem = load_in(source, env)
   if plain then return plain end
-  return nil, problem, M.is_incomplete(problem)
+  return nil, problem, M.is_incomplete(problem) or M.is_incomplete(as_value)
 end
 
 --- Blanks for the next line of an incomplete chunk: two for each block or bracket that is open.

@@ -75,7 +75,7 @@ end
 -- ---- tables ----
 
 local function sorted_keys(t)
-  local keys, n = {}, #t
+  local keys, n = {}, rawlen(t)
   for k in next, t do
     if not (math.type(k) == "integer" and k >= 1 and k <= n) then keys[#keys + 1] = k end
   end
@@ -116,8 +116,8 @@ local function show_table(t, state, depth, indent)
     state.path = path .. step
     parts[#parts + 1] = prefix .. show(v, state, depth + 1, indent .. "  ")
   end
-  local n, keys = #t, sorted_keys(t)
-  for i = 1, math.min(n, left) do add("", "[" .. i .. "]", t[i]) end
+  local n, keys = rawlen(t), sorted_keys(t)
+  for i = 1, math.min(n, left) do add("", "[" .. i .. "]", rawget(t, i)) end
   for _, k in ipairs(keys) do
     if left <= 0 then break end
     local name = key_text(k)
@@ -208,14 +208,14 @@ end
 
 -- A list of tables with the same few scalar fields is shown as rows.
 local function row_columns(t)
-  local n, meta = #t, debug.getmetatable(t)
+  local n, meta = rawlen(t), debug.getmetatable(t)
   local order = {}
   for i, name in ipairs(type(meta) == "table" and meta.columns or {}) do order[name] = i end
-  if n < 1 or n > 100000 or type(t[1]) ~= "table" or #t[1] > 0 then return nil end
+  if n < 1 or n > 100000 or type(rawget(t, 1)) ~= "table" or rawlen(rawget(t, 1)) > 0 then return nil end
   local seen, keys = {}, {}
   for i = 1, math.min(n, 50) do
-    local row = t[i]
-    if type(row) ~= "table" or #row > 0 or debug.getmetatable(row) then return nil end
+    local row = rawget(t, i)
+    if type(row) ~= "table" or rawlen(row) > 0 or debug.getmetatable(row) then return nil end
     for k, v in next, row do
       if type(k) ~= "string" or type(v) == "function" then return nil end
       if not seen[k] and type(v) ~= "table" then
@@ -270,10 +270,10 @@ end
 
 -- { times, values } as the engine answers them, or a plain list of many numbers.
 local function numbers_of(t)
-  local n = #t
+  local n = rawlen(t)
   if n < 8 or next(t, n) ~= nil then return nil end
   for i = 1, n do
-    if type(t[i]) ~= "number" then return nil end
+    if type(rawget(t, i)) ~= "number" then return nil end
   end
   return t
 end

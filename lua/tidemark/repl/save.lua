@@ -72,8 +72,8 @@ function M.text(name, lines)
     local value_unit = unit[s.metric] or ""
     if s.op then
       inputs[#inputs + 1] = ('    %s = tm.gauge("%s", { every = "5s" }),\n'):format(s.name, s.metric)
-      checks[#checks + 1] = ('    if c.%s.last %s %s then\n      return c:finding { key = "%s", value = c.%s.last, unit = "%s" }\n    end\n'):format(s.name,
-        s.op, number(s.bound), s.name, s.name, value_unit)
+      checks[#checks + 1] = ('    local %s = c.%s.last\n    if %s and %s %s %s then\n      return c:finding { key = "%s", value = %s, unit = "%s" }\n'
+        .. "    end\n"):format(s.name, s.name, s.name, s.name, s.op, number(s.bound), s.name, s.name, value_unit)
       tests[#tests + 1] = bound_test(s)
     else
       inputs[#inputs + 1] = ('    %s = tm.series("%s", { every = "5s", window = "30m" }),\n'):format(s.name, s.metric)
