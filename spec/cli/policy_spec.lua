@@ -148,6 +148,15 @@ describe("a policy of a real app", function()
     assert.is_true(#files >= 3, out)
     for _, name in ipairs(files) do assert.matches("^server%-%d+%-%l+%-%d+T%d+Z[%-%d]*%.pb%.gz$", name) end
     assert.matches("heap profile: .* timer%)", out)
+    local told = 0
+    for line in out:gmatch("[^\n]+") do
+      local object = core.json_decode(line)
+      if object.type == "snapshot" then
+        told = told + 1
+        assert.equal(core.stat(object.file).size_bytes, object.bytes)
+      end
+    end
+    assert.equal(#files, told)
     assert.matches("goroutine profile: .*when proc.rss > 1MB%)", out)
   end)
 

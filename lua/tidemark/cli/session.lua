@@ -168,7 +168,12 @@ local function listen(s)
       if e.kind == "rule_loaded" and e.time_ns - s.opened_ns < 3000000000 then return end
     end
     if e.kind == "evidence" then s.evidence[#s.evidence + 1] = { time_ns = e.time_ns, rule = e.rule, name = e.text, bytes = #e.json } end
-    emit(s, { type = e.kind, time_ns = e.time_ns, level = e.level, rule = e.rule, target = e.target, text = e.text })
+    local object = { type = e.kind, time_ns = e.time_ns, level = e.level, rule = e.rule, target = e.target, text = e.text }
+    local fields = e.kind == "note" and core.json_decode(e.json)
+    if fields and fields.type == "snapshot" then -- of a policy: what was taken, or why not
+      for key, value in pairs(fields) do object[key] = value end
+    end
+    emit(s, object)
   end)
 end
 
