@@ -138,9 +138,21 @@ static void on_sample(void *ud, const tm_sample *sample) {
   }
 }
 
+static bool any_spawned(const tm_runner *runner) {
+  for (size_t i = 0; i < runner->spawned.count; i++)
+    if (runner->spawned.items[i]->running) return true;
+  return false;
+}
+
+// A command may be seen to be gone before its exit code has come: that is waited for.
+static void stop_when_idle(tm_runner *runner) {
+  if (runner->until_idle && runner->watched.count == 0 && !any_spawned(runner))
+    tm_runner_stop(runner);
+}
+
 static void end_target(tm_runner *runner, tm_target *target, const char *why) {
   tm_engine_remove_target(runner->engine, target, why);
-  if (runner->until_idle && runner->watched.count == 0) tm_runner_stop(runner);
+  stop_when_idle(runner);
 }
 
 static void sample_due(tm_runner *runner, int64_t now_ns) {
@@ -410,6 +422,7 @@ static void on_spawned_exit(uv_process_t *process, int64_t code, int signal) {
   s->running = false;
   s->runner->exit_code = signal ? 128 + signal : (int)code;
   uv_close((uv_handle_t *)process, on_spawned_closed);
+  stop_when_idle(s->runner);
 }
 
 tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char *const *env_add,
@@ -451,12 +464,6 @@ static void signal_spawned(tm_runner *runner, int signal) {
   for (size_t i = 0; i < runner->spawned.count; i++)
     if (runner->spawned.items[i]->running)
       uv_process_kill(&runner->spawned.items[i]->process, signal);
-}
-
-static bool any_spawned(const tm_runner *runner) {
-  for (size_t i = 0; i < runner->spawned.count; i++)
-    if (runner->spawned.items[i]->running) return true;
-  return false;
 }
 
 void tm_runner_end_spawned(tm_runner *runner, uint64_t grace_ns) {
@@ -616,7 +623,7 @@ void tm_runner_free(tm_runner *runner) {
 
 void tm_runner_run(tm_runner *runner, bool until_idle) {
   runner->until_idle = until_idle;
-  atomic_store(&runner->stopping, until_idle && runner->watched.count == 0);
+  atomic_store(&runner->stopping, until_idle && runner->watched.count == 0 && !any_spawned(runner));
   schedule(runner);
   if (!atomic_load(&runner->stopping)) uv_run(runner->loop, UV_RUN_DEFAULT);
 }
