@@ -31,10 +31,7 @@ function M.clean(s)
 end
 
 --- Columns that a text takes, colours not counted.
-function M.width(s)
-  s = s:gsub("\27%[[%d;]*m", "")
-  return utf8.len(s) or #s
-end
+function M.width(s) return core.width((s:gsub("\27%[[%d;]*m", ""))) end
 
 function M.pad(s, width, right)
   local gap = width - M.width(s)
@@ -49,9 +46,10 @@ function M.cut(s, width)
   while i <= #s and columns < width - 1 do
     local escape = s:match("^\27%[[%d;]*m", i)
     local piece = escape or s:match("^[%z\1-\127\194-\244][\128-\191]*", i) or s:sub(i, i)
+    if not escape then columns = columns + core.width(piece) end
+    if columns > width - 1 then break end
     out[#out + 1] = piece
     i = i + #piece
-    if not escape then columns = columns + 1 end
   end
   return table.concat(out) .. (M.utf8 and "…" or "~") .. (M.colored and "\27[0m" or "")
 end
