@@ -13,7 +13,7 @@ void tm_lineedit_add_history(tm_lineedit *e, const char *text, size_t size) {
   if (newest && newest->size == size && memcmp(newest->data, text, size) == 0) return;
   line_text entry = {0};
   if (!tm_line_text_add(e->ctx, &entry, text, size)) return;
-  if (e->history.count == HISTORY_MAX) {
+  if (newest && e->history.count == HISTORY_MAX) {
     tm_line_text_free(e->ctx, &e->history.items[0]);
     memmove(e->history.items, e->history.items + 1, (HISTORY_MAX - 1) * sizeof *e->history.items);
     e->history.count--;

@@ -139,6 +139,36 @@ define("write", 'tm.write(profile, path, "pprof") -> true', 'Writes a profile: "
   return true
 end)
 
+-- ---- heap dumps ----
+
+local function as_graph(verb, what)
+  local g, err = as_profile(verb, what)
+  if g and g.kind ~= "graph" then error(("%s: a heap dump is needed, not a %s"):format(verb, g.kind), 3) end
+  return g, err
+end
+
+define("objects", 'tm.objects(dump, {order="retained", nodecount=20, follow=}) -> Table', "A heap dump by type: count, shallow and retained bytes.",
+  function(dump, options)
+    options = check("tm.objects", options, { "order", "nodecount", "follow" })
+    local g, err = as_graph("tm.objects", dump)
+    if not g then return nil, err end
+    return g:objects { order = options.order or "retained", nodecount = options.nodecount or 20, follow = options.follow }
+  end)
+define("holders", "tm.holders(dump, node, {nodecount=20, follow=}) -> Table",
+  "The objects that hold most, or most of what a node holds: down the dominator tree.",
+  function(dump, node, options)
+    options = check("tm.holders", options, { "nodecount", "follow" })
+    local g, err = as_graph("tm.holders", dump)
+    if not g then return nil, err end
+    return g:dominated(node, { nodecount = options.nodecount or 20, follow = options.follow })
+  end)
+define("path", "tm.path(dump, node, {follow=}) -> Table", "The way from a root to a node (g:find(id)); no rows: it is garbage.", function(dump, node, options)
+  options = check("tm.path", options, { "follow" })
+  local g, err = as_graph("tm.path", dump)
+  if not g then return nil, err end
+  return g:path(node, { follow = options.follow })
+end)
+
 -- ---- live ----
 
 define("attach", "tm.attach(target, {endpoint=, hook=, every=}) -> Target",
@@ -263,6 +293,13 @@ docs.type("tidemark.Table", "rows under named columns with units", {
   { "rows", "for i, row in t:rows() do", "every row" }, { "column", 't:column("flat") -> list', "one column" },
   { "json", "t:json() -> text", "the rows as JSON" }, { "csv", "t:csv() -> text", "the rows as CSV" },
   { "notes", "t.notes -> table", "total, unit, warnings" }, { "columns", "t.columns -> list", "names and units" },
+})
+docs.type("tidemark.Graph", "a heap dump", {
+  { "objects", 'g:objects{order="retained"} -> Table', "by type" }, { "dominated", "g:dominated(node) -> Table", "what a node holds alone" },
+  { "path", "g:path(node) -> Table", "the way from a root" }, { "fields", "g:fields(node) -> Table", "what a node points to" },
+  { "node", "g:node(n) -> table", "type, sizes, dominator" }, { "find", "g:find(id) -> node", "the node of an address or id" },
+  { "info", "g:info() -> table", "counts and roots" }, { "close", "g:close()", "frees it now" },
+  { "kind", "g.kind", "graph" }, { "format", "g.format", "hprof or v8heap" }, { "partial", "g.partial", "true when the dump was damaged" },
 })
 docs.type("tidemark.Growth", "what rises over profiles", {
   { "add", "g:add(profile, time_ns)", "the next profile" }, { "table", "g:table(rows) -> Table", "the ranking" },
