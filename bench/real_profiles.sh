@@ -175,6 +175,44 @@ JS
   (cd "$tools/npm" && node dd.js "$dir") >>"$log" 2>&1
 }
 
+take_node_pprof() { # the package pprof, which compiles its addon here
+  npm_tool pprof && (cd "$tools/npm" && npm rebuild --ignore-scripts=false pprof) >>"$log" 2>&1 || return 1
+  cat >"$tools/npm/pprof.js" <<'JS'
+const pprof = require("pprof"), fs = require("fs"), dir = process.argv[2], kept = [];
+const write = async (name, p) => fs.writeFileSync(`${dir}/${name}`, await pprof.encode(await p));
+pprof.heap.start(64 * 1024, 64);
+write("node-pprof-time.pb.gz", pprof.time.profile({ durationMillis: 2000, intervalMicros: 1000 }));
+const timer = setInterval(() => { for (let k = 0; k < 2000; k++) kept.push(JSON.stringify({ k })); }, 20);
+setTimeout(() => { clearInterval(timer); write("node-pprof-heap.pb.gz", pprof.heap.profile()); }, 2500);
+JS
+  (cd "$tools/npm" && node pprof.js "$dir") >>"$log" 2>&1
+}
+
+take_pprof_rs() { # a Rust program under the crate pprof
+  command -v cargo >/dev/null || return 1
+  mkdir -p "$run/src"
+  printf '[package]\nname = "rs"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\n%s\n' \
+    'pprof = { version = "0.14", features = ["prost-codec"] }' >"$run/Cargo.toml"
+  cat >"$run/src/main.rs" <<'RS'
+use pprof::protos::Message;
+fn work(n: u64) -> usize {
+    let mut v: Vec<String> = (0..n).map(|i| format!("{:x}", i.wrapping_mul(0x9E3779B97F4A7C15))).collect();
+    v.sort();
+    v.iter().map(|s| s.len()).sum()
+}
+fn main() {
+    let guard = pprof::ProfilerGuardBuilder::default().frequency(500).build().unwrap();
+    let (start, mut sum) = (std::time::Instant::now(), 0);
+    while start.elapsed().as_secs() < 2 { sum += work(20000); }
+    let mut bytes = Vec::new();
+    guard.report().build().unwrap().pprof().unwrap().encode(&mut bytes).unwrap();
+    std::fs::write(std::env::args().nth(1).unwrap(), bytes).unwrap();
+    println!("{sum}");
+}
+RS
+  (cd "$run" && cargo run --quiet -- "$dir/pprof-rs.cpu.pb") >>"$log" 2>&1
+}
+
 take_tcmalloc() { # gperftools' heap and cpu profilers under a program of Debian
   deb libgoogle-perftools4 libtcmalloc-minimal4 libunwind8 || return 1
   HEAPPROFILE=$run/h HEAP_PROFILE_ALLOCATION_INTERVAL=4000000 LD_PRELOAD=$libs/libtcmalloc.so.4 \
@@ -201,7 +239,8 @@ take_jemalloc() { # heap_v2, when Debian's libjemalloc can profile
   cp "$(find "$run" -name 'je*.heap' | tail -n 1)" "$dir/jemalloc.heap"
 }
 
-[ $# -gt 0 ] || set -- compiler esbuild tsgo hugo kubectl prometheus etcd caddy containerd node tcmalloc jemalloc pprof
+[ $# -gt 0 ] || set -- compiler esbuild tsgo hugo kubectl prometheus etcd caddy containerd node node_pprof pprof_rs tcmalloc \
+  jemalloc pprof
 for program; do
   run=$tools/run-$program
   rm -rf "$run"
