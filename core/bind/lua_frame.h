@@ -1,21 +1,12 @@
-// What a rule sees of snapshots: c.heap, its views (`where`), and frames, which hold a number of
-// columns per key over the snapshots kept (`pivot`). Everything is computed in C; a pivot is cached
-// until the next snapshot comes, so that a check between two of them costs next to nothing.
+// Frames for rules, shared by lua_shots.c, which makes them, and lua_frame.c, which shows them: a
+// number of columns per key over the snapshots kept.
 #ifndef TM_BIND_LUA_FRAME_H
 #define TM_BIND_LUA_FRAME_H
 
 #include "analyze/pivot.h"
-#include "bind/lua_series.h"
+#include "bind/lua_shots.h"
 #include "engine/shots.h"
 #include "model/table.h"
-
-// Pushes the userdata of an input of kind "snapshots". Borrows and retains as tm_lua_push_series;
-// metric NULL = the input's. May raise Lua's memory error.
-void tm_lua_push_shots(lua_State *L, tm_engine *engine, tm_target *target,
-                       const tm_rule_input *input, const char *metric, const int64_t *warm_ns,
-                       const int64_t *now_ns);
-
-// ---- private to lua_shots.c and lua_frame.c ----
 
 // One snapshot reduced to its keys. Counted, by the one Lua thread.
 typedef struct tm_shot_column {

@@ -7,6 +7,7 @@
 #include "analyze/stats.h"
 #include "analyze/trend.h"
 #include "base/units.h"
+#include "bind/lua_shots.h"
 #include "live/sampler.h"
 
 #include <lauxlib.h>
@@ -462,6 +463,19 @@ static int series_growth(lua_State *L) {
   return 1;
 }
 
+// c.r:diff("function") of tm.runs -> a frame: what changed between the profiles that the gate kept.
+static int series_diff(lua_State *L) {
+  lua_series *s = check_series(L);
+  if (strcmp(s->input->kind, "runs") != 0)
+    return luaL_error(L, "diff is for tm.runs and tm.snapshots; %s is a series", s->input->metric);
+  tm_lua_push_shots(L, s->engine, s->target, s->input, NULL, s->warm_ns, s->now_ns);
+  lua_replace(L, 1);
+  lua_getfield(L, 1, "diff");
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 1);
+  return 1;
+}
+
 // The newest n values as a Lua array (default 60), for odd maths.
 static int series_values(lua_State *L) {
   lua_series *s = check_series(L);
@@ -585,23 +599,13 @@ static int series_tostring(lua_State *L) {
 }
 
 static void make_metatables(lua_State *L) {
-  static const luaL_Reg methods[] = {{"trend", series_trend},
-                                     {"median", series_median},
-                                     {"quantile", series_quantile},
-                                     {"mad", series_mad},
-                                     {"min", series_min},
-                                     {"max", series_max},
-                                     {"mean", series_mean},
-                                     {"delta", series_delta},
-                                     {"rate", series_rate},
-                                     {"cusum", series_cusum},
-                                     {"ewma", series_ewma},
-                                     {"rising", series_rising},
-                                     {"values", series_values},
-                                     {"growth", series_growth},
-                                     {"each", series_each},
-                                     {"kind", series_kind},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+      {"trend", series_trend},   {"median", series_median}, {"quantile", series_quantile},
+      {"mad", series_mad},       {"min", series_min},       {"max", series_max},
+      {"mean", series_mean},     {"delta", series_delta},   {"rate", series_rate},
+      {"cusum", series_cusum},   {"ewma", series_ewma},     {"rising", series_rising},
+      {"values", series_values}, {"growth", series_growth}, {"diff", series_diff},
+      {"each", series_each},     {"kind", series_kind},     {NULL, NULL}};
   if (luaL_newmetatable(L, SERIES_META)) {
     luaL_newlib(L, methods);
     lua_pushcclosure(L, series_index, 1);

@@ -1,8 +1,8 @@
 // Which rules look at which targets: a pair is a rule bound to a target, with its context in the
 // package's Lua state and its demands on the target's sampling plan. A reload binds the new version
 // beside the old one and carries state.
-#include "bind/lua_frame.h"
 #include "bind/lua_series.h"
+#include "bind/lua_shots.h"
 #include "bind/plain.h"
 #include "host/rulehost_impl.h"
 #include "live/app_counters.h"

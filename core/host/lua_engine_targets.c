@@ -1,6 +1,8 @@
 // Targets of an engine and their series, for trusted Lua: copies out, samples in.
 #include "analyze/trend.h"
+#include "engine/shots.h"
 #include "host/lua_engine.h"
+#include "read/reader.h"
 
 #include <math.h>
 #include <string.h>
@@ -126,6 +128,32 @@ static int engine_feed(lua_State *L) { // e:feed(id, metric, key, time_ns, value
                      (int64_t)luaL_checknumber(L, 5), luaL_checknumber(L, 6))
       != TM_OK)
     return tm_lua_failed(L, tm_engine_ctx(e->engine));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+// e:feed_snapshot(id, metric, time_ns, bytes): the bytes of a profile of any known format
+static int engine_feed_snapshot(lua_State *L) {
+  lua_engine *e = tm_lua_check_engine(L);
+  tm_target *target = tm_lua_check_target(L, e, 2);
+  const char *metric = luaL_checkstring(L, 3);
+  int64_t time_ns = (int64_t)luaL_checknumber(L, 4);
+  size_t size;
+  const char *bytes = luaL_checklstring(L, 5, &size);
+  luaL_argcheck(L, tm_shot_metric(metric), 3, "pprof.NAME or go.goroutines");
+  tm_snapshot snapshot = {0};
+  tm_ctx *ctx = tm_engine_ctx(e->engine);
+  tm_ctx_clear(ctx);
+  tm_status status = tm_read_buffer(ctx, bytes, size, NULL, &snapshot);
+  bool is_profile = snapshot.kind == TM_KIND_PROFILE || snapshot.kind == TM_KIND_GOROUTINES;
+  if (status == TM_OK && !is_profile)
+    status = tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no profile", metric);
+  if (status == TM_OK) {
+    status = tm_engine_feed_snapshot(e->engine, target, metric, time_ns, snapshot.model);
+    snapshot.model = NULL;
+  }
+  tm_snapshot_fini(&snapshot);
+  if (status != TM_OK) return tm_lua_failed(L, ctx);
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -281,6 +309,7 @@ const luaL_Reg tm_lua_target_methods[] = {{"watch", engine_watch},
                                           {"add_target", engine_add_target},
                                           {"remove_target", engine_remove_target},
                                           {"feed", engine_feed},
+                                          {"feed_snapshot", engine_feed_snapshot},
                                           {"now", engine_now},
                                           {"demand", engine_demand},
                                           {"last", engine_last},

@@ -110,7 +110,10 @@ local function weigh(g, source, options)
     local name, p = source.take(i)
     local ok, err = g:add(name, p)
     if not ok then error({ message = err.message, code = err.code, advice = err.advice, exit = err.code ~= "argument" and 3 or 2 }, 0) end
-    if g:role(i) ~= "warm-up" then runs[#runs + 1] = { total = g.totals[i], unit = g.raw_unit, types = p:info().types } end
+    if g:role(i) ~= "warm-up" then
+      if #runs > 1 then runs[#runs].profile = nil end -- rules compare the first and the last
+      runs[#runs + 1] = { total = g.totals[i], unit = g.raw_unit, types = p:info().types, profile = p }
+    end
     p:close()
   end
   if shows then io.stderr:write("\r\27[K") end

@@ -1,7 +1,7 @@
 -- tm.gate rules over the runs of a gate: a virtual engine with one target, fed one sample a run and a second.
 --
 -- tm.runs("pprof.heap") sees the value that the gate compares; tm.runs("pprof.heap", { value = "inuse_objects" }) another one of
--- the same profiles.
+-- the same profiles. Runs that bring their profile (the first and the last) are what c.r:diff compares.
 local core = require "tidemark.core"
 
 local M = {}
@@ -20,6 +20,7 @@ end
 
 local function feed(engine, run, time_ns, metric)
   local function one(key, value, unit) assert(engine:feed("runs", metric, key, time_ns, value, unit == "bytes" and "bytes" or "count")) end
+  if run.profile and metric ~= "pprof.profile" then engine:feed_snapshot("runs", metric, time_ns, run.profile:write("pprof")) end
   one("", run.total, run.unit)
   for _, t in ipairs(run.types) do one(t.type, t.total, t.unit) end
 end

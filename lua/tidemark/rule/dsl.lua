@@ -264,6 +264,12 @@ end
 local finding_mark = {}
 local plain_keys = { level = true, key = true, value = true, unit = true, text = true, of_frame = true }
 
+-- A frame in a finding is kept as its rows.
+local function rows_of(value)
+  local ok, rows = pcall(function() return value.findings and value:each(function(row) return row end) end)
+  return ok and rows or tostring(value)
+end
+
 local function new_finding(c, fields)
   local rule = rawget(c, "rule")
   if type(fields) ~= "table" then error("c:finding takes one table", 3) end
@@ -273,6 +279,7 @@ local function new_finding(c, fields)
   local finding = { mark = finding_mark, level = level, key = fields.key and tostring(fields.key) or "", value = fields.value,
     unit = fields.unit or "", evidence = {} }
   for name, value in pairs(fields) do
+    if type(value) == "userdata" then value = rows_of(value) end
     if not plain_keys[name] then finding.evidence[name] = value end
   end
   if fields.text then
