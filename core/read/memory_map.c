@@ -350,7 +350,9 @@ static tm_status place_each(tm_legacy *lg, placer *pl) {
       return tm_fail(lg->ctx, TM_E_LIMIT, TM_NO_OFFSET,
                      "%zu addresses over %zu mappings that overlap or lack", p->locations.count,
                      pl->count);
-    loc->mapping = mapping_of(pl, loc->address);
+    // once there is one that holds everything, pieces are not looked for any more
+    loc->mapping =
+        fake == TM_PROFILE_NONE ? mapping_of(pl, loc->address) : region_around(pl, loc->address);
     if (loc->mapping != TM_PROFILE_NONE) continue;
     if (fake == TM_PROFILE_NONE) {
       fake = (uint32_t)p->mappings.count;
