@@ -571,6 +571,7 @@ tm_lineedit *tm_lineedit_new(tm_ctx *ctx) {
   e->rows = 24;
   if (tm_line_text_add(ctx, &e->text, "", 0)) return e;
   tm_lineedit_free(e);
+  tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "no memory for a line editor");
   return NULL;
 }
 

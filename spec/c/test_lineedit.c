@@ -1,6 +1,7 @@
 // floors: host
 // The line editor against a terminal in memory: keys go in as bytes, and the screen is compared. A
 // random run compares the drawing by differences with a drawing from nothing.
+#include "failing_alloc.h"
 #include "host/lineedit.h"
 #include "screen.h"
 #include "unit.h"
@@ -532,6 +533,47 @@ static void draws_differences_right(void **state) {
   }
 }
 
+// A session in which the n-th request for memory fails; answers how many there were. What does not
+// fit is not typed, but nothing breaks and nothing leaks.
+static uint64_t session_that_fails_at(uint64_t n) {
+  static const char *const typed[] = {"one two", "\027\031", "\033\rb", PASTE "x\ny" PASTED,
+                                      "\022o",   "\007\037", UP,        "t\t",
+                                      "\t\t"};
+  failing_alloc failing = {.fail_at = n, .once = true};
+  tm_allocator alloc = failing_allocator(&failing);
+  tm_ctx own;
+  size_t size, used;
+  tm_ctx_init(&own, &alloc);
+  tm_lineedit *e = tm_lineedit_new(&own);
+  if (e) {
+    tm_lineedit_add_history(e, "history one", 11);
+    tm_lineedit_begin(e, "tm> ", "..> ");
+    for (size_t i = 0; i < sizeof typed / sizeof *typed; i++) {
+      const char *keys_left = typed[i];
+      for (size_t left = strlen(keys_left); left; keys_left += used, left -= used)
+        if (tm_lineedit_feed(e, keys_left, left, &used) == TM_LINE_COMPLETE)
+          tm_lineedit_candidates(e, tm_lineedit_cursor(e), three, 3);
+      const char *text = tm_lineedit_text(e, &size);
+      assert_int_equal(strlen(text), size);
+      assert_true(tm_lineedit_cursor(e) <= size);
+      tm_lineedit_output(e, &size);
+    }
+    tm_lineedit_accept(e);
+  }
+  tm_lineedit_free(e);
+  assert_int_equal(failing.held_bytes, 0);
+  assert_int_equal(own.error.status, e ? TM_OK : TM_E_NOMEM);
+  tm_ctx_fini(&own);
+  return failing.requests;
+}
+
+static void survives_without_memory(void **state) {
+  (void)state;
+  uint64_t requests = session_that_fails_at(0);
+  assert_true(requests > 50);
+  for (uint64_t n = 1; n <= requests; n++) session_that_fails_at(n);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
   const struct CMUnitTest tests[] = {
@@ -556,6 +598,7 @@ int main(void) {
       TEST(survives_a_tiny_terminal),
       TEST(takes_garbage),
       TEST(draws_differences_right),
+      TEST(survives_without_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,13 @@ local function open(repl, words, options)
   end
 end
 
+-- Lines behind a prompt that somebody else edits.
+local function prompted()
+  io.write("tm> ")
+  io.flush()
+  return io.read("l")
+end
+
 local function run(options, words)
   local targets = require "tidemark.targets"
   local prompt = require "tidemark.repl.prompt"
@@ -44,7 +51,7 @@ local function run(options, words)
       for _, line in ipairs(options.execute) do repl:execute(line) end
       return repl.failures > 0 and 1 or 0
     end
-    return interactive and repl:interact() or repl:script(io.lines())
+    return interactive and repl:interact() or repl:script(options["no-edit"] and prompted or io.lines())
   end)
   repl:close()
   prompt.close()
