@@ -258,6 +258,41 @@ static void reads_threads(void **state) {
               "3: 0x0/0xffffffffffffffff/0x0   \n");
 }
 
+// Variables, log prefixes, pieces of a split mapping, ranges without a separator; after the first
+// address that no mapping holds, pieces are not looked for any more.
+static void reads_odd_memory_maps(void **state) {
+  (void)state;
+  expect_text("heap profile: 1: 8 [1: 8] @ heapprofile\n"
+              "1: 8 [1: 8] @ 0x2801 0x1801 0x99999 0x3801 0x5011 0x7002\n"
+              "MAPPED_LIBRARIES:\n"
+              "W0101 main.cc:12] root=/srv\n"
+              "main.cc:13] 2000-3000 r-xp 00001000 08:01 7 $root/lib/libx.so.1\n"
+              "4000-5000 r-xp 00001000 08:01 7 /opt/y.so\n"
+              "5000-60000 r-xp 00002000 08:01 7 /opt/y.so\n"
+              "70000x71000 /joined\n"
+              "00007000 00:00 5 /bin/app\n",
+              "pprof-text",
+              "PeriodType: space bytes\n"
+              "Period: 1\n"
+              "Samples:\n"
+              "objects/count space/bytes\n"
+              "          1          8: 1 2 3 4 5 6 \n"
+              "                bytes:[8]\n"
+              "Locations\n"
+              "     1: 0x2800 M=3 \n"
+              "     2: 0x1800 M=3 \n"
+              "     3: 0x99998 M=5 \n"
+              "     4: 0x3800 M=5 \n"
+              "     5: 0x5010 M=2 \n"
+              "     6: 0x7001 M=1 \n"
+              "Mappings\n"
+              "1: 0x7000/0x71000/0x0 /joined  \n"
+              "2: 0x4000/0x60000/0x1000 /opt/y.so  \n"
+              "3: 0x1000/0x3000/0x0 /srv/lib/libx.so.1  \n"
+              "4: 0x700/0x0/0x0 /bin/app  \n"
+              "5: 0x0/0xffffffffffffffff/0x0   \n");
+}
+
 static void keeps_the_numbers_beside_the_samples(void **state) {
   (void)state;
   static const char text[] = "heap profile: 1: 8 [1: 8] @ heap/2\n1: 8 [1: 8] @ 0x11\n\n"
@@ -337,6 +372,7 @@ int main(void) {
       cmocka_unit_test(reads_heaps_of_tcmalloc),
       cmocka_unit_test(reads_growth_without_scaling),
       cmocka_unit_test(reads_threads),
+      cmocka_unit_test(reads_odd_memory_maps),
       cmocka_unit_test(keeps_the_numbers_beside_the_samples),
       cmocka_unit_test(shares_jemallocs_stacks_among_threads),
       cmocka_unit_test(refuses_what_the_reference_would_skip),
