@@ -205,23 +205,32 @@ static void add_divisor(tm_flatcum *f, uint32_t s, int64_t d, tally *tallies) {
   }
 }
 
+// The nodes of a location, innermost first: one or two, as nearly all have. One has its second in a
+// tally that nobody reads, so that the hot loop has no branch on the number, which no predictor
+// guesses. NONE in first: no node, or more than two; then the frames are asked.
+typedef struct node_pair {
+  uint32_t first, second;
+} node_pair;
+#define NO_PAIR UINT32_MAX
+
 static inline void count_node(tally *t, uint32_t mark, uint64_t w) {
   t->cum += t->mark == mark ? 0 : w;
   t->mark = mark;
 }
 
-// One stack: every node once into cum, the leaf into flat. direct[location] is its node when it
-// has just one, which saves two loads for most frames.
-static void add_stack(tm_flatcum *f, uint32_t s, int64_t w, int64_t d, const uint32_t *direct,
-                      tally *tallies) {
+// One stack: every node once into cum, the leaf into flat.
+static void add_stack(tm_flatcum *f, uint32_t s, int64_t w, int64_t d, const node_pair *pairs,
+                      tally *tallies, uint64_t *flats) {
   const tm_view *v = f->v;
   const uint32_t *frames = f->frames.items, *frame_begin = f->frame_begin;
   uint32_t mark = s + 1, leaf = UINT32_MAX;
   for (uint32_t i = v->begin[s]; i < v->end[s]; i++) {
-    uint32_t loc = v->stack[i], node = direct[loc];
-    if (TM_LIKELY(node != UINT32_MAX)) {
-      count_node(&tallies[node], mark, (uint64_t)w);
-      if (leaf == UINT32_MAX) leaf = node;
+    uint32_t loc = v->stack[i];
+    node_pair pair = pairs[loc];
+    if (TM_LIKELY(pair.first != NO_PAIR)) {
+      count_node(&tallies[pair.first], mark, (uint64_t)w);
+      count_node(&tallies[pair.second], mark, (uint64_t)w);
+      if (leaf == UINT32_MAX) leaf = pair.first;
       continue;
     }
     uint32_t k = frame_begin[loc], end = frame_begin[loc + 1];
@@ -229,37 +238,45 @@ static void add_stack(tm_flatcum *f, uint32_t s, int64_t w, int64_t d, const uin
     for (; k < end; k++) count_node(&tallies[frames[k]], mark, (uint64_t)w);
   }
   if (leaf == UINT32_MAX) return;
-  add(&f->nodes.items[leaf].flat, w);
-  add(&f->nodes.items[leaf].flat_divisor, d);
+  flats[leaf] += (uint64_t)w;
+  if (d) add(&f->nodes.items[leaf].flat_divisor, d);
 }
 
-static uint32_t *single_nodes(tm_ctx *ctx, const tm_flatcum *f) {
-  uint32_t *direct = tm_alloc(ctx, (f->location_count + 1) * sizeof *direct);
-  for (size_t k = 0; direct && k < f->location_count; k++)
-    direct[k] = f->frame_begin[k + 1] - f->frame_begin[k] == 1 ? f->frames.items[f->frame_begin[k]]
-                                                               : UINT32_MAX;
-  return direct;
+static node_pair *make_pairs(tm_ctx *ctx, const tm_flatcum *f) {
+  node_pair *pairs = tm_alloc(ctx, (f->location_count + 1) * sizeof *pairs);
+  uint32_t nobody = (uint32_t)f->nodes.count;
+  for (size_t k = 0; pairs && k < f->location_count; k++) {
+    const uint32_t *nodes = f->frames.items + f->frame_begin[k];
+    uint32_t n = f->frame_begin[k + 1] - f->frame_begin[k];
+    pairs[k] = n == 1   ? (node_pair){nodes[0], nobody}
+               : n == 2 ? (node_pair){nodes[0], nodes[1]}
+                        : (node_pair){NO_PAIR, nobody};
+  }
+  return pairs;
 }
 
 static tm_status add_values(tm_ctx *ctx, tm_flatcum *f) {
   const tm_view *v = f->v;
   size_t count = f->nodes.count + 1;
   tally *tallies = tm_calloc(ctx, count, sizeof *tallies);
-  uint32_t *direct = single_nodes(ctx, f);
-  tm_status status = tallies && direct ? TM_OK : TM_E_NOMEM;
+  uint64_t *flats = tm_calloc(ctx, count, sizeof *flats); // apart from the nodes, which are wide
+  node_pair *pairs = make_pairs(ctx, f);
+  tm_status status = tallies && pairs && flats ? TM_OK : TM_E_NOMEM;
   for (uint32_t s = 0; status == TM_OK && s < v->sample_count; s++) {
     int64_t w = tm_view_value(v, v->samples[s]), d = tm_view_divisor(v, v->samples[s]);
-    if (w || d) add_stack(f, s, w, d, direct, tallies);
+    if (w || d) add_stack(f, s, w, d, pairs, tallies, flats);
     if ((s & 0xffff) == 0xffff) status = tm_ctx_tick(ctx, s);
   }
   for (size_t i = 0; status == TM_OK && i < f->nodes.count; i++) {
     f->nodes.items[i].cum = (int64_t)tallies[i].cum;
+    f->nodes.items[i].flat = (int64_t)flats[i];
     tallies[i].mark = 0;
   }
   for (uint32_t s = 0; status == TM_OK && v->mean && s < v->sample_count; s++)
     add_divisor(f, s, tm_view_divisor(v, v->samples[s]), tallies);
   tm_free(ctx, tallies, count * sizeof *tallies);
-  tm_free(ctx, direct, (f->location_count + 1) * sizeof *direct);
+  tm_free(ctx, flats, count * sizeof *flats);
+  tm_free(ctx, pairs, (f->location_count + 1) * sizeof *pairs);
   return status;
 }
 

@@ -252,9 +252,10 @@ static int profile_info(lua_State *L) {
 // p:sample_index(name) -> index from 0, type, unit
 static int profile_sample_index(lua_State *L) {
   const tm_profile *p = tm_lua_check_profile(L, 1);
+  const char *name = luaL_optstring(L, 2, "");
   uint32_t index;
   tm_lua_work *work = tm_lua_push_work(L);
-  if (tm_profile_sample_index(&work->ctx, p, luaL_optstring(L, 2, ""), &index) != TM_OK)
+  if (tm_profile_sample_index(&work->ctx, p, name, &index) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
   lua_pushinteger(L, index);
   lua_pushstring(L, tm_profile_text(p, p->types.items[index].type));
@@ -462,8 +463,9 @@ static lua_growth *check_growth(lua_State *L) {
 static int growth_add(lua_State *L) { // g:add(profile, time_ns)
   lua_growth *g = check_growth(L);
   const tm_profile *p = tm_lua_check_profile(L, 2);
+  lua_Integer time_ns = luaL_optinteger(L, 3, 0);
   tm_lua_work *work = tm_lua_push_work(L);
-  if (tm_growth_add(&work->ctx, g->growth, p, luaL_optinteger(L, 3, 0)) != TM_OK)
+  if (tm_growth_add(&work->ctx, g->growth, p, time_ns) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
   tm_lua_end_work(work);
   lua_pushboolean(L, true);

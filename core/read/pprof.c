@@ -49,8 +49,9 @@ typedef struct decoder {
   size_t counts[P_COUNT];
   size_t sample_bytes;
   bool has_time;
-  TM_VEC(uint32_t) strings; // file's index -> interned id
-  TM_VEC(span) tables;      // every message that is no sample and no string
+  bool has_ordered_locations; // the file's ids are 1, 2, 3, ...: no table needs to be asked
+  TM_VEC(uint32_t) strings;   // file's index -> interned id
+  TM_VEC(span) tables;        // every message that is no sample and no string
   id_index mappings, functions, locations;
   TM_VEC(int64_t) row; // values of one sample, when they come unpacked
 } decoder;
@@ -256,6 +257,7 @@ static tm_status read_location(decoder *d, const span *s) {
   loc.line_end = (uint32_t)p->lines.count;
   loc.mapping = mapping ? ids_get(&d->mappings, mapping) : TM_PROFILE_NONE;
   TM_TRY(ids_put(d, &d->locations, loc.id, p->locations.count, s->data, "location"));
+  if (loc.id != p->locations.count + 1) d->has_ordered_locations = false;
   return tm_vec_push(d->ctx, &p->locations, loc);
 }
 
@@ -394,6 +396,18 @@ static tm_status bad_sample_location(decoder *d, uint64_t id, const uint8_t *at)
 }
 
 // Room in stack was reserved for one location per byte of sample.
+static tm_status read_ordered_stack(decoder *d, wire *w) {
+  uint32_t *stack = d->p->stack.items + d->p->stack.count, *next = stack;
+  uint64_t id = 0, count = d->p->locations.count;
+  while (w->at < w->end) {
+    if (!wire_small_varint(w, &id)) return bad_wire(d, w, "sample.location_id");
+    if (TM_UNLIKELY(id - 1 >= count)) return bad_sample_location(d, id, w->at);
+    *next++ = (uint32_t)(id - 1);
+  }
+  d->p->stack.count += (size_t)(next - stack);
+  return TM_OK;
+}
+
 static tm_status read_stack(decoder *d, const wire_field *f, const uint8_t *at) {
   uint32_t *stack = d->p->stack.items;
   size_t count = d->p->stack.count;
@@ -407,8 +421,9 @@ static tm_status read_stack(decoder *d, const wire_field *f, const uint8_t *at) 
   }
   if (f->type != 2) return bad_type(d, f, at, "sample");
   wire w = wire_of(f->data, f->size);
+  if (d->has_ordered_locations) return read_ordered_stack(d, &w);
   while (w.at < w.end) {
-    if (!wire_varint(&w, &id)) return bad_wire(d, &w, "sample.location_id");
+    if (!wire_small_varint(&w, &id)) return bad_wire(d, &w, "sample.location_id");
     uint32_t location = ids_get(&d->locations, id);
     if (TM_UNLIKELY(location == TM_IDMAP_NONE)) return bad_sample_location(d, id, w.at);
     stack[count++] = location;
@@ -506,7 +521,7 @@ static void free_profile(void *model) {
 }
 
 static tm_status pprof_read(tm_ctx *ctx, const tm_source *src, tm_snapshot *out) {
-  decoder d = {.ctx = ctx, .base = src->data};
+  decoder d = {.has_ordered_locations = true, .ctx = ctx, .base = src->data};
   if (!src->size) return tm_fail(ctx, TM_E_FORMAT, 0, "the input is empty");
   TM_TRY(tm_profile_new(ctx, &d.p));
   out->model = d.p;

@@ -63,6 +63,33 @@ static inline bool wire_varint(wire *w, uint64_t *out) {
   return wire_varint_slow(w, out);
 }
 
+// The same for numbers that mostly are small, such as ids: one to three bytes by branches, which
+// predict well when most take the same.
+static inline bool wire_small_varint(wire *w, uint64_t *out) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  if (w->end - w->at >= 4) {
+    uint32_t x;
+    memcpy(&x, w->at, 4);
+    if (!(x & 0x80)) {
+      *out = x & 0x7f;
+      w->at += 1;
+      return true;
+    }
+    if (!(x & 0x8000)) {
+      *out = (x & 0x7f) | (x >> 1 & 0x3f80);
+      w->at += 2;
+      return true;
+    }
+    if (!(x & 0x800000)) {
+      *out = (x & 0x7f) | (x >> 1 & 0x3f80) | (x >> 2 & 0x1fc000);
+      w->at += 3;
+      return true;
+    }
+  }
+#endif
+  return wire_varint(w, out);
+}
+
 // The next field; false at the end or at a fault.
 static inline bool wire_next(wire *w, wire_field *f) {
   *f = (wire_field){0};
