@@ -141,7 +141,8 @@ static tm_status append_part(pass *w, uint32_t s, const tm_pivot_part *part) {
 static tm_status add(pass *w, uint32_t sample, int64_t value) {
   tm_pivot *out = w->out;
   uint32_t id;
-  TM_TRY(tm_strtab_intern(w->ctx, &out->keys, (const char *)w->key.data, w->key.size, &id));
+  const void *key = w->key.size ? (const void *)w->key.data : "";
+  TM_TRY(tm_strtab_intern(w->ctx, &out->keys, key, w->key.size, &id));
   while (out->values.count <= id) TM_TRY(tm_vec_push(w->ctx, &out->values, 0));
   while (out->samples.count <= id) TM_TRY(tm_vec_push(w->ctx, &out->samples, UINT32_MAX));
   uint32_t *top = &out->samples.items[id];

@@ -51,8 +51,53 @@ local stories = {
   ["proc.rss_climb"] = { { "proc.rss", "", 1, function(i) return (100 + i) * MB end, 70 } },
   ["proc.rss_slope"] = { { "proc.rss", "", 5, function(i) return 200 * MB + i * MB // 4 end, 480 },
     { "mem.limit", "", 60, function() return 2 << 30 end, 40 } },
+  ["go.cgo_gap"] = { { "proc.rss", "", 5, function(i) return (100 + i // 2) * MB end, 110 },
+    { "expvar.memstats.Sys", "", 10, function() return 80 * MB end, 55 },
+    { "expvar.memstats.HeapReleased", "", 10, function() return 4 * MB end, 55 } },
   ["pressure"] = { { "proc.rss", "", 1, function(i) return i < 30 and 700 * MB or 1000 * MB end, 60 } },
 }
+
+-- The same as profiles: metric, seconds between them, f(i) -> bytes of a profile, how many. A recording holds none of these.
+local write = require "spec.support.pprof_writer"
+
+local function goroutines(i)
+  local out = {}
+  for n = 1, 60 * i + 1 do
+    out[n] = ("goroutine %d [chan receive]:\nmain.wait()\n\t/a.go:3 +0x1\ncreated by main.start in goroutine 1\n\t/a.go:9 +0x1\n"):format(n)
+  end
+  return table.concat(out, "\n")
+end
+
+local profiles = {
+  ["go.heap_growth"] = { "pprof.heap?gc=1", 300, function(i)
+    return write { types = { "inuse_space/bytes" }, { "main.main;main.cache", 90 * MB }, { "main.main;main.leak", (i + 1) * 8 * MB } }
+  end, 7 },
+  ["go.goroutine_pile"] = { "go.goroutines", 60, goroutines, 7 },
+  ["go.alloc_churn"] = { "pprof.allocs", 60, function(i)
+    return write { types = { "alloc_space/bytes" }, { "main.main;main.encode", 1 + i * 12000 * MB }, { "main.main;main.load", 1 + i * 100 * MB } }
+  end, 6 },
+}
+
+-- What all built-in rules find in the profiles: { id = true }.
+local function found_in(story)
+  local engine <close> = assert(core.engine { virtual = true, quiet = true, skip_self_tests = true })
+  local found = {}
+  engine:advance(T0)
+  for _, path in ipairs(core.embedded()) do
+    local file = path:match("^rules/([^/]+%.lua)$")
+    if file then engine:load_rules(file, "builtin:" .. path, core.embedded(path), function(report) assert(report.ok, report.problem) end) end
+  end
+  local target = engine:add_target { id = "1:1", name = "app", start_time_ns = T0 - 3600 * SECOND }
+  for i = 0, story[4] - 1 do
+    local time_ns = T0 + i * story[2] * SECOND
+    engine:advance(time_ns)
+    assert(engine:feed_snapshot(target.id, story[1], time_ns, story[3](i)))
+  end
+  for _, a in ipairs(engine:alerts()) do
+    if a.state == "firing" then found[a.rule] = true end
+  end
+  return found
+end
 
 -- Records a story on a virtual engine, in the order of time.
 local function record(path, story)
@@ -86,6 +131,7 @@ describe("built-in rules", function()
   it("are as many as there are stories", function()
     local told = 0
     for _ in pairs(stories) do told = told + 1 end
+    for _ in pairs(profiles) do told = told + 1 end
     assert.equal(told, #rules)
   end)
 
@@ -106,6 +152,13 @@ describe("built-in rules", function()
 
       for kind, words in pairs(kinds) do
         it("has a test that is quiet about " .. kind, function() assert.is_true(#tests_named(rule, words) >= 1) end)
+      end
+
+      if profiles[rule.id] then
+        it("finds its story in profiles, and no other rule does", function()
+          assert.same({ [rule.id] = true }, found_in(profiles[rule.id]))
+        end)
+        return
       end
 
       it("finds its story in a recording, and no other rule does", function()

@@ -111,8 +111,8 @@ local function weigh(g, source, options)
     local ok, err = g:add(name, p)
     if not ok then error({ message = err.message, code = err.code, advice = err.advice, exit = err.code ~= "argument" and 3 or 2 }, 0) end
     if g:role(i) ~= "warm-up" then
-      if #runs > 1 then runs[#runs].profile = nil end -- rules compare the first and the last
-      runs[#runs + 1] = { total = g.totals[i], unit = g.raw_unit, types = p:info().types, profile = p }
+      local kept = #runs == 0 or i == source.count -- rules compare the first and the last
+      runs[#runs + 1] = { total = g.totals[i], unit = g.raw_unit, types = p:info().types, profile = kept and p:write("pprof") or nil }
     end
     p:close()
   end

@@ -20,7 +20,7 @@ end
 
 local function feed(engine, run, time_ns, metric)
   local function one(key, value, unit) assert(engine:feed("runs", metric, key, time_ns, value, unit == "bytes" and "bytes" or "count")) end
-  if run.profile and metric ~= "pprof.profile" then engine:feed_snapshot("runs", metric, time_ns, run.profile:write("pprof")) end
+  if run.profile and metric ~= "pprof.profile" then engine:feed_snapshot("runs", metric, time_ns, run.profile) end
   one("", run.total, run.unit)
   for _, t in ipairs(run.types) do one(t.type, t.total, t.unit) end
 end
