@@ -2,7 +2,7 @@
 // The REPL through a pseudo-terminal: time from start to the answer of 1+1, and from a key to its
 // echo, alone and while processes are sampled.
 //
-//   bench_repl [tidemark] [processes]
+//   bench_repl [tidemark] [processes] [file]    file: read on a worker while keys are typed
 #include "base/clock.h"
 
 #include <poll.h>
@@ -138,6 +138,12 @@ int main(int argc, char **argv) {
     hear("\"watched\"");
     snprintf(what, sizeof what, "key to echo, %zu processes each second", count);
     measure_keys(what);
+  }
+  if (argc > 3) {
+    snprintf(line, sizeof line, "\025j = job.go(job.read '%s') return 'rea'..'ding'\r", argv[3]);
+    type(line);
+    hear("\"reading\"");
+    measure_keys("key to echo, a file is read too");
   }
   leave();
   for (size_t i = 0; i < count; i++) {

@@ -98,6 +98,7 @@ uv_loop_t *tm_console_loop(const tm_console *c) {
 }
 
 void tm_console_wake(tm_console *c) {
+  if (!c->loop) return;
   if (c->engine)
     tm_runner_stop(c->engine->runner);
   else
@@ -191,6 +192,11 @@ static void leave_loop(console *c) {
   c->engine = NULL;
 }
 
+// What still runs there (a read, a request) is awaited: nobody runs this loop afterwards.
+static void finish_own_loop(console *c) {
+  while (uv_loop_alive(&c->own_loop)) uv_run(&c->own_loop, UV_RUN_ONCE);
+}
+
 // ---- life ----
 
 static int core_console(lua_State *L) { // -> console | nil, err (no terminal)
@@ -222,6 +228,7 @@ static int console_close(lua_State *L) {
   if (c->edit) {
     set_raw(c, false);
     leave_loop(c);
+    finish_own_loop(c);
     uv_loop_close(&c->own_loop);
     tm_lineedit_free(c->edit);
     c->edit = NULL;
@@ -237,6 +244,7 @@ static int console_bind(lua_State *L) { // c:bind(engine): keys end its run; c:b
   lua_engine *e = lua_isnoneornil(L, 2) ? NULL : luaL_checkudata(L, 2, ENGINE_META);
   if (e && (e->closed || !e->runner)) return luaL_error(L, "bind: a live engine is needed");
   leave_loop(c);
+  finish_own_loop(c);
   c->engine = e;
   open_on(c, e ? tm_runner_loop(e->runner) : &c->own_loop);
   return 0;
@@ -452,6 +460,7 @@ void tm_lua_add_console(lua_State *L) {
   lua_pushcfunction(L, core_console);
   lua_setfield(L, -2, "console");
   tm_lua_add_http_start(L);
+  tm_lua_add_read_start(L);
   lua_pushcfunction(L, core_sleep);
   lua_setfield(L, -2, "sleep");
   lua_pushcfunction(L, core_width);

@@ -12,7 +12,7 @@ typedef struct http_call {
   tm_http_call *call; // NULL = over
   lua_State *L;       // main thread of the state
   int self_ref, fn_ref;
-  tm_console *console;
+  tm_console *console; // held by the userdata's user value
 } http_call;
 
 static void end_call(http_call *c) {
@@ -77,10 +77,12 @@ static int core_http_start(lua_State *L) {
   lua_settop(L, 3);
   tm_console *console = tm_lua_check_console(L, 2);
   tm_http_request request = tm_lua_http_request(L, headers);
-  http_call *c = lua_newuserdatauv(L, sizeof *c, 0);
+  http_call *c = lua_newuserdatauv(L, sizeof *c, 1);
   *c = (http_call){.self_ref = LUA_NOREF, .fn_ref = LUA_NOREF, .console = console};
   tm_ctx_init(&c->ctx, NULL);
   luaL_setmetatable(L, CALL_META);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, -2, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   c->L = lua_tothread(L, -1);
   lua_pop(L, 1);

@@ -349,6 +349,35 @@ static void waits_while_others_speak(void **state) {
   see("true");
 }
 
+static void reads_files_beside_the_prompt(void **state) {
+  (void)state;
+  char path[128], line[256];
+  snprintf(path, sizeof path, "%s/x.collapsed", home);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  for (int i = 0; i < 200000; i++) fprintf(f, "main;work%d;leaf%d 1\n", i % 50, i % 1000);
+  fclose(f);
+  start();
+  snprintf(line, sizeof line, "j = job.go(job.read '%s')", path);
+  run(line);
+  run("'typed ' .. 'meanwhile'");
+  see("\"typed meanwhile\"");
+  type("await(j):info().samples\r");
+  see("200000");
+  type("await(j) == await(j)\r");
+  see("true");
+  snprintf(line, sizeof line, "tm.read('%s'):info().samples + 1\r", path);
+  type(line);
+  see("200001");
+  type("tm.read '/no/such'\r");
+  see("cannot open /no/such");
+  see_line("tm>");
+  snprintf(line, sizeof line, "j = job.go(job.read '%s')", path);
+  run(line);
+  type("\004"); // ends although it reads
+  assert_int_equal(exit_code(), 0);
+}
+
 static void keeps_its_history_private(void **state) {
   (void)state;
   char path[128];
@@ -435,6 +464,7 @@ int main(void) {
       TEST(completes_with_docs),
       TEST(stops_at_ctrl_c_everywhere),
       TEST(waits_while_others_speak),
+      TEST(reads_files_beside_the_prompt),
       TEST(keeps_its_history_private),
       TEST(watches_a_program_while_one_types),
       TEST(ends_with_its_terminal),

@@ -282,7 +282,8 @@ local function environment(self)
     if coroutine.running() ~= self.co then error("await works in the line itself, not in a coroutine of its own", 2) end
     return coroutine.yield(job)
   end
-  env.job = { sleep = jobs.sleep, all = jobs.all, any = jobs.any, next_alert = jobs.next_alert }
+  env.job = { sleep = jobs.sleep, all = jobs.all, any = jobs.any, next_alert = jobs.next_alert,
+    read = self.console and jobs.read or nil, go = function(job) return jobs.go(self, job) end }
   env.sleep = function(span) return env.await(jobs.sleep(span)) end
   env.more = function()
     if self.cut_value == nil then return end
@@ -291,21 +292,26 @@ local function environment(self)
   return env
 end
 
--- Requests of a line let the loop go on: taking a profile for half a minute stops no sampling.
-local function make_requests_wait(self)
-  local blocking = core.http
+-- Requests and reads of a line let the loop go on: taking a profile for half a minute stops no sampling.
+local function make_work_wait(self)
+  local http, read = core.http, core.read
+  local function in_line() return self.co and coroutine.running() == self.co and coroutine.isyieldable() end
   core.http = function(request)
-    local own = self.co and coroutine.running() == self.co and coroutine.isyieldable()
-    if not own or request.file or request.progress then return blocking(request) end
+    if not in_line() or request.file or request.progress then return http(request) end
     return coroutine.yield(jobs.http(request))
+  end
+  core.read = function(path, options)
+    local plain = type(path) == "string" and not (options and (options.progress or options.max_bytes))
+    if not plain or not in_line() then return read(path, options) end
+    return coroutine.yield(jobs.read(path, options))
   end
 end
 
 --- A REPL; console = nil: a script.
 function M.new(console)
-  local self = setmetatable({ console = console, timers = {}, hooks = {}, log = {}, inputs = {}, kept = {}, failures = 0, count = 0 }, Repl)
+  local self = setmetatable({ console = console, timers = {}, hooks = {}, log = {}, inputs = {}, kept = {}, background = {}, failures = 0, count = 0 }, Repl)
   self.env = environment(self)
-  if console then make_requests_wait(self) end
+  if console then make_work_wait(self) end
   targets.on_open(function(session)
     if console then console:bind(session.engine) end
     local cli = require "tidemark.cli.session"
@@ -318,6 +324,7 @@ function M.new(console)
 end
 
 function Repl:close()
+  for _, cancel in pairs(self.background) do cancel() end
   if self.console then self.console:bind() end
   targets.close()
 end

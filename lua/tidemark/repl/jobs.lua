@@ -50,6 +50,29 @@ function M.http(request)
   end)
 end
 
+--- A file read on a thread of its own; answers what core.read answers.
+function M.read(path, options)
+  return M.new("read " .. tostring(path), function(repl, done)
+    local call = core.read_start(path, options and options.format, repl.console, done)
+    return function() call:cancel() end
+  end)
+end
+
+--- Starts a job now and lets the line go on; awaiting what it answers gives the job's values.
+function M.go(repl, job)
+  local values, waiting
+  local cancel = job.start(repl, function(...)
+    values = table.pack(...)
+    repl.background[job] = nil
+    if waiting then waiting(table.unpack(values, 1, values.n)) end
+  end)
+  if not values then repl.background[job] = cancel or nothing end
+  return M.new(job.what .. " (started)", function(_, done)
+    if values then done(table.unpack(values, 1, values.n)) else waiting = done end
+    return function() waiting = nil end
+  end)
+end
+
 -- Starts jobs together until enough(left); then finish(done, results, i) answers for them.
 local function together(what, jobs, enough, finish)
   return M.new(what, function(repl, done)
