@@ -38,18 +38,32 @@ typedef struct svg {
 
 // --- text ---
 
+// What stands for a character in XML; NULL = itself.
+static const char *xml_of(uint32_t code) {
+  switch (code) {
+  case '&':
+    return "&amp;";
+  case '<':
+    return "&lt;";
+  case '>':
+    return "&gt;";
+  case '"':
+    return "&quot;";
+  case 0xfffd:
+    return "\xef\xbf\xbd";
+  case 0xfffe:
+  case 0xffff:
+    return " ";
+  default:
+    return code < 32 && code != '\n' ? " " : NULL;
+  }
+}
+
 static tm_status put_xml(report *r, const char *text, size_t size) {
   for (size_t i = 0, n; i < size; i += n) {
     uint32_t code;
     n = tm_utf8_decode(text + i, size - i, &code);
-    const char *put = code == '&'                        ? "&amp;"
-                      : code == '<'                      ? "&lt;"
-                      : code == '>'                      ? "&gt;"
-                      : code == '"'                      ? "&quot;"
-                      : code < 32 && code != '\n'        ? " "
-                      : code == 0xfffd                   ? "\xef\xbf\xbd"
-                      : code == 0xfffe || code == 0xffff ? " "
-                                                         : NULL;
+    const char *put = xml_of(code);
     TM_TRY(tm_bytes_append(r->ctx, r->text, put ? put : text + i, put ? strlen(put) : n));
   }
   return TM_OK;

@@ -313,8 +313,9 @@ static tm_status walk_types(tm_ctx *ctx, type_walk *w) {
   }
 }
 
-tm_status tm_domtree_retained_by_type(tm_ctx *ctx, const tm_domtree *tree, const tm_graph *graph,
-                                      const tm_domchildren *children, uint64_t *out) {
+tm_status tm_domtree_retained_by_type(
+    tm_ctx *ctx, const tm_domtree *tree, const tm_graph *graph, const tm_domchildren *children,
+    uint64_t *out) { // NOLINT(readability-non-const-parameter): walk_types writes through it
   size_t vertices = (size_t)tree->reached + 1, types = graph->types.count + 1;
   type_walk w = {.t = tree, .g = graph, .c = children, .out = out};
   w.cursor = tm_alloc(ctx, vertices * sizeof *w.cursor);

@@ -16,7 +16,7 @@ typedef struct tm_report_options {
   const char *granularity;            // functions, filefunctions, files, lines, addresses
   const char *unit;                   // "minimum"
   const char *source_path, *trim_path;
-  const char *symbol; // argument of peek, list, disasm and weblist
+  const char *symbol;         // argument of peek, list, disasm and weblist
   const tm_code_source *code; // binaries, for disasm and weblist; NULL = none
   double node_fraction, edge_fraction, divide_by;
   int64_t node_count; // -1 = the verb's default, 0 = all

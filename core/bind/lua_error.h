@@ -6,8 +6,8 @@
 
 #include <lua.h>
 
-// Registry field with a light userdata, an atomic_bool: while it is set, calls that work on models end
-// with TM_E_CANCELLED. Absent: they cannot be cancelled.
+// Registry field with a light userdata, an atomic_bool: while it is set, calls that work on models
+// end with TM_E_CANCELLED. Absent: they cannot be cancelled.
 #define TM_LUA_CANCEL "tidemark.cancel"
 
 // Pushes nil, {code=, message=, advice=, offset=} for the ctx's error; answers 2, so that a C

@@ -10,7 +10,8 @@
 void tm_lineedit_add_history(tm_lineedit *e, const char *text, size_t size) {
   const line_text *newest = e->history.count ? &e->history.items[e->history.count - 1] : NULL;
   if (size == 0 || size > LINE_MAX_BYTES) return;
-  if (newest && newest->size == size && memcmp(newest->data, text, size) == 0) return;
+  if (newest && newest->data && newest->size == size && memcmp(newest->data, text, size) == 0)
+    return;
   line_text entry = {0};
   if (!tm_line_text_add(e->ctx, &entry, text, size)) return;
   if (newest && e->history.count == HISTORY_MAX) {

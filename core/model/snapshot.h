@@ -21,7 +21,7 @@ typedef struct tm_snapshot {
   tm_error problem; // why, when partial
   void *kept;       // the source, when the model looks into it; owned
   void (*free_kept)(void *kept);
-} tm_snapshot;      // zero-initialise
+} tm_snapshot; // zero-initialise
 
 static inline void tm_snapshot_fini(tm_snapshot *snapshot) {
   if (snapshot->model && snapshot->free_model) snapshot->free_model(snapshot->model);

@@ -261,7 +261,7 @@ static bool named(const member *m, const char *name) {
 static bool on_string_part(void *ud, const hprof *h, const member *m) {
   string_parts *s = ud;
   if (named(m, "value") && m->type == HPROF_OBJECT) s->value = hprof_id(h, m->value);
-  if (named(m, "coder") && m->type == HPROF_BYTE) s->coder = (int8_t)*m->value;
+  if (named(m, "coder") && m->type == HPROF_BYTE) s->coder = *m->value;
   if (named(m, "offset") && m->type == HPROF_INT) s->offset = (int32_t)hprof_be32(m->value);
   if (named(m, "count") && m->type == HPROF_INT) s->count = (int32_t)hprof_be32(m->value);
   return true;
