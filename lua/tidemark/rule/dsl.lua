@@ -168,14 +168,17 @@ local function check_template(what, text, level)
   end
 end
 
+local own_fields = { all = true, any = true, sleep = true, p = true, take = true, lists = true, target = true, shared = true, states = true,
+  state = true, now = true, rule = true, pair = true, skipped = true, running = true, key = true, level = true, value = true, text = true }
+
 local function normal_inputs(what, spec, level)
   local names = {}
   for name, input_spec in pairs(spec.inputs or {}) do
     if type(name) ~= "string" or type(input_spec) ~= "table" or not input_spec.input then
       reject("LOAD_SCHEMA", format("%s: input '%s' must come from tm.series, tm.gauge, tm.ring, ...", what, tostring(name)), level + 1)
     end
-    if M.context_methods[name] then
-      reject("LOAD_SCHEMA", format("%s: an input cannot be called '%s': c.%s is a method", what, name, name), level + 1)
+    if M.context_methods[name] or own_fields[name] then
+      reject("LOAD_SCHEMA", format("%s: an input cannot be called '%s': c.%s is something else already", what, name, name), level + 1)
     end
     names[#names + 1] = name
   end
