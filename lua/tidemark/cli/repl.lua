@@ -48,8 +48,11 @@ local function run(options, words)
   local ok, code = pcall(function()
     open(repl, words, options)
     if options.execute then
-      for _, line in ipairs(options.execute) do repl:execute(line) end
-      return repl.failures > 0 and 1 or 0
+      local i = 0
+      return repl:script(function()
+        i = i + 1
+        return options.execute[i]
+      end)
     end
     return interactive and repl:interact() or repl:script(options["no-edit"] and prompted or io.lines())
   end)
