@@ -38,4 +38,10 @@ tm_snapshot *tm_lua_push_snapshot(lua_State *L);
 // Moves a snapshot of a heap graph into a Graph userdata and pushes that.
 void tm_lua_push_graph(lua_State *L, tm_snapshot *from);
 
+// The same for a trace.
+void tm_lua_push_trace(lua_State *L, tm_snapshot *from);
+
+// core.goroutines(p, {stacks=, nodecount=}) -> Table: the goroutines of a dump or profile.
+int tm_lua_profile_goroutines(lua_State *L);
+
 #endif

@@ -360,8 +360,8 @@ static uint64_t field_count(lua_State *L, int index, const char *name) {
   return value > 0 ? (uint64_t)value : 0;
 }
 
-// core.read(path, options) or core.read({bytes=}, options) -> Profile or Graph; nil, err; or a
-// partial one and err. options: format, max_bytes (what it may unpack to), progress = f(done,
+// core.read(path, options) or core.read({bytes=}, options) -> Profile, Graph or Trace; nil, err; or
+// a partial one and err. options: format, max_bytes (what it may unpack to), progress = f(done,
 // total).
 static int core_read(lua_State *L) {
   size_t size = 0;
@@ -389,6 +389,8 @@ static int core_read(lua_State *L) {
   if (!s->model) return tm_lua_failed(L, &work->ctx);
   if (s->kind == TM_KIND_GRAPH)
     tm_lua_push_graph(L, s);
+  else if (s->kind == TM_KIND_TRACE)
+    tm_lua_push_trace(L, s);
   else
     lua_pushvalue(L, result);
   if (status == TM_OK) return 1;
@@ -525,6 +527,7 @@ void tm_lua_add_models(lua_State *L) {
   static const luaL_Reg functions[] = {{"read", core_read},
                                        {"combine", core_combine},
                                        {"growth", core_growth},
+                                       {"goroutines", tm_lua_profile_goroutines},
                                        {"report_options", core_report_options},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

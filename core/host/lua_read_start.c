@@ -38,6 +38,8 @@ static int deliver(lua_State *L) {
   }
   if (c->snapshot.kind == TM_KIND_GRAPH) {
     tm_lua_push_graph(L, &c->snapshot);
+  } else if (c->snapshot.kind == TM_KIND_TRACE) {
+    tm_lua_push_trace(L, &c->snapshot);
   } else {
     tm_snapshot *to = tm_lua_push_snapshot(L);
     *to = c->snapshot;

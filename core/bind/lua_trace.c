@@ -1,0 +1,219 @@
+// Traces for trusted Lua: t:goroutines{} answers a Table, t:info() the facts, t:counter(name) the
+// points of a counter. goroutines of a profile or dump: core.goroutines(p, options).
+#include "analyze/goroutines.h"
+#include "bind/lua_error.h"
+#include "bind/lua_model.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#define TRACE_META "tidemark.Trace"
+
+static tm_snapshot *check_box(lua_State *L) {
+  tm_snapshot *box = luaL_checkudata(L, 1, TRACE_META);
+  if (!box->model) luaL_error(L, "this trace was closed");
+  return box;
+}
+
+static bool option_flag(lua_State *L, int index, const char *name) {
+  lua_getfield(L, index, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
+static tm_goroutines_options check_options(lua_State *L, int index) {
+  static const char *const allowed[] = {"stacks", "gone", "nodecount"};
+  tm_goroutines_options o = {0};
+  if (lua_isnoneornil(L, index)) return o;
+  luaL_checktype(L, index, LUA_TTABLE);
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    lua_pop(L, 1);
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
+    bool known = false;
+    for (size_t i = 0; i < TM_COUNT(allowed); i++) known = known || strcmp(allowed[i], name) == 0;
+    if (!known) luaL_error(L, "unknown option '%s'", name);
+  }
+  o.stacks = option_flag(L, index, "stacks");
+  o.gone = option_flag(L, index, "gone");
+  lua_getfield(L, index, "nodecount");
+  lua_Integer n = luaL_optinteger(L, -1, 0);
+  lua_pop(L, 1);
+  o.row_count = n > 0 ? (size_t)n : 0;
+  return o;
+}
+
+static int finish_table(lua_State *L, tm_lua_work *work, tm_status status) {
+  if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
+  tm_lua_push_table(L, work);
+  return 1;
+}
+
+static int trace_goroutines(lua_State *L) { // t:goroutines{stacks=, gone=, nodecount=} -> Table
+  const tm_snapshot *box = check_box(L);
+  lua_settop(L, 2);
+  tm_goroutines_options o = check_options(L, 2);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = tm_goroutines_of_trace(&work->ctx, box->model, &o, work->table);
+  return finish_table(L, work, status);
+}
+
+// core.goroutines(profile or dump, options) -> Table
+int tm_lua_profile_goroutines(lua_State *L) {
+  const tm_profile *p = tm_lua_check_profile(L, 1);
+  lua_settop(L, 2);
+  tm_goroutines_options o = check_options(L, 2);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = tm_goroutines_of_profile(&work->ctx, p, &o, work->table);
+  return finish_table(L, work, status);
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+static int trace_info(lua_State *L) { // t:info() -> facts
+  const tm_trace *t = check_box(L)->model;
+  lua_createtable(L, 0, 20);
+  set_integer(L, "format_version", t->format_version);
+  set_integer(L, "generations", t->generation_count);
+  set_integer(L, "batches", t->batch_count);
+  set_integer(L, "duplicates", t->duplicate_count);
+  set_integer(L, "events", t->event_count);
+  set_integer(L, "goroutines", t->goroutines.count);
+  set_integer(L, "created", t->created_count);
+  set_integer(L, "ended", t->ended_count);
+  set_integer(L, "regions", t->regions.count);
+  set_integer(L, "tasks", t->tasks.count);
+  set_integer(L, "logs", t->logs.count);
+  set_integer(L, "dropped", t->dropped_count);
+  set_integer(L, "gc", t->gc_count);
+  set_integer(L, "duration_ns", (uint64_t)t->duration_ns);
+  set_integer(L, "clock_at_ns", (uint64_t)t->clock_at_ns);
+  set_integer(L, "clock_monotonic_ns", (uint64_t)t->clock_monotonic_ns);
+  set_integer(L, "time_ns", (uint64_t)t->clock_unix_ns);
+  return 1;
+}
+
+// t:counter("heap_live"|"heap_goal"|"procs"|"goroutines") -> { time_ns... }, { value... }
+static int trace_counter(lua_State *L) {
+  static const char *const names[] = {"heap_live", "heap_goal", "procs", "goroutines", NULL};
+  const tm_trace *t = check_box(L)->model;
+  const tm_trace_points *points = &t->counters[luaL_checkoption(L, 2, NULL, names)];
+  lua_createtable(L, (int)points->count, 0);
+  lua_createtable(L, (int)points->count, 0);
+  for (size_t i = 0; i < points->count; i++) {
+    lua_pushinteger(L, points->items[i].time_ns);
+    lua_rawseti(L, -3, (lua_Integer)i + 1);
+    lua_pushinteger(L, points->items[i].value);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 2;
+}
+
+static int trace_goroutine(lua_State *L) { // t:goroutine(index) -> one that is alive, or nil
+  static const char *const states[] = {"", "runnable", "running", "syscall", "waiting"};
+  static const char *const spent[] = {NULL, "runnable_ns", "running_ns", "syscall_ns",
+                                      "waiting_ns"};
+  const tm_trace *t = check_box(L)->model;
+  lua_Integer i = luaL_checkinteger(L, 2);
+  if (i < 1 || (uint64_t)i > t->goroutines.count) return 0;
+  const tm_goroutine *g = &t->goroutines.items[i - 1];
+  lua_createtable(L, 0, 12);
+  set_integer(L, "id", g->id);
+  set_integer(L, "created_ns", (uint64_t)g->created_ns);
+  set_integer(L, "since_ns", (uint64_t)g->since_ns);
+  for (size_t s = 1; s < TM_GO_STATE_COUNT; s++) set_integer(L, spent[s], (uint64_t)g->state_ns[s]);
+  lua_pushstring(L, states[g->state]);
+  lua_setfield(L, -2, "state");
+  lua_pushstring(L, tm_trace_text(t, g->reason));
+  lua_setfield(L, -2, "reason");
+  lua_pushstring(L, tm_trace_text(t, g->entry));
+  lua_setfield(L, -2, "entry");
+  lua_pushboolean(L, g->born);
+  lua_setfield(L, -2, "born");
+  lua_pushboolean(L, g->foreign);
+  lua_setfield(L, -2, "foreign");
+  return 1;
+}
+
+static int trace_regions(lua_State *L) { // t:regions() -> { {name=, begin_ns=, end_ns=, …}, … }
+  const tm_trace *t = check_box(L)->model;
+  lua_createtable(L, (int)t->regions.count, 0);
+  for (size_t i = 0; i < t->regions.count; i++) {
+    const tm_trace_region *r = &t->regions.items[i];
+    lua_createtable(L, 0, 5);
+    set_integer(L, "goroutine", r->goroutine);
+    set_integer(L, "task", r->task);
+    if (r->began) set_integer(L, "begin_ns", (uint64_t)r->begin_ns);
+    if (r->end_ns >= 0) set_integer(L, "end_ns", (uint64_t)r->end_ns);
+    lua_pushstring(L, tm_trace_text(t, r->name));
+    lua_setfield(L, -2, "name");
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  return 1;
+}
+
+static int trace_index(lua_State *L) {
+  const tm_snapshot *box = check_box(L);
+  const char *key = luaL_checkstring(L, 2);
+  if (strcmp(key, "kind") == 0)
+    lua_pushliteral(L, "trace");
+  else if (strcmp(key, "format") == 0)
+    lua_pushstring(L, box->format);
+  else if (strcmp(key, "partial") == 0)
+    lua_pushboolean(L, box->partial);
+  else if (strcmp(key, "problem") == 0 && box->partial)
+    lua_pushstring(L, box->problem.message);
+  else
+    lua_getfield(L, lua_upvalueindex(1), key);
+  return 1;
+}
+
+static int trace_close(lua_State *L) { // frees the memory now
+  tm_snapshot_fini(luaL_checkudata(L, 1, TRACE_META));
+  return 0;
+}
+
+static int trace_tostring(lua_State *L) {
+  const tm_snapshot *box = luaL_checkudata(L, 1, TRACE_META);
+  const tm_trace *t = box->model;
+  if (t)
+    lua_pushfstring(L, "trace (%s, %I events, %I goroutines alive)", box->format,
+                    (lua_Integer)t->event_count, (lua_Integer)t->goroutines.count);
+  else
+    lua_pushliteral(L, "trace (closed)");
+  return 1;
+}
+
+static const luaL_Reg methods[] = {{"goroutines", trace_goroutines},
+                                   {"goroutine", trace_goroutine},
+                                   {"counter", trace_counter},
+                                   {"regions", trace_regions},
+                                   {"info", trace_info},
+                                   {"close", trace_close},
+                                   {NULL, NULL}};
+
+// Room first, contents later: nothing leaks when Lua has no memory.
+void tm_lua_push_trace(lua_State *L, tm_snapshot *from) {
+  tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (tm_snapshot){0};
+  if (luaL_newmetatable(L, TRACE_META)) {
+    lua_pushcfunction(L, trace_close);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, trace_close);
+    lua_setfield(L, -2, "__close");
+    lua_pushcfunction(L, trace_tostring);
+    lua_setfield(L, -2, "__tostring");
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, trace_index, 1);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_setmetatable(L, -2);
+  *box = *from;
+  *from = (tm_snapshot){0};
+}

@@ -1,0 +1,292 @@
+// Go execution traces, version 2 (Go 1.22 and later): a header, then batches of one generation
+// after the other. A generation's batches are indexed first, because its strings and stacks stand
+// at its end, then its events are decoded (gotrace_events.c); what is kept between generations is
+// the goroutines alive. Batches that the runtime wrote twice (a bug of Go 1.25 and 1.26) are found
+// by thread, time and contents. Cost: two passes over the headers, one over the events.
+// Source: the Go project's internal/trace (reader) and internal/trace/tracev2 (layout).
+#include "base/hash.h"
+#include "read/gotrace_impl.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+  HEADER_BYTES = 16,
+  NEWEST = 26,
+  MAX_BATCH_BYTES = 1 << 16,
+  EV_BATCH = 1,
+  EV_STACKS = 2,
+  EV_STRINGS = 4,
+  EV_SAMPLES = 6,
+  EV_FREQUENCY = 8,
+  EV_EXPERIMENT = 49,
+  EV_SYNC = 50,
+  EV_END = 52
+};
+
+void go_problem(go_reader *r, const uint8_t *at, const char *what) {
+  if (r->problem.status != TM_OK) return;
+  r->problem.status = TM_E_FORMAT;
+  r->problem.offset_bytes = (uint64_t)(at - r->start);
+  snprintf(r->problem.message, sizeof r->problem.message,
+           "%s at byte %llu (generation %llu); what came before it was read", what,
+           (unsigned long long)r->problem.offset_bytes, (unsigned long long)r->generation);
+}
+
+// ---- batches ----
+
+typedef struct header {
+  const uint8_t *at; // where the batch begins
+  uint64_t generation;
+  go_batch batch;
+  bool experimental;
+} header;
+
+static bool has_events(const header *h) {
+  if (h->experimental || !h->batch.size) return false;
+  uint8_t kind = h->batch.data[0];
+  return kind != EV_STACKS && kind != EV_STRINGS && kind != EV_SAMPLES && kind != EV_FREQUENCY
+         && kind != EV_SYNC;
+}
+
+// The batch at *at, which moves behind it. False (and a problem) when it is cut or damaged.
+static bool next_batch(go_reader *r, const uint8_t **at, header *out) {
+  const uint8_t *p = *at;
+  uint64_t size;
+  *out = (header){.at = p, .experimental = *p == EV_EXPERIMENT};
+  if (*p != EV_BATCH && !out->experimental) {
+    go_problem(r, p, "no batch begins here: the trace is damaged");
+    return false;
+  }
+  p += out->experimental ? 2 : 1;
+  bool whole = p <= r->end && go_varint(&p, r->end, &out->generation)
+               && go_varint(&p, r->end, &out->batch.m) && go_varint(&p, r->end, &out->batch.time)
+               && go_varint(&p, r->end, &size);
+  if (!whole) {
+    go_problem(r, out->at, "the trace ends within a batch's header");
+    return false;
+  }
+  if (size > MAX_BATCH_BYTES || !out->generation) {
+    go_problem(r, out->at,
+               "a batch is larger than 64 KiB or of no generation: the trace is damaged");
+    return false;
+  }
+  if (size > (uint64_t)(r->end - p)) {
+    go_problem(r, out->at, "the trace ends within a batch");
+    return false;
+  }
+  out->batch.data = p;
+  out->batch.size = (uint32_t)size;
+  out->batch.events = has_events(out);
+  *at = p + size;
+  return true;
+}
+
+static uint64_t batch_key(const go_batch *b) {
+  uint64_t h = tm_hash_add(tm_hash_mix(b->m), b->time);
+  size_t head = b->size < 64 ? b->size : 64;
+  return tm_hash_add(h, tm_hash_bytes(b->data, head) ^ b->size);
+}
+
+static bool same_batch(const go_batch *a, const go_batch *b) {
+  return a->m == b->m && a->time == b->time && a->size == b->size
+         && memcmp(a->data, b->data, a->size) == 0;
+}
+
+// Whether this generation (or the one before) has the batch already; remembers it if not.
+static tm_status is_repeat(go_reader *r, const header *h, bool late, bool *repeat) {
+  uint64_t key = batch_key(&h->batch);
+  const tm_idmap *map = late ? &r->earlier_index : &r->batch_index;
+  uint32_t slot = tm_idmap_get(map, key);
+  const go_batch *items = late ? r->earlier.items : r->batches.items;
+  *repeat = slot != TM_IDMAP_NONE && same_batch(&items[slot], &h->batch);
+  if (*repeat || late) return TM_OK;
+  if (r->batches.count >= TM_IDMAP_NONE)
+    return tm_fail(r->ctx, TM_E_LIMIT, TM_NO_OFFSET, "a generation has too many batches");
+  TM_TRY(tm_idmap_put(r->ctx, &r->batch_index, key, (uint32_t)r->batches.count));
+  return tm_vec_push(r->ctx, &r->batches, h->batch);
+}
+
+static tm_status take_batch(go_reader *r, const header *h) {
+  bool repeat;
+  TM_TRY(is_repeat(r, h, false, &repeat));
+  r->t->batch_count++;
+  r->t->duplicate_count += repeat;
+  const go_batch *b = &h->batch;
+  if (repeat || h->experimental || !b->size || !r->decode) return TM_OK;
+  const uint8_t *end = b->data + b->size;
+  switch (b->data[0]) {
+  case EV_STRINGS:
+    return go_read_strings(r, b->data + 1, end);
+  case EV_STACKS:
+    return go_read_stacks(r, b->data + 1, end);
+  case EV_FREQUENCY:
+  case EV_SYNC:
+    go_read_sync(r, b->time, b->data, end);
+    return TM_OK;
+  default:
+    return TM_OK;
+  }
+}
+
+// ---- generations ----
+
+static void begin_zero(go_reader *r) {
+  uint64_t first = UINT64_MAX;
+  if (r->has_zero) return;
+  for (size_t i = 0; i < r->batches.count; i++)
+    if (r->batches.items[i].time < first) first = r->batches.items[i].time;
+  r->zero_ns = go_time(r, first);
+  r->has_zero = true;
+  r->t->clock_at_ns -= r->has_clock ? r->zero_ns : 0;
+}
+
+static tm_status end_generation(go_reader *r, const uint8_t *at) {
+  if (!r->batches.count) return TM_OK;
+  r->t->generation_count++;
+  if (r->decode) {
+    if (!r->has_frequency) go_problem(r, at, "a generation does not say how fast its clock ran");
+    begin_zero(r);
+    TM_TRY(go_read_events(r));
+    go_forget_tables(r);
+  }
+  // The batches become those of the generation before.
+  tm_vec_free(r->ctx, &r->earlier);
+  tm_idmap_free(r->ctx, &r->earlier_index);
+  memcpy(&r->earlier, &r->batches, sizeof r->earlier);
+  memset(&r->batches, 0, sizeof r->batches);
+  r->earlier_index = r->batch_index;
+  r->batch_index = (tm_idmap){0};
+  return TM_OK;
+}
+
+// A batch that is not of the current generation: the next one begins, or it came late.
+static tm_status turn(go_reader *r, const header *h, bool *skip) {
+  *skip = false;
+  if (h->generation < r->generation) {
+    TM_TRY(is_repeat(r, h, true, skip));
+    r->t->duplicate_count += *skip;
+    r->t->batch_count += *skip;
+    if (!*skip) go_problem(r, h->at, "a batch came after the end of its generation");
+    return TM_OK;
+  }
+  if (h->generation != r->generation + 1)
+    go_problem(r, h->at, "a generation is missing: the trace is out of order");
+  else if (r->version >= 26 && r->batches.count)
+    go_problem(r, h->at, "a generation has no end");
+  if (r->problem.status != TM_OK) return TM_OK;
+  TM_TRY(end_generation(r, h->at));
+  r->generation = h->generation;
+  return TM_OK;
+}
+
+static tm_status read_batches(go_reader *r) {
+  const uint8_t *at = r->start + HEADER_BYTES;
+  while (at < r->end && r->problem.status == TM_OK) {
+    if (*at == EV_END && r->version >= 26) {
+      TM_TRY(end_generation(r, at));
+      at++;
+      continue;
+    }
+    header h;
+    bool skip = false;
+    if (!next_batch(r, &at, &h)) break;
+    if (!r->generation) r->generation = h.generation;
+    if (h.generation != r->generation) TM_TRY(turn(r, &h, &skip));
+    if (r->problem.status != TM_OK) break;
+    if (!skip) TM_TRY(take_batch(r, &h));
+    if (r->batches.count % 16 == 0) TM_TRY(tm_ctx_tick(r->ctx, (uint64_t)(at - r->start)));
+  }
+  if (r->version >= 26 && r->batches.count)
+    go_problem(r, r->end, "the trace ends within a generation");
+  return end_generation(r, r->end);
+}
+
+// ---- the reader ----
+
+static void free_trace(void *model) {
+  tm_trace_free(model);
+}
+
+static void fini(go_reader *r) {
+  tm_ctx *ctx = r->ctx;
+  go_forget_tables(r);
+  tm_vec_free(ctx, &r->batches);
+  tm_vec_free(ctx, &r->earlier);
+  tm_vec_free(ctx, &r->strings);
+  tm_vec_free(ctx, &r->stacks);
+  tm_vec_free(ctx, &r->goroutines);
+  tm_vec_free(ctx, &r->touched);
+  tm_vec_free(ctx, &r->threads);
+  tm_vec_free(ctx, &r->retries);
+  tm_vec_free(ctx, &r->marks);
+  tm_vec_free(ctx, &r->open_regions);
+  tm_idmap *maps[] = {&r->batch_index,  &r->earlier_index, &r->goroutine_index,
+                      &r->thread_index, &r->task_index,    &r->pile_index};
+  for (size_t i = 0; i < TM_COUNT(maps); i++) tm_idmap_free(ctx, maps[i]);
+}
+
+// The NN of "go 1.NN trace", or 0.
+static uint32_t version_of(const uint8_t *head, size_t size) {
+  if (size < HEADER_BYTES || memcmp(head, "go 1.", 5) != 0) return 0;
+  uint32_t version = 0;
+  size_t i = 5;
+  for (; i < 8 && head[i] >= '0' && head[i] <= '9'; i++) version = version * 10 + head[i] - '0';
+  static const char tail[] = " trace\0\0\0\0";
+  return memcmp(head + i, tail, HEADER_BYTES - i < 11 ? HEADER_BYTES - i : 11) == 0 ? version : 0;
+}
+
+static tm_status refuse_old(go_reader *r) {
+  return tm_fail(r->ctx, TM_E_UNSUPPORTED, 0,
+                 "this trace is of format 1.%u, which Go 1.21 and older wrote; formats from 1.22 "
+                 "on can be read. Record it again with a newer Go",
+                 (unsigned)r->version);
+}
+
+static tm_status read_all(go_reader *r) {
+  r->version = version_of(r->start, (size_t)(r->end - r->start));
+  if (!r->version) return tm_fail(r->ctx, TM_E_FORMAT, 0, "no header of a Go execution trace");
+  r->t->format_version = r->version;
+  if (r->version < 22) return refuse_old(r);
+  r->decode = r->version <= NEWEST;
+  r->ns_per_unit = 64; // what Linux uses; replaced by the first generation that says it
+  go_set_args(r);
+  TM_TRY(read_batches(r));
+  TM_TRY(go_finish_goroutines(r));
+  TM_TRY(go_finish_users(r));
+  if (!r->decode)
+    return tm_fail(
+        r->ctx, TM_E_UNSUPPORTED, 0,
+        "this trace is of format 1.%u, newer than this build knows (1.%d); counted only: "
+        "%llu generations, %llu batches, %llu bytes",
+        (unsigned)r->version, NEWEST, (unsigned long long)r->t->generation_count,
+        (unsigned long long)r->t->batch_count, (unsigned long long)(r->end - r->start));
+  if (r->problem.status == TM_OK) return TM_OK;
+  return tm_fail(r->ctx, r->problem.status, r->problem.offset_bytes, "%s", r->problem.message);
+}
+
+static tm_status gotrace_read(tm_ctx *ctx, const tm_source *src, tm_snapshot *out) {
+  go_reader r = {.ctx = ctx, .start = src->data, .end = src->data + src->size};
+  TM_TRY(tm_trace_new(ctx, &r.t));
+  tm_status status = read_all(&r);
+  fini(&r);
+  if (status != TM_OK && !r.t->batch_count) { // nothing was read: no model
+    tm_trace_free(r.t);
+    return status;
+  }
+  out->model = r.t;
+  out->free_model = free_trace;
+  out->partial = status != TM_OK;
+  if (out->partial) out->problem = ctx->error;
+  return status;
+}
+
+static unsigned gotrace_probe(const uint8_t *head, size_t head_bytes) {
+  return version_of(head, head_bytes) ? 120 : 0;
+}
+
+const tm_reader tm_reader_gotrace = {.name = "gotrace",
+                                     .title = "Go execution trace",
+                                     .kind = TM_KIND_TRACE,
+                                     .probe = gotrace_probe,
+                                     .read = gotrace_read};

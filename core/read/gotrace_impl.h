@@ -1,0 +1,135 @@
+// What the parts of the reader of Go execution traces (v2) share.
+//   gotrace.c         header, batches, generations
+//   gotrace_tables.c  strings, stacks and clock of one generation
+//   gotrace_events.c  events of one batch; goroutines by thread, without a global order
+//   gotrace_users.c   regions, tasks, logs and counters
+#ifndef TM_READ_GOTRACE_IMPL_H
+#define TM_READ_GOTRACE_IMPL_H
+
+#include "model/trace.h"
+#include "read/reader.h"
+
+enum { NO_GOROUTINE = UINT32_MAX };
+
+typedef struct go_batch {
+  uint64_t m, time;
+  const uint8_t *data;
+  uint32_t size;
+  bool events; // events of a thread, not tables, samples or an experiment
+} go_batch;
+
+// A string or a stack of the generation: where it stands, and its id in the trace once asked for.
+typedef struct go_entry {
+  const uint8_t *data;
+  uint32_t size;
+  uint32_t id; // UINT32_MAX = not interned yet
+} go_entry;
+
+// A goroutine while the trace is read. Within a generation, events of one goroutine with the same
+// sequence number stand on one thread in order, so (seq, file order) is their exact order.
+typedef struct go_work {
+  tm_goroutine g;
+  uint64_t spent_ns[TM_GO_STATE_COUNT]; // leavings minus enterings; wraps
+  uint64_t seq;
+  uint32_t generation;                      // in which seq and the raw ids stand
+  uint64_t raw_reason, raw_site, raw_start; // ids of this generation, 0 = none
+  uint64_t raw_creation;
+  int64_t ended_ns;
+  bool listed, ended;
+} go_work;
+
+typedef struct go_thread {
+  uint64_t m, goroutine_id, seq;
+  uint32_t goroutine; // index, or NO_GOROUTINE
+  bool stuck;         // an event needs a goroutine that another thread's batch will name
+} go_thread;
+
+typedef struct go_mark { // begin or end of a region, paired at the end of the generation
+  uint64_t goroutine, seq, task;
+  int64_t time_ns;
+  uint32_t order, name;
+  bool begin;
+} go_mark;
+
+typedef struct go_reader {
+  tm_ctx *ctx;
+  tm_trace *t;
+  const uint8_t *start, *end;
+  uint32_t version;
+  uint8_t args[256]; // count of varints behind an event's type, its time included; 0 = unknown
+  // the generation
+  uint64_t generation;
+  TM_VEC(go_batch) batches;
+  TM_VEC(go_batch) earlier; // of the generation before: to know repeats that came late
+  tm_idmap batch_index, earlier_index;
+  TM_VEC(go_entry) strings;
+  TM_VEC(go_entry) stacks;
+  tm_idmap string_index, stack_index;
+  double ns_per_unit;
+  bool has_clock, has_frequency;
+  bool decode; // false: a newer version, only counted
+  // over all generations
+  int64_t zero_ns, last_ns;
+  bool has_zero;
+  TM_VEC(go_work) goroutines;
+  TM_VEC(uint32_t) touched; // goroutines with raw ids
+  tm_idmap goroutine_index;
+  TM_VEC(go_thread) threads;
+  tm_idmap thread_index;
+  TM_VEC(go_batch) retries;
+  TM_VEC(go_mark) marks;
+  TM_VEC(tm_trace_region) open_regions;
+  tm_idmap task_index, pile_index;
+  size_t sorted_points[TM_COUNTER_COUNT];
+  tm_error problem; // the first one; reading stops at the end of its generation
+} go_reader;
+
+// Notes a problem of the file and goes on; the first one is kept.
+void go_problem(go_reader *r, const uint8_t *at, const char *what);
+
+// One unsigned LEB128, padded ones too. False when it is cut or longer than 10 bytes.
+static inline bool go_varint(const uint8_t **at, const uint8_t *end, uint64_t *out) {
+  const uint8_t *p = *at;
+  uint64_t value = 0;
+  for (uint32_t shift = 0; shift < 70 && p < end; shift += 7) {
+    uint8_t byte = *p++;
+    value |= (uint64_t)(byte & 0x7f) << (shift & 63);
+    if (byte & 0x80) continue;
+    *at = p;
+    *out = value;
+    return true;
+  }
+  return false;
+}
+
+// Nanoseconds since the start of the trace. Hostile times are clamped, not wrapped.
+static inline int64_t go_time(const go_reader *r, uint64_t units) {
+  double ns = (double)units * r->ns_per_unit;
+  return (ns < 4e18 ? (int64_t)ns : INT64_C(4000000000000000000)) - r->zero_ns;
+}
+
+// ---- tables ----
+tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end);
+tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end);
+// The sync batch, whose first byte stands at `at`.
+void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const uint8_t *end);
+// Interned ids of this generation's ids; 0 for those that the file does not hold.
+tm_status go_string(go_reader *r, uint64_t raw, uint32_t *out);
+tm_status go_stack(go_reader *r, uint64_t raw, uint32_t *out);
+void go_forget_tables(go_reader *r);
+
+// ---- events ----
+void go_set_args(go_reader *r);
+// Decodes the event batches of the generation and closes it: raw ids resolved, ended ones folded.
+tm_status go_read_events(go_reader *r);
+// Hands the goroutines over to the trace, with their times closed at the end.
+tm_status go_finish_goroutines(go_reader *r);
+
+// ---- users ----
+tm_status go_user_event(go_reader *r, uint8_t type, const uint64_t *a, const go_thread *m,
+                        int64_t time_ns);
+tm_status go_count(go_reader *r, tm_trace_counter counter, int64_t time_ns, uint64_t value);
+tm_status go_close_users(go_reader *r); // at the end of a generation
+tm_status go_finish_users(go_reader *r);
+
+#endif

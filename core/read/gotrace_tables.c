@@ -1,0 +1,140 @@
+// Strings, stacks and clock of one generation. The batches are only indexed; a string or stack is
+// interned when an event that is kept names it, so that the work is bounded by what is answered.
+// Source: the Go project's internal/trace/tracev2 (layout of the batches).
+#include "read/gotrace_impl.h"
+
+#include <string.h>
+
+enum {
+  EV_STACK = 3,
+  EV_STRING = 5,
+  EV_FREQUENCY = 8,
+  EV_SYNC = 50,
+  EV_CLOCK = 51,
+  MAX_STRING_BYTES = 1 << 16,
+  MAX_FRAMES = 128
+};
+
+// The slot of a new id in one of the tables. A repeated id keeps its first meaning.
+static tm_status index_entry(go_reader *r, tm_idmap *map, uint64_t raw, size_t slot, bool *is_new) {
+  *is_new = tm_idmap_get(map, raw) == TM_IDMAP_NONE;
+  if (!*is_new) return TM_OK;
+  if (slot >= TM_IDMAP_NONE) return tm_fail(r->ctx, TM_E_LIMIT, TM_NO_OFFSET, "too many strings");
+  return tm_idmap_put(r->ctx, map, raw, (uint32_t)slot);
+}
+
+tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end) {
+  while (at < end) {
+    const uint8_t *entry = at;
+    uint64_t id, size;
+    bool whole = *at++ == EV_STRING && go_varint(&at, end, &id) && go_varint(&at, end, &size);
+    if (!whole || size > MAX_STRING_BYTES || size > (uint64_t)(end - at)) {
+      go_problem(r, entry, "a string is damaged");
+      return TM_OK;
+    }
+    bool is_new;
+    TM_TRY(index_entry(r, &r->string_index, id, r->strings.count, &is_new));
+    if (is_new)
+      TM_TRY(tm_vec_push(r->ctx, &r->strings, (go_entry){at, (uint32_t)size, UINT32_MAX}));
+    at += size;
+  }
+  return TM_OK;
+}
+
+tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end) {
+  while (at < end) {
+    const uint8_t *entry = at;
+    uint64_t id, count, part;
+    bool whole = *at++ == EV_STACK && go_varint(&at, end, &id) && go_varint(&at, end, &count)
+                 && count <= MAX_FRAMES;
+    const uint8_t *frames = at;
+    for (uint64_t i = 0; whole && i < count * 4; i++) whole = go_varint(&at, end, &part);
+    if (!whole) {
+      go_problem(r, entry, "a stack is damaged");
+      return TM_OK;
+    }
+    bool is_new;
+    TM_TRY(index_entry(r, &r->stack_index, id, r->stacks.count, &is_new));
+    if (is_new)
+      TM_TRY(
+          tm_vec_push(r->ctx, &r->stacks, (go_entry){frames, (uint32_t)(at - frames), UINT32_MAX}));
+  }
+  return TM_OK;
+}
+
+static void set_frequency(go_reader *r, const uint8_t *at, uint64_t frequency) {
+  if (!frequency) {
+    go_problem(r, at, "the clock has a frequency of 0");
+    return;
+  }
+  r->ns_per_unit = 1e9 / (double)frequency;
+  r->has_frequency = true;
+}
+
+void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const uint8_t *end) {
+  if (*at == EV_SYNC) at++;
+  uint64_t snapshot[4] = {0};
+  bool has_snapshot = false;
+  while (at < end) {
+    const uint8_t *entry = at;
+    uint64_t value;
+    uint8_t type = *at++;
+    bool whole = type == EV_FREQUENCY ? go_varint(&at, end, &value) : type == EV_CLOCK;
+    if (whole && type == EV_FREQUENCY) set_frequency(r, entry, value);
+    for (int i = 0; whole && type == EV_CLOCK && i < 4; i++)
+      whole = go_varint(&at, end, &snapshot[i]);
+    if (!whole) {
+      go_problem(r, entry, "the clock is damaged");
+      return;
+    }
+    has_snapshot = has_snapshot || type == EV_CLOCK;
+  }
+  if (!has_snapshot || r->has_clock || !r->has_frequency) return;
+  if (snapshot[1] > INT64_MAX || snapshot[2] > INT64_MAX / 1000000000 - 1
+      || snapshot[3] >= 1000000000)
+    return; // a clock that cannot be; the trace stands without it
+  r->has_clock = true;
+  r->t->clock_at_ns = go_time(r, batch_time + snapshot[0]); // without the zero, which is taken off
+  r->t->clock_monotonic_ns = (int64_t)snapshot[1];          // when the trace is done
+  r->t->clock_unix_ns = (int64_t)(snapshot[2] * 1000000000 + snapshot[3]);
+}
+
+tm_status go_string(go_reader *r, uint64_t raw, uint32_t *out) {
+  *out = 0;
+  uint32_t slot = raw ? tm_idmap_get(&r->string_index, raw) : TM_IDMAP_NONE;
+  if (slot == TM_IDMAP_NONE) return TM_OK;
+  go_entry *e = &r->strings.items[slot];
+  if (e->id == UINT32_MAX) TM_TRY(tm_trace_intern(r->ctx, r->t, e->data, e->size, &e->id));
+  *out = e->id;
+  return TM_OK;
+}
+
+tm_status go_stack(go_reader *r, uint64_t raw, uint32_t *out) {
+  *out = 0;
+  uint32_t slot = raw ? tm_idmap_get(&r->stack_index, raw) : TM_IDMAP_NONE;
+  if (slot == TM_IDMAP_NONE) return TM_OK;
+  go_entry *e = &r->stacks.items[slot];
+  if (e->id == UINT32_MAX) {
+    tm_trace_frame frames[MAX_FRAMES];
+    size_t count = 0;
+    const uint8_t *at = e->data, *end = at + e->size;
+    while (at < end && count < MAX_FRAMES) {
+      uint64_t part[4] = {0}; // pc, function, file, line; whole, since it was walked before
+      for (int i = 0; i < 4; i++)
+        if (!go_varint(&at, end, &part[i])) return TM_OK;
+      tm_trace_frame *f = &frames[count++];
+      TM_TRY(go_string(r, part[1], &f->function));
+      TM_TRY(go_string(r, part[2], &f->file));
+      f->line = part[3] < UINT32_MAX ? (uint32_t)part[3] : 0;
+    }
+    TM_TRY(tm_trace_add_stack(r->ctx, r->t, frames, count, &e->id));
+  }
+  *out = e->id;
+  return TM_OK;
+}
+
+void go_forget_tables(go_reader *r) {
+  r->strings.count = r->stacks.count = 0;
+  tm_idmap_free(r->ctx, &r->string_index);
+  tm_idmap_free(r->ctx, &r->stack_index);
+}

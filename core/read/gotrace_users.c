@@ -1,0 +1,190 @@
+// What the program itself wrote into a Go trace (regions, tasks, logs), and the counters. Batches
+// of threads are read unordered, so the ends of regions are paired per goroutine when a generation
+// is complete: its marks sorted by (sequence number, file order), which is their exact order. All
+// arrays have caps; what goes beyond is counted as dropped. Cost: O(n log n) of the marks.
+#include "read/gotrace_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { CAP = 1 << 18, EV_TASK_BEGIN = 40, EV_TASK_END, EV_REGION_BEGIN, EV_REGION_END, EV_LOG };
+
+// ---- tasks, logs, marks ----
+
+static tm_status find_task(go_reader *r, uint64_t id, tm_trace_task **out) {
+  uint32_t slot = tm_idmap_get(&r->task_index, id);
+  *out = NULL;
+  if (slot == TM_IDMAP_NONE) {
+    if (r->t->tasks.count >= CAP) {
+      r->t->dropped_count++;
+      return TM_OK;
+    }
+    tm_trace_task task = {.id = id, .end_ns = -1};
+    TM_TRY(tm_vec_push(r->ctx, &r->t->tasks, task));
+    slot = (uint32_t)r->t->tasks.count - 1;
+    TM_TRY(tm_idmap_put(r->ctx, &r->task_index, id, slot));
+  }
+  *out = &r->t->tasks.items[slot];
+  return TM_OK;
+}
+
+static tm_status on_task(go_reader *r, uint8_t type, const uint64_t *a, int64_t time_ns) {
+  tm_trace_task *task;
+  TM_TRY(find_task(r, a[1], &task));
+  if (!task) return TM_OK;
+  if (type == EV_TASK_END) {
+    task->end_ns = time_ns;
+    return TM_OK;
+  }
+  task->began = true;
+  task->begin_ns = time_ns;
+  task->parent = a[2];
+  return go_string(r, a[3], &task->name);
+}
+
+static tm_status on_log(go_reader *r, const uint64_t *a, const go_thread *m, int64_t time_ns) {
+  if (r->t->logs.count >= CAP) {
+    r->t->dropped_count++;
+    return TM_OK;
+  }
+  tm_trace_log log = {.goroutine = m->goroutine_id, .task = a[1], .time_ns = time_ns};
+  TM_TRY(go_string(r, a[2], &log.key));
+  TM_TRY(go_string(r, a[3], &log.value));
+  return tm_vec_push(r->ctx, &r->t->logs, log);
+}
+
+static tm_status on_mark(go_reader *r, bool begin, const uint64_t *a, const go_thread *m,
+                         int64_t time_ns) {
+  if (r->marks.count >= CAP || r->t->regions.count >= CAP) {
+    r->t->dropped_count++;
+    return TM_OK;
+  }
+  go_mark mark = {.goroutine = m->goroutine_id,
+                  .seq = m->seq,
+                  .task = a[1],
+                  .time_ns = time_ns,
+                  .order = (uint32_t)r->marks.count,
+                  .begin = begin};
+  TM_TRY(go_string(r, a[2], &mark.name));
+  return tm_vec_push(r->ctx, &r->marks, mark);
+}
+
+tm_status go_user_event(go_reader *r, uint8_t type, const uint64_t *a, const go_thread *m,
+                        int64_t time_ns) {
+  switch (type) {
+  case EV_TASK_BEGIN:
+  case EV_TASK_END:
+    return on_task(r, type, a, time_ns);
+  case EV_REGION_BEGIN:
+  case EV_REGION_END:
+    return on_mark(r, type == EV_REGION_BEGIN, a, m, time_ns);
+  case EV_LOG:
+    return on_log(r, a, m, time_ns);
+  default:
+    return TM_OK;
+  }
+}
+
+// ---- counters ----
+
+tm_status go_count(go_reader *r, tm_trace_counter counter, int64_t time_ns, uint64_t value) {
+  tm_trace_points *points = &r->t->counters[counter];
+  if (points->count >= CAP) {
+    r->t->dropped_count++;
+    return TM_OK;
+  }
+  tm_trace_point point = {time_ns, value > INT64_MAX ? INT64_MAX : (int64_t)value};
+  return tm_vec_push(r->ctx, points, point);
+}
+
+static int by_time(const void *a, const void *b) {
+  const tm_trace_point *x = a, *y = b;
+  return x->time_ns < y->time_ns ? -1 : x->time_ns > y->time_ns;
+}
+
+// ---- regions ----
+
+static int by_goroutine(const void *a, const void *b) {
+  const go_mark *x = a, *y = b;
+  if (x->goroutine != y->goroutine) return x->goroutine < y->goroutine ? -1 : 1;
+  if (x->seq != y->seq) return x->seq < y->seq ? -1 : 1;
+  return x->order < y->order ? -1 : 1;
+}
+
+static int by_owner(const void *a, const void *b) {
+  const tm_trace_region *x = a, *y = b;
+  if (x->goroutine != y->goroutine) return x->goroutine < y->goroutine ? -1 : 1;
+  return x->begin_ns < y->begin_ns ? -1 : x->begin_ns > y->begin_ns;
+}
+
+// The marks of one goroutine, over its regions open since before, which stand in stack (top last).
+static tm_status pair_marks(go_reader *r, const go_mark *marks, size_t count, size_t bottom) {
+  for (size_t i = 0; i < count; i++) {
+    const go_mark *m = &marks[i];
+    tm_trace_region region = {m->goroutine, m->task, m->time_ns, -1, m->name, true};
+    if (m->begin) {
+      TM_TRY(tm_vec_push(r->ctx, &r->open_regions, region));
+      continue;
+    }
+    if (r->open_regions.count > bottom) {
+      region = r->open_regions.items[--r->open_regions.count];
+    } else {
+      region.began = false;
+      region.begin_ns = 0;
+    }
+    region.end_ns = m->time_ns;
+    TM_TRY(tm_vec_push(r->ctx, &r->t->regions, region));
+  }
+  return TM_OK;
+}
+
+// Merges by goroutine: `before` holds the regions open since earlier generations.
+static tm_status pair_all(go_reader *r, const tm_trace_region *before, size_t before_count) {
+  size_t b = 0, i = 0;
+  while (b < before_count || i < r->marks.count) {
+    const go_mark *marks = r->marks.items + i;
+    bool has_mark = i < r->marks.count;
+    uint64_t g = b < before_count && (!has_mark || before[b].goroutine < marks->goroutine)
+                     ? before[b].goroutine
+                     : marks->goroutine;
+    size_t bottom = r->open_regions.count, n = 0;
+    while (b < before_count && before[b].goroutine == g)
+      TM_TRY(tm_vec_push(r->ctx, &r->open_regions, before[b++]));
+    while (i + n < r->marks.count && marks[n].goroutine == g) n++;
+    TM_TRY(pair_marks(r, marks, n, bottom));
+    i += n;
+  }
+  return TM_OK;
+}
+
+static tm_status close_regions(go_reader *r) {
+  if (!r->marks.count) return TM_OK;
+  qsort(r->marks.items, r->marks.count, sizeof *r->marks.items, by_goroutine);
+  size_t count = r->open_regions.count;
+  if (count) qsort(r->open_regions.items, count, sizeof *r->open_regions.items, by_owner);
+  tm_trace_region *before = r->open_regions.items;
+  size_t room = r->open_regions.room;
+  r->open_regions.items = NULL;
+  r->open_regions.count = r->open_regions.room = 0;
+  tm_status status = pair_all(r, before, count);
+  tm_free(r->ctx, before, room * sizeof *before);
+  r->marks.count = 0;
+  return status;
+}
+
+tm_status go_close_users(go_reader *r) {
+  for (size_t c = 0; c < TM_COUNTER_COUNT; c++) {
+    tm_trace_points *points = &r->t->counters[c];
+    size_t from = r->sorted_points[c];
+    if (points->count > from)
+      qsort(points->items + from, points->count - from, sizeof *points->items, by_time);
+    r->sorted_points[c] = points->count;
+  }
+  return close_regions(r);
+}
+
+tm_status go_finish_users(go_reader *r) {
+  for (size_t i = 0; i < r->open_regions.count; i++)
+    TM_TRY(tm_vec_push(r->ctx, &r->t->regions, r->open_regions.items[i]));
+  return TM_OK;
+}
