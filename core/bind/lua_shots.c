@@ -205,9 +205,11 @@ static shots *check_shots(lua_State *L) {
 }
 
 static void copy_text(lua_State *L, const char *what, const char *text, char out[TEXT_MAX]) {
-  if (!text || strlen(text) >= TEXT_MAX)
+  size_t size = text ? strlen(text) + 1 : 0;
+  if (!size || size > TEXT_MAX)
     luaL_error(L, "%s must be a text of less than %d bytes", what, TEXT_MAX);
-  memcpy(out, text, strlen(text) + 1);
+  else
+    memcpy(out, text, size);
 }
 
 static void add_condition(lua_State *L, filter *f, const char *label, const char *glob) {

@@ -52,7 +52,8 @@ static void on_trouble(void *ud, const char *metric, const char *text) {
               "snapshots", "%s", line);
 }
 
-static tm_status make_feed(tm_ctx *ctx, tm_runner *runner, tm_target *target, uint32_t *running,
+static tm_status make_feed(tm_ctx *ctx, tm_runner *runner, tm_target *target,
+                           uint32_t *running, // NOLINT(readability-non-const-parameter): it counts
                            tm_shot_feed **out) {
   tm_shot_feed *feed = tm_calloc(ctx, 1, sizeof *feed);
   if (!feed) return TM_E_NOMEM;
