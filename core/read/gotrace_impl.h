@@ -9,7 +9,7 @@
 #include "model/trace.h"
 #include "read/reader.h"
 
-enum { NO_GOROUTINE = UINT32_MAX };
+#define NO_GOROUTINE UINT32_MAX
 
 typedef struct go_batch {
   uint64_t m, time;
@@ -79,6 +79,7 @@ typedef struct go_reader {
   TM_VEC(go_batch) retries;
   TM_VEC(go_mark) marks;
   TM_VEC(tm_trace_region) open_regions;
+  bool regions_full; // past their cap all later marks are dropped, since pairs would break
   tm_idmap task_index, pile_index;
   size_t sorted_points[TM_COUNTER_COUNT];
   tm_error problem; // the first one; reading stops at the end of its generation
