@@ -17,6 +17,7 @@ typedef struct frame {
 typedef struct seen { // one goroutine, or several alike
   int64_t count;
   const char *state; // "" = to be seen from the stack
+  bool waiting;      // what to say when the stack does not tell, either
   const char *entry; // "" = the root of the stack
   const char *creation;
   int64_t age_ns;
@@ -137,6 +138,7 @@ static tm_status make_key(census *c, const seen *s, uint32_t *key) {
   const frame *frames = c->frames.items;
   size_t count = c->frames.count;
   const char *state = *s->state ? common_word(s->state) : state_of_stack(frames, count);
+  if (!*state && s->waiting) state = "waiting";
   const char *entry = *s->entry ? s->entry : entry_of(frames, count);
   const frame *site = site_of(frames, count);
   TM_TRY(tm_strtab_intern(c->ctx, &c->texts, state, strlen(state), &key[STATE]));
@@ -244,9 +246,11 @@ static tm_status add_alive(census *c, const tm_trace *t, const tm_idmap *piles) 
     const tm_goroutine *g = &t->goroutines.items[i];
     if (g->foreign) continue;
     seen s = {.count = 1, .state = words[g->state], .entry = tm_trace_text(t, g->entry)};
-    if (g->state == TM_GO_WAITING) s.state = tm_trace_text(t, g->reason);
+    s.waiting = g->state == TM_GO_WAITING;
+    if (s.waiting) s.state = tm_trace_text(t, g->reason);
     s.age_ns = t->duration_ns - g->since_ns;
-    const tm_go_pile *pile = find_pile(t, piles, g);
+    bool known = g->entry || g->creation; // else its pile is everybody's whose stacks were cut
+    const tm_go_pile *pile = known ? find_pile(t, piles, g) : NULL;
     s.created_count = pile ? (int64_t)pile->created_count : 0;
     s.ended_count = pile ? (int64_t)pile->ended_count : 0;
     TM_TRY(creation_of(c, t, g->creation, &s.creation));

@@ -85,6 +85,7 @@ static bool move(go_reader *r, uint32_t index, uint64_t seq, tm_go_state from, t
   w->seq = seq;
   w->g.state = to;
   w->g.since_ns = time_ns;
+  if (!w->g.entry && !w->raw_start) w->raw_start = w->raw_site; // its root is the entry
   w->g.reason = w->g.site = 0;
   w->raw_reason = w->raw_site = 0;
   return true;

@@ -55,7 +55,8 @@ static tm_status on_log(go_reader *r, const uint64_t *a, const go_thread *m, int
 
 static tm_status on_mark(go_reader *r, bool begin, const uint64_t *a, const go_thread *m,
                          int64_t time_ns) {
-  if (r->marks.count >= CAP || r->t->regions.count >= CAP) {
+  r->regions_full = r->regions_full || r->marks.count >= CAP || r->t->regions.count >= CAP;
+  if (r->regions_full) {
     r->t->dropped_count++;
     return TM_OK;
   }
@@ -184,6 +185,10 @@ tm_status go_close_users(go_reader *r) {
 }
 
 tm_status go_finish_users(go_reader *r) {
+  if (r->regions_full) { // their ends may be among what was dropped
+    r->t->dropped_count += r->open_regions.count;
+    return TM_OK;
+  }
   for (size_t i = 0; i < r->open_regions.count; i++)
     TM_TRY(tm_vec_push(r->ctx, &r->t->regions, r->open_regions.items[i]));
   return TM_OK;

@@ -1,0 +1,47 @@
+// floors: read analyze
+// Any bytes as a Go execution trace: read, read in part with an offset inside them, or refused;
+// what is read can be counted, and all that the model points to is there.
+#include "analyze/goroutines.h"
+#include "read/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_model(const tm_trace *t) {
+  for (size_t i = 0; i < t->goroutines.count; i++) {
+    const tm_goroutine *g = &t->goroutines.items[i];
+    if (g->site >= t->stacks.count || g->creation >= t->stacks.count) abort();
+    if (g->entry >= t->strings.count || g->reason >= t->strings.count) abort();
+    if (i && g[-1].id >= g->id) abort();
+    for (size_t s = 0; s < TM_GO_STATE_COUNT; s++)
+      if (g->state_ns[s] < 0 || g->state_ns[s] > t->duration_ns) abort();
+  }
+  for (size_t i = 0; i < t->stacks.count; i++)
+    if (t->stacks.items[i].end > t->frames.count) abort();
+  if (t->duplicate_count > t->batch_count) abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  tm_ctx ctx;
+  tm_snapshot s = {0};
+  tm_ctx_init(&ctx, NULL);
+  tm_status status = tm_read_buffer(&ctx, data, size, "gotrace", &s);
+  if (status != TM_OK && !*ctx.error.message) abort();
+  if (status != TM_OK && ctx.error.offset_bytes != TM_NO_OFFSET && ctx.error.offset_bytes > size
+      && !(size > 1 && data[0] == 0x1f)) // of packed input it is the offset in the unpacked bytes
+    abort();
+  if (s.model) {
+    tm_table *table;
+    tm_goroutines_options o = {.stacks = size % 2, .gone = size % 3 == 0};
+    check_model(s.model);
+    tm_ctx_clear(&ctx);
+    if (tm_table_new(&ctx, &table) != TM_OK) abort();
+    if (tm_goroutines_of_trace(&ctx, s.model, &o, table) != TM_OK) abort();
+    tm_table_free(table);
+  }
+  tm_snapshot_fini(&s);
+  tm_ctx_fini(&ctx);
+  return 0;
+}
