@@ -66,7 +66,8 @@ describe("goroutines of a Go trace", function()
       w:generation(2, function(gen)
         gen:string "other" -- the same numbers mean other strings now
         local sleep = gen:string "sleep"
-        gen:thread(8, 500, { { "GoStatus", 5, -1, 1 }, { "GoStart", 5, 1 }, { "GoBlock", sleep, gen:stack { "time.Sleep", "t.go", 1, "main.nap", "w.go", 40 } } })
+        gen:thread(8, 500, { { "GoStatus", 5, -1, 1 }, { "GoStart", 5, 1 },
+          { "GoBlock", sleep, gen:stack { "time.Sleep", "t.go", 1, "main.nap", "w.go", 40 } } })
         gen:thread(7, 500, { { "GoStatus", 1, 7, 2 }, { "GoUnblock", 5, 2, 0, dt = 90 }, { "GoDestroy" } })
         gen:thread(9, 600, { { "GoStart", 5, 3 }, { "GoDestroy" } })
       end)
