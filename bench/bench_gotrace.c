@@ -44,8 +44,8 @@ int main(int argc, char **argv) {
     events = ((const tm_trace *)s.model)->event_count;
     bytes = src.size;
     if (i == 0)
-      printf("memory: %lld MiB beyond the mapped file\n",
-             (status_kib("RssAnon:") + status_kib("RssShmem:")) >> 10);
+      printf("memory: %lld MiB at the peak beyond the mapped file\n",
+             (status_kib("VmHWM:") - (long long)(src.size >> 10)) >> 10);
     tm_source_close(&src);
     tm_snapshot_fini(&s);
     tm_ctx_fini(&ctx);
