@@ -5,6 +5,7 @@
 #include "analyze/flatcum.h"
 
 #include "analyze/paths.h"
+#include "base/both.h"
 #include "base/hash.h"
 
 #include <math.h>
@@ -255,27 +256,75 @@ static node_pair *make_pairs(tm_ctx *ctx, const tm_flatcum *f) {
   return pairs;
 }
 
+// A range of samples and sums of its own.
+typedef struct part {
+  tm_ctx *ctx; // NULL on a second thread: no progress, no cancelling
+  tm_flatcum *f;
+  const node_pair *pairs;
+  uint32_t begin, end;
+  tally *tallies;
+  uint64_t *flats; // apart from the nodes, which are wide
+  tm_status status;
+} part;
+
+static void add_part(void *arg) {
+  part *p = arg;
+  const tm_view *v = p->f->v;
+  for (uint32_t s = p->begin; p->status == TM_OK && s < p->end; s++) {
+    int64_t w = tm_view_value(v, v->samples[s]), d = tm_view_divisor(v, v->samples[s]);
+    if (w || d) add_stack(p->f, s, w, d, p->pairs, p->tallies, p->flats);
+    if (p->ctx && (s & 0xffff) == 0xffff) p->status = tm_ctx_tick(p->ctx, s);
+  }
+}
+
+static bool part_init(tm_ctx *ctx, part *p) {
+  size_t count = p->f->nodes.count + 1;
+  p->tallies = tm_calloc(ctx, count, sizeof *p->tallies);
+  p->flats = tm_calloc(ctx, count, sizeof *p->flats);
+  return p->tallies && p->flats;
+}
+
+static void part_fini(tm_ctx *ctx, part *p) {
+  size_t count = p->f->nodes.count + 1;
+  tm_free(ctx, p->tallies, count * sizeof *p->tallies);
+  tm_free(ctx, p->flats, count * sizeof *p->flats);
+}
+
+static void take_sums(tm_flatcum *f, part *p) {
+  for (size_t i = 0; i < f->nodes.count; i++) {
+    add(&f->nodes.items[i].cum, (int64_t)p->tallies[i].cum);
+    add(&f->nodes.items[i].flat, (int64_t)p->flats[i]);
+    p->tallies[i].mark = 0;
+  }
+}
+
+// Frames that make a second thread worth its start; means divide in one thread, they write to
+// nodes.
+enum { TWO_THREADS_FRAMES = 1 << 21 };
+
 static tm_status add_values(tm_ctx *ctx, tm_flatcum *f) {
   const tm_view *v = f->v;
-  size_t count = f->nodes.count + 1;
-  tally *tallies = tm_calloc(ctx, count, sizeof *tallies);
-  uint64_t *flats = tm_calloc(ctx, count, sizeof *flats); // apart from the nodes, which are wide
   node_pair *pairs = make_pairs(ctx, f);
-  tm_status status = tallies && pairs && flats ? TM_OK : TM_E_NOMEM;
-  for (uint32_t s = 0; status == TM_OK && s < v->sample_count; s++) {
-    int64_t w = tm_view_value(v, v->samples[s]), d = tm_view_divisor(v, v->samples[s]);
-    if (w || d) add_stack(f, s, w, d, pairs, tallies, flats);
-    if ((s & 0xffff) == 0xffff) status = tm_ctx_tick(ctx, s);
+  bool two =
+      !v->mean && v->sample_count > 1
+      && (v->own_stack.count ? v->own_stack.count : v->profile->stack.count) > TWO_THREADS_FRAMES;
+  part here = {.ctx = ctx, .f = f, .pairs = pairs, .end = v->sample_count};
+  part there = {.f = f, .pairs = pairs};
+  tm_status status = pairs && part_init(ctx, &here) ? TM_OK : TM_E_NOMEM;
+  if (status == TM_OK && two && part_init(ctx, &there)) {
+    here.begin = there.end = v->sample_count / 2;
+    tm_do_both(add_part, &there, &here);
+    take_sums(f, &there);
+  } else if (status == TM_OK) {
+    if (two) tm_ctx_clear(ctx); // no memory for the second: one thread does
+    add_part(&here);
   }
-  for (size_t i = 0; status == TM_OK && i < f->nodes.count; i++) {
-    f->nodes.items[i].cum = (int64_t)tallies[i].cum;
-    f->nodes.items[i].flat = (int64_t)flats[i];
-    tallies[i].mark = 0;
-  }
+  if (status == TM_OK) status = here.status;
+  if (status == TM_OK) take_sums(f, &here);
   for (uint32_t s = 0; status == TM_OK && v->mean && s < v->sample_count; s++)
-    add_divisor(f, s, tm_view_divisor(v, v->samples[s]), tallies);
-  tm_free(ctx, tallies, count * sizeof *tallies);
-  tm_free(ctx, flats, count * sizeof *flats);
+    add_divisor(f, s, tm_view_divisor(v, v->samples[s]), here.tallies);
+  part_fini(ctx, &here);
+  part_fini(ctx, &there);
   tm_free(ctx, pairs, (f->location_count + 1) * sizeof *pairs);
   return status;
 }
