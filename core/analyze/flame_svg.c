@@ -131,11 +131,14 @@ tm_status flame_svg(flame *f) {
     if (f->boxes.items[i].depth > depth_max) depth_max = f->boxes.items[i].depth;
   uint32_t height = TOP + (depth_max + 1) * ROW + 8;
   char total[400];
-  tm_pprof_label(total, sizeof total, f->total, f->unit, "minimum");
+  const tm_call_node *root = flame_node(f, 0);
+  tm_pprof_label(total, sizeof total, f->tree.is_difference ? root->cum : f->total, f->unit,
+                 "minimum");
   FLAME_PRINT(f,
               "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %u\" width=\"%d\" "
               "height=\"%u\" font-family=\"ui-monospace,monospace\" font-size=\"11.5\">\n"
-              "<style>svg{background:#fff}rect{height:%dpx;stroke:#fff;stroke-width:.6}"
+              "<style>svg{background:#fff;max-width:100%%;height:auto}rect{height:%dpx;stroke:#fff;"
+              "stroke-width:.6}"
               "text{pointer-events:none;fill:#14181d}.h{fill:#444;font-size:13px}"
               "g:hover rect{stroke:#000;stroke-width:1}"
               "@media(prefers-color-scheme:dark){svg{background:#15181c}.h{fill:#bbb}"
@@ -143,10 +146,15 @@ tm_status flame_svg(flame *f) {
               "<text class=\"h\" x=\"6\" y=\"21\">",
               WIDTH, height, WIDTH, height, ROW - 1);
   TM_TRY(flame_put_xml(f, f->type, strlen(f->type)));
-  FLAME_PRINT(f, ", %s ", f->tree.is_difference ? "difference to" : "total");
+  FLAME_PRINT(f, ", %s ", f->tree.is_difference ? "change" : "total");
   TM_TRY(flame_put_xml(f, total, strlen(total)));
-  FLAME_PRINT(f, "%s</text>\n",
-              f->tree.is_difference ? " (red: more than the base, blue: less)" : "");
+  if (f->tree.is_difference) {
+    tm_pprof_label(total, sizeof total, root->base_cum, f->unit, "minimum");
+    FLAME_PRINT(f, ", base ");
+    TM_TRY(flame_put_xml(f, total, strlen(total)));
+    FLAME_PRINT(f, " (red: more, blue: less)");
+  }
+  FLAME_PRINT(f, "</text>\n");
   for (size_t i = 0; i < f->boxes.count; i++) TM_TRY(svg_box(f, i));
   FLAME_PRINT(f, "</svg>\n");
   return TM_OK;
