@@ -83,14 +83,19 @@ void tm_addr_rank_fini(tm_ctx *ctx, tm_addr_rank *rank) {
   *rank = (tm_addr_rank){0};
 }
 
-uint32_t tm_addr_rank_search(const tm_addr_rank *rank, uint64_t address) {
+uint32_t tm_addr_rank_search_floor(const tm_addr_rank *rank, uint64_t address) {
   size_t low = 0, high = rank->count;
   while (low < high) {
     size_t middle = low + (high - low) / 2;
-    if (rank->sorted[middle] < address)
+    if (rank->sorted[middle] <= address)
       low = middle + 1;
     else
       high = middle;
   }
-  return low < rank->count && rank->sorted[low] == address ? (uint32_t)low : TM_ADDR_NONE;
+  return low ? (uint32_t)(low - 1) : TM_ADDR_NONE;
+}
+
+uint32_t tm_addr_rank_search(const tm_addr_rank *rank, uint64_t address) {
+  uint32_t at = tm_addr_rank_search_floor(rank, address);
+  return at != TM_ADDR_NONE && rank->sorted[at] == address ? at : TM_ADDR_NONE;
 }

@@ -27,6 +27,7 @@ TM_NODISCARD tm_status tm_addr_rank_build(tm_ctx *ctx, tm_addr_rank *rank, uint6
 void tm_addr_rank_fini(tm_ctx *ctx, tm_addr_rank *rank);
 
 uint32_t tm_addr_rank_search(const tm_addr_rank *rank, uint64_t address); // in sorted
+uint32_t tm_addr_rank_search_floor(const tm_addr_rank *rank, uint64_t address);
 
 // The number of an address, or TM_ADDR_NONE.
 static inline uint32_t tm_addr_rank_get(const tm_addr_rank *rank, uint64_t address) {
@@ -41,6 +42,21 @@ static inline uint32_t tm_addr_rank_get(const tm_addr_rank *rank, uint64_t addre
   for (const uint64_t *w = &rank->bits[bit >> 9 << 3]; w < word; w++)
     number += (uint32_t)__builtin_popcountll(*w);
   return number + (uint32_t)__builtin_popcountll(below);
+}
+
+// The number of the greatest address that is not above this one (the object that an interior
+// pointer may point into), or TM_ADDR_NONE below all.
+static inline uint32_t tm_addr_rank_floor(const tm_addr_rank *rank, uint64_t address) {
+  if (address < rank->low) return TM_ADDR_NONE;
+  if (address >= rank->high) return rank->count - 1; // of none: TM_ADDR_NONE
+  if (TM_UNLIKELY(!rank->bits)) return tm_addr_rank_search_floor(rank, address);
+  uint64_t bit = (address - rank->low) >> rank->unit_shift;
+  const uint64_t *word = &rank->bits[bit >> 6];
+  uint64_t up_to = *word & (UINT64_MAX >> (63 - (bit & 63)));
+  uint32_t number = rank->before[bit >> 9];
+  for (const uint64_t *w = &rank->bits[bit >> 9 << 3]; w < word; w++)
+    number += (uint32_t)__builtin_popcountll(*w);
+  return number + (uint32_t)__builtin_popcountll(up_to) - 1;
 }
 
 #endif

@@ -1,0 +1,136 @@
+// One object of a Go heap dump, decoded again from the file: its words by offset, what its edges
+// are called, and the letters of one without pointers.
+#include "read/goheap_impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static goheap *of(const tm_graph *g) {
+  return g->kept;
+}
+
+static uint64_t node_id(const tm_graph *g, uint32_t node) {
+  goheap_object o;
+  return goheap_object_of(of(g), node, &o) ? o.address : 0;
+}
+
+static uint32_t find_node(const tm_graph *g, uint64_t id) {
+  return goheap_find(of(g), id);
+}
+
+static tm_status no_object(tm_ctx *ctx, uint32_t node) {
+  return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "no object %u in this dump", node);
+}
+
+// ---- edges ----
+
+// The label of the root that the goroutine holds as its wanted-th, or NULL.
+static const char *held_label(const tm_graph *g, uint32_t node, uint32_t wanted) {
+  const goheap *h = of(g);
+  size_t low = 0, high = h->held.count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    if (h->held.items[middle].node < node)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  if (wanted >= h->held.count - low || h->held.items[low + wanted].node != node) return NULL;
+  return tm_graph_text(g, g->roots.items[h->held.items[low + wanted].value].label);
+}
+
+static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32_t index, char *out,
+                           size_t size) {
+  const goheap *h = of(g);
+  goheap_object o;
+  uint64_t offset;
+  if (!goheap_object_of(h, node, &o)) return no_object(ctx, node);
+  goheap_slots slots = goheap_slots_of(h, o.fields, o.contents.size);
+  uint32_t at = 0;
+  while (goheap_next_slot(&slots, &offset)) {
+    if (goheap_find(h, goheap_pointer(h, o.contents.data + offset)) == TM_NODE_NONE) continue;
+    if (at++ < index) continue;
+    snprintf(out, size, "+%" PRIu64, offset);
+    return TM_OK;
+  }
+  const char *label = held_label(g, node, index - at);
+  snprintf(out, size, "%s", label ? label : "");
+  return TM_OK;
+}
+
+// ---- fields ----
+
+enum { ROWS_MAX = 100000 }; // of an object that is shown
+
+static tm_status add_row(tm_ctx *ctx, const tm_graph *g, uint64_t offset, uint64_t value,
+                         bool pointer, tm_table *out) {
+  char name[32], text[32];
+  size_t row;
+  uint32_t node = pointer ? goheap_find(of(g), value) : TM_NODE_NONE;
+  const char *type = node != TM_NODE_NONE ? tm_graph_type_name(g, node)
+                     : pointer            ? "pointer"
+                                          : "word";
+  int name_size = snprintf(name, sizeof name, "+%" PRIu64, offset);
+  int text_size = pointer && !value ? snprintf(text, sizeof text, "nil")
+                                    : snprintf(text, sizeof text, "0x%" PRIx64, value);
+  TM_TRY(tm_table_add_row(ctx, out, &row));
+  TM_TRY(tm_table_set_text(ctx, out, row, 0, name, (size_t)name_size));
+  TM_TRY(tm_table_set_text(ctx, out, row, 1, type, strlen(type)));
+  TM_TRY(tm_table_set_text(ctx, out, row, 2, text, (size_t)text_size));
+  tm_table_set_int(out, row, 3, node == TM_NODE_NONE ? -1 : (int64_t)node);
+  return TM_OK;
+}
+
+static tm_status fields(tm_ctx *ctx, const tm_graph *g, uint32_t node, tm_table *out) {
+  const goheap *h = of(g);
+  goheap_object o;
+  if (!goheap_object_of(h, node, &o)) return no_object(ctx, node);
+  TM_TRY(tm_table_add_column(ctx, out, "name", TM_CELL_TEXT, TM_UNIT_NONE));
+  TM_TRY(tm_table_add_column(ctx, out, "type", TM_CELL_TEXT, TM_UNIT_NONE));
+  TM_TRY(tm_table_add_column(ctx, out, "value", TM_CELL_TEXT, TM_UNIT_NONE));
+  TM_TRY(tm_table_add_column(ctx, out, "node", TM_CELL_INT, TM_UNIT_NONE));
+  goheap_slots slots = goheap_slots_of(h, o.fields, o.contents.size);
+  uint64_t slot;
+  bool more = goheap_next_slot(&slots, &slot);
+  for (uint64_t offset = 0;
+       o.contents.size - offset >= h->pointer_bytes && offset / h->pointer_bytes < ROWS_MAX;
+       offset += h->pointer_bytes) {
+    bool pointer = more && slot == offset;
+    uint64_t value = goheap_pointer(h, o.contents.data + offset);
+    TM_TRY(add_row(ctx, g, offset, value, pointer, out));
+    while (more && slot <= offset) more = goheap_next_slot(&slots, &slot);
+  }
+  return TM_OK;
+}
+
+// ---- previews ----
+
+static bool is_printable(uint8_t c) {
+  return (c >= 0x20 && c < 0x7f) || c == '\t' || c == '\n';
+}
+
+// The first letters of an object without pointers, when it starts with some.
+static tm_status preview(tm_ctx *ctx, const tm_graph *g, uint32_t node, char *out, size_t size) {
+  goheap_object o;
+  uint64_t offset;
+  size_t n = 0;
+  if (!goheap_object_of(of(g), node, &o)) return no_object(ctx, node);
+  goheap_slots slots = goheap_slots_of(of(g), o.fields, o.contents.size);
+  if (!goheap_next_slot(&slots, &offset))
+    while (n + 1 < size && n < o.contents.size && is_printable(o.contents.data[n])) n++;
+  if (n < 4) n = 0; // numbers look like letters too
+  memcpy(out, o.contents.data, n);
+  out[n] = '\0';
+  return TM_OK;
+}
+
+static void free_kept(tm_graph *g) {
+  goheap_free_kept(of(g));
+}
+
+const tm_graph_detail goheap_detail = {.id = node_id,
+                                       .find = find_node,
+                                       .edge_name = edge_name,
+                                       .fields = fields,
+                                       .preview = preview,
+                                       .free = free_kept};
