@@ -2,6 +2,7 @@
 // all roots at once that remembers by which edge each node was met first.
 #include "analyze/objects.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -232,10 +233,12 @@ static tm_status write_way(walk *w, const tm_domtree *t, uint32_t wanted, tm_tab
     TM_TRY(add_node_row(w->ctx, g, t, v, out, &row));
     if (w->parent[v] != v && g->detail && g->detail->edge_name)
       TM_TRY(g->detail->edge_name(w->ctx, g, w->parent[v], w->by_edge[v], name, sizeof name));
-    const char *text = name;
-    if (w->parent[v] == v)
-      text = tm_root_kind_name((tm_root_kind)g->roots.items[w->by_edge[v]].kind);
-    TM_TRY(tm_table_set_text(w->ctx, out, row, 4, text, strlen(text)));
+    if (w->parent[v] == v) {
+      const tm_root *root = &g->roots.items[w->by_edge[v]];
+      snprintf(name, sizeof name, "%s%s%s", tm_root_kind_name((tm_root_kind)root->kind),
+               root->label ? " " : "", tm_graph_text(g, root->label));
+    }
+    TM_TRY(tm_table_set_text(w->ctx, out, row, 4, name, strlen(name)));
   }
   return TM_OK;
 }

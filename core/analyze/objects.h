@@ -19,8 +19,8 @@ TM_NODISCARD tm_status tm_objects_table(tm_ctx *ctx, const tm_graph *graph, cons
                                         size_t row_count, tm_table *out);
 
 // The way from a root to a node over the fewest edges no weaker than `weakest`. Columns: node,
-// type, edge (its name; of the first row the kind of the root), shallow_bytes, retained_bytes. No
-// rows when nothing leads there. O(nodes + edges).
+// type, edge (its name; of the first row the kind of the root and its label), shallow_bytes,
+// retained_bytes. No rows when nothing leads there. O(nodes + edges).
 TM_NODISCARD tm_status tm_objects_path(tm_ctx *ctx, const tm_graph *graph, const tm_domtree *tree,
                                        uint32_t node, tm_strength weakest, tm_table *out);
 
