@@ -86,10 +86,10 @@ static bool skip_numbers(wire *w, uint64_t n) {
 
 static bool skip_stack(wire *w) {
   uint64_t n, line;
-  goheap_bytes text;
+  goheap_bytes function, file;
   if (!wire_varint(w, &n)) return false;
   for (uint64_t i = 0; i < n; i++)
-    if (!read_bytes(w, &text) || !read_bytes(w, &text) || !wire_varint(w, &line)) return false;
+    if (!read_bytes(w, &function) || !read_bytes(w, &file) || !wire_varint(w, &line)) return false;
   return skip_numbers(w, 2);
 }
 
