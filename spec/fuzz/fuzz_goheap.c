@@ -1,0 +1,68 @@
+// floors: read analyze
+// Any bytes as a Go heap dump: read, read in part with an offset inside them, or refused; every
+// edge and root leads to an object, and what can be asked of a graph has an answer.
+#include "analyze/objects.h"
+#include "read/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_model(const tm_graph *g, size_t size) {
+  if (g->edge_begin[g->node_count] != g->edge_count) abort();
+  if (g->shallow_bytes > size * (uint64_t)size) abort();
+  for (uint32_t n = 0; n < g->node_count; n++) {
+    if (g->edge_begin[n] > g->edge_begin[n + 1] || g->type[n] >= g->types.count) abort();
+    if (g->detail->find(g, g->detail->id(g, n)) != n) abort();
+  }
+  for (uint32_t e = 0; e < g->edge_count; e++)
+    if (g->edge_to[e] >= g->node_count) abort();
+  for (size_t r = 0; r < g->roots.count; r++)
+    if (g->roots.items[r].node >= g->node_count || g->roots.items[r].label >= g->strings.count)
+      abort();
+}
+
+static void ask(tm_ctx *ctx, const tm_graph *g) {
+  tm_domtree *tree;
+  tm_domchildren children;
+  tm_table *table;
+  char text[64];
+  if (tm_domtree_new(ctx, g, TM_STRENGTH_SOFT, &tree) != TM_OK) abort();
+  if (tm_domtree_children(ctx, tree, &children) != TM_OK) abort();
+  if (tm_table_new(ctx, &table) != TM_OK) abort();
+  if (tm_objects_table(ctx, g, tree, &children, TM_OBJECTS_BY_RETAINED, 10, table) != TM_OK)
+    abort();
+  tm_table_free(table);
+  uint32_t last = g->node_count - 1;
+  if (tm_table_new(ctx, &table) != TM_OK) abort();
+  if (tm_objects_path(ctx, g, tree, last, TM_STRENGTH_SOFT, table) != TM_OK) abort();
+  tm_table_free(table);
+  if (tm_table_new(ctx, &table) != TM_OK) abort();
+  if (g->detail->fields(ctx, g, last, table) != TM_OK) abort();
+  tm_table_free(table);
+  if (g->detail->preview(ctx, g, last, text, sizeof text) != TM_OK) abort();
+  for (uint32_t e = 0; e < g->edge_begin[last + 1] - g->edge_begin[last] && e < 100; e++)
+    if (g->detail->edge_name(ctx, g, last, e, text, sizeof text) != TM_OK || !*text) abort();
+  tm_domchildren_fini(&children);
+  tm_domtree_free(tree);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  tm_ctx ctx;
+  tm_snapshot s = {0};
+  tm_ctx_init(&ctx, NULL);
+  tm_status status = tm_read_buffer(&ctx, data, size, "goheap", &s);
+  if (status != TM_OK && !*ctx.error.message) abort();
+  if (status != TM_OK && ctx.error.offset_bytes != TM_NO_OFFSET && ctx.error.offset_bytes > size
+      && !(size > 1 && (data[0] == 0x1f || data[0] == 0x28))) // packed: of the unpacked bytes
+    abort();
+  if (s.model) {
+    tm_ctx_clear(&ctx);
+    if (!(size > 1 && (data[0] == 0x1f || data[0] == 0x28))) check_model(s.model, size);
+    ask(&ctx, s.model);
+  }
+  tm_snapshot_fini(&s);
+  tm_ctx_fini(&ctx);
+  return 0;
+}
