@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build=$1
 log=build/bench.log
 mapfile -t names < <(cd bench && printf '%s\n' bench_*.c | sed 's/\.c$//')
-cmake --build "$build" --target "${names[@]}" >"$log" || { tail -n 40 "$log"; exit 1; }
+cmake --build "$build" --target tidemark "${names[@]}" >"$log" || { tail -n 40 "$log"; exit 1; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,6 +24,7 @@ for name in "${names[@]}"; do
       "$build/bench/$name" 2000 >"$work/heap.pb"
       once "$name" 2000
       ;;
+    bench_repl) once "$name" "$PWD/$build/tidemark" 5 ;;
     bench_pprof) ;; # needs what bench_gen_pprof makes: below
     *) once "$name" ;;
   esac
