@@ -1,41 +1,31 @@
 // Heap graphs for trusted Lua. The dominator tree is made when the first answer needs it and kept
 // with the graph. Nodes are numbers from 0; an address or object id is found by g:find(id).
+#include "bind/lua_graph.h"
+
 #include "analyze/objects.h"
 #include "bind/lua_error.h"
-#include "bind/lua_model.h"
 
 #include <lauxlib.h>
 #include <string.h>
 
 #define GRAPH_META "tidemark.Graph"
 
-typedef struct lua_graph {
-  tm_snapshot snapshot;
-  tm_domtree *tree; // over edges at most as weak as `weakest`; NULL = not made yet
-  tm_domchildren children;
-  tm_strength weakest;
-} lua_graph;
-
-static lua_graph *check_box(lua_State *L) {
-  lua_graph *box = luaL_checkudata(L, 1, GRAPH_META);
+tm_lua_graph *tm_lua_check_graph(lua_State *L, int index) {
+  tm_lua_graph *box = luaL_checkudata(L, index, GRAPH_META);
   if (!box->snapshot.model) luaL_error(L, "this graph was closed");
   return box;
 }
 
-static const tm_graph *graph_of(const lua_graph *box) {
-  return box->snapshot.model;
-}
-
-static void drop_tree(lua_graph *box) {
+static void drop_tree(tm_lua_graph *box) {
   tm_domchildren_fini(&box->children);
   tm_domtree_free(box->tree);
   box->tree = NULL;
 }
 
-static tm_status need_tree(tm_ctx *ctx, lua_graph *box, tm_strength weakest) {
+tm_status tm_lua_graph_tree(tm_ctx *ctx, tm_lua_graph *box, tm_strength weakest) {
   if (box->tree && box->weakest == weakest) return TM_OK;
   drop_tree(box);
-  TM_TRY(tm_domtree_new(ctx, graph_of(box), weakest, &box->tree));
+  TM_TRY(tm_domtree_new(ctx, tm_lua_graph_of(box), weakest, &box->tree));
   box->weakest = weakest;
   tm_status status = tm_domtree_children(ctx, box->tree, &box->children);
   if (status != TM_OK) drop_tree(box);
@@ -44,7 +34,7 @@ static tm_status need_tree(tm_ctx *ctx, lua_graph *box, tm_strength weakest) {
 
 // ---- options ----
 
-static tm_strength option_strength(lua_State *L, int index) {
+tm_strength tm_lua_graph_strength(lua_State *L, int index) {
   static const char *const words[] = {"strong", "soft", "weak", "final", "phantom", NULL};
   if (!lua_istable(L, index)) return TM_STRENGTH_SOFT; // what stands between the app and its OOM
   lua_getfield(L, index, "follow");
@@ -53,7 +43,7 @@ static tm_strength option_strength(lua_State *L, int index) {
   return strength;
 }
 
-static lua_Integer option_count(lua_State *L, int index, const char *name) {
+lua_Integer tm_lua_graph_count(lua_State *L, int index, const char *name) {
   if (!lua_istable(L, index)) return 0;
   lua_getfield(L, index, name);
   lua_Integer n = luaL_optinteger(L, -1, 0);
@@ -61,7 +51,7 @@ static lua_Integer option_count(lua_State *L, int index, const char *name) {
   return n > 0 ? n : 0;
 }
 
-static void check_names(lua_State *L, int index, const char *const *allowed) {
+void tm_lua_graph_names(lua_State *L, int index, const char *const *allowed) {
   if (lua_isnoneornil(L, index)) return;
   luaL_checktype(L, index, LUA_TTABLE);
   lua_pushnil(L);
@@ -74,7 +64,7 @@ static void check_names(lua_State *L, int index, const char *const *allowed) {
   }
 }
 
-static uint32_t check_node(lua_State *L, const tm_graph *g, int index) {
+uint32_t tm_lua_graph_node(lua_State *L, const tm_graph *g, int index) {
   lua_Integer node = luaL_checkinteger(L, index);
   luaL_argcheck(L, node >= 0 && node < (lua_Integer)g->node_count, index, "no such object");
   return (uint32_t)node;
@@ -85,21 +75,21 @@ static uint32_t check_node(lua_State *L, const tm_graph *g, int index) {
 static int graph_objects(lua_State *L) { // g:objects{order=, nodecount=, follow=} -> Table
   static const char *const allowed[] = {"order", "nodecount", "follow", NULL};
   static const char *const orders[] = {"retained", "shallow", "count", NULL};
-  lua_graph *box = check_box(L);
+  tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 2);
-  check_names(L, 2, allowed);
+  tm_lua_graph_names(L, 2, allowed);
   int order = TM_OBJECTS_BY_RETAINED;
   if (lua_istable(L, 2)) {
     lua_getfield(L, 2, "order");
     order = luaL_checkoption(L, -1, "retained", orders);
   }
-  size_t count = (size_t)option_count(L, 2, "nodecount");
-  tm_strength weakest = option_strength(L, 2);
+  size_t count = (size_t)tm_lua_graph_count(L, 2, "nodecount");
+  tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_work *work = tm_lua_push_work(L);
-  tm_status status = need_tree(&work->ctx, box, weakest);
+  tm_status status = tm_lua_graph_tree(&work->ctx, box, weakest);
   if (status == TM_OK) status = tm_table_new(&work->ctx, &work->table);
   if (status == TM_OK)
-    status = tm_objects_table(&work->ctx, graph_of(box), box->tree, &box->children,
+    status = tm_objects_table(&work->ctx, tm_lua_graph_of(box), box->tree, &box->children,
                               (tm_objects_order)order, count, work->table);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   tm_lua_push_table(L, work);
@@ -109,18 +99,18 @@ static int graph_objects(lua_State *L) { // g:objects{order=, nodecount=, follow
 static int
 graph_dominated(lua_State *L) { // g:dominated(node or nil, {nodecount=, follow=}) -> Table
   static const char *const allowed[] = {"nodecount", "follow", NULL};
-  lua_graph *box = check_box(L);
+  tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
-  check_names(L, 3, allowed);
-  uint32_t parent = lua_isnil(L, 2) ? TM_NODE_NONE : check_node(L, graph_of(box), 2);
-  size_t count = (size_t)option_count(L, 3, "nodecount");
-  tm_strength weakest = option_strength(L, 3);
+  tm_lua_graph_names(L, 3, allowed);
+  uint32_t parent = lua_isnil(L, 2) ? TM_NODE_NONE : tm_lua_graph_node(L, tm_lua_graph_of(box), 2);
+  size_t count = (size_t)tm_lua_graph_count(L, 3, "nodecount");
+  tm_strength weakest = tm_lua_graph_strength(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);
-  tm_status status = need_tree(&work->ctx, box, weakest);
+  tm_status status = tm_lua_graph_tree(&work->ctx, box, weakest);
   if (status == TM_OK) status = tm_table_new(&work->ctx, &work->table);
   if (status == TM_OK)
-    status = tm_objects_dominated(&work->ctx, graph_of(box), box->tree, &box->children, parent,
-                                  count, work->table);
+    status = tm_objects_dominated(&work->ctx, tm_lua_graph_of(box), box->tree, &box->children,
+                                  parent, count, work->table);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   tm_lua_push_table(L, work);
   return 1;
@@ -128,25 +118,26 @@ graph_dominated(lua_State *L) { // g:dominated(node or nil, {nodecount=, follow=
 
 static int graph_path(lua_State *L) { // g:path(node, {follow=}) -> Table, from the root down
   static const char *const allowed[] = {"follow", NULL};
-  lua_graph *box = check_box(L);
+  tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
-  check_names(L, 3, allowed);
-  uint32_t node = check_node(L, graph_of(box), 2);
-  tm_strength weakest = option_strength(L, 3);
+  tm_lua_graph_names(L, 3, allowed);
+  uint32_t node = tm_lua_graph_node(L, tm_lua_graph_of(box), 2);
+  tm_strength weakest = tm_lua_graph_strength(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);
-  tm_status status = need_tree(&work->ctx, box, weakest);
+  tm_status status = tm_lua_graph_tree(&work->ctx, box, weakest);
   if (status == TM_OK) status = tm_table_new(&work->ctx, &work->table);
   if (status == TM_OK)
-    status = tm_objects_path(&work->ctx, graph_of(box), box->tree, node, weakest, work->table);
+    status =
+        tm_objects_path(&work->ctx, tm_lua_graph_of(box), box->tree, node, weakest, work->table);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   tm_lua_push_table(L, work);
   return 1;
 }
 
 static int graph_fields(lua_State *L) { // g:fields(node) -> Table
-  lua_graph *box = check_box(L);
-  const tm_graph *g = graph_of(box);
-  uint32_t node = check_node(L, g, 2);
+  tm_lua_graph *box = tm_lua_check_graph(L, 1);
+  const tm_graph *g = tm_lua_graph_of(box);
+  uint32_t node = tm_lua_graph_node(L, g, 2);
   tm_lua_work *work = tm_lua_push_work(L);
   tm_status status = tm_table_new(&work->ctx, &work->table);
   if (status == TM_OK) status = g->detail->fields(&work->ctx, g, node, work->table);
@@ -161,12 +152,13 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value) {
 }
 
 static int graph_node(lua_State *L) { // g:node(n) -> { node, id, type, sizes, dominator, preview }
-  lua_graph *box = check_box(L);
-  const tm_graph *g = graph_of(box);
-  uint32_t node = check_node(L, g, 2);
+  tm_lua_graph *box = tm_lua_check_graph(L, 1);
+  const tm_graph *g = tm_lua_graph_of(box);
+  uint32_t node = tm_lua_graph_node(L, g, 2);
   tm_lua_work *work = tm_lua_push_work(L);
   char text[512] = "";
-  tm_status status = need_tree(&work->ctx, box, box->tree ? box->weakest : TM_STRENGTH_SOFT);
+  tm_status status =
+      tm_lua_graph_tree(&work->ctx, box, box->tree ? box->weakest : TM_STRENGTH_SOFT);
   if (status == TM_OK) status = g->detail->preview(&work->ctx, g, node, text, sizeof text);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   lua_createtable(L, 0, 8);
@@ -187,7 +179,7 @@ static int graph_node(lua_State *L) { // g:node(n) -> { node, id, type, sizes, d
 }
 
 static int graph_find(lua_State *L) { // g:find(id) -> node or nil
-  const tm_graph *g = graph_of(check_box(L));
+  const tm_graph *g = tm_lua_graph_of(tm_lua_check_graph(L, 1));
   uint32_t node = g->detail->find(g, (uint64_t)luaL_checkinteger(L, 2));
   if (node == TM_NODE_NONE) return 0;
   lua_pushinteger(L, node);
@@ -195,7 +187,7 @@ static int graph_find(lua_State *L) { // g:find(id) -> node or nil
 }
 
 static int graph_info(lua_State *L) { // g:info() -> facts
-  const tm_graph *g = graph_of(check_box(L));
+  const tm_graph *g = tm_lua_graph_of(tm_lua_check_graph(L, 1));
   lua_createtable(L, 0, 6);
   set_integer(L, "nodes", g->node_count);
   set_integer(L, "edges", g->edge_begin ? g->edge_begin[g->node_count] : 0);
@@ -208,7 +200,7 @@ static int graph_info(lua_State *L) { // g:info() -> facts
 }
 
 static int graph_index(lua_State *L) {
-  const lua_graph *box = check_box(L);
+  const tm_lua_graph *box = tm_lua_check_graph(L, 1);
   const char *key = luaL_checkstring(L, 2);
   if (strcmp(key, "kind") == 0)
     lua_pushliteral(L, "graph");
@@ -224,14 +216,14 @@ static int graph_index(lua_State *L) {
 }
 
 static int graph_close(lua_State *L) { // frees the memory now
-  lua_graph *box = luaL_checkudata(L, 1, GRAPH_META);
+  tm_lua_graph *box = luaL_checkudata(L, 1, GRAPH_META);
   drop_tree(box);
   tm_snapshot_fini(&box->snapshot);
   return 0;
 }
 
 static int graph_tostring(lua_State *L) {
-  const lua_graph *box = luaL_checkudata(L, 1, GRAPH_META);
+  const tm_lua_graph *box = luaL_checkudata(L, 1, GRAPH_META);
   const tm_graph *g = box->snapshot.model;
   if (g)
     lua_pushfstring(L, "heap graph (%s, %I objects)", box->snapshot.format,
@@ -246,10 +238,13 @@ static const luaL_Reg methods[] = {
     {"fields", graph_fields},   {"node", graph_node},           {"find", graph_find},
     {"info", graph_info},       {"close", graph_close},         {NULL, NULL}};
 
+// A file of its own per noun: its methods are listed here.
+static const luaL_Reg *const more_methods[] = {NULL};
+
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_graph(lua_State *L, tm_snapshot *from) {
-  lua_graph *box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = (lua_graph){0};
+  tm_lua_graph *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (tm_lua_graph){0};
   if (luaL_newmetatable(L, GRAPH_META)) {
     lua_pushcfunction(L, graph_close);
     lua_setfield(L, -2, "__gc");
@@ -258,6 +253,7 @@ void tm_lua_push_graph(lua_State *L, tm_snapshot *from) {
     lua_pushcfunction(L, graph_tostring);
     lua_setfield(L, -2, "__tostring");
     luaL_newlib(L, methods);
+    for (const luaL_Reg *const *more = more_methods; *more; more++) luaL_setfuncs(L, *more, 0);
     lua_pushcclosure(L, graph_index, 1);
     lua_setfield(L, -2, "__index");
   }

@@ -1,0 +1,38 @@
+// What the files of Graph's methods share: the userdata, its dominator tree, and options.
+#ifndef TM_BIND_LUA_GRAPH_H
+#define TM_BIND_LUA_GRAPH_H
+
+#include "analyze/domtree.h"
+#include "bind/lua_model.h"
+
+#include <lauxlib.h>
+
+typedef struct tm_lua_graph {
+  tm_snapshot snapshot;
+  tm_domtree *tree; // over edges at most as weak as `weakest`; NULL = not made yet
+  tm_domchildren children;
+  tm_strength weakest;
+} tm_lua_graph;
+
+// The Graph at index, or Lua's argument error; raises when it was closed.
+tm_lua_graph *tm_lua_check_graph(lua_State *L, int index);
+
+static inline const tm_graph *tm_lua_graph_of(const tm_lua_graph *box) {
+  return box->snapshot.model;
+}
+
+// Makes box->tree and box->children over edges at most as weak as `weakest`, unless they stand.
+tm_status tm_lua_graph_tree(tm_ctx *ctx, tm_lua_graph *box, tm_strength weakest);
+
+// ---- options: the table at index, or nothing ----
+
+// Raises unless every key is one of `allowed`, which ends with NULL.
+void tm_lua_graph_names(lua_State *L, int index, const char *const *allowed);
+// Its `follow`: "strong", "soft" (the default), "weak", "final", "phantom".
+tm_strength tm_lua_graph_strength(lua_State *L, int index);
+// Its field `name`, a count; 0 when it is absent or negative.
+lua_Integer tm_lua_graph_count(lua_State *L, int index, const char *name);
+// The node number at index, checked.
+uint32_t tm_lua_graph_node(lua_State *L, const tm_graph *g, int index);
+
+#endif

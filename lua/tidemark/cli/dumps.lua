@@ -1,0 +1,75 @@
+-- What the commands over heap dumps share: opening one, their options, and printing a table of it.
+local args = require "tidemark.cli.args"
+local profile = require "tidemark.profile"
+local profiles = require "tidemark.cli.profiles"
+local text = require "tidemark.show.text"
+
+local M = {}
+
+local shared = {
+  { "nodecount", "N", "so many rows at most; 0 = all", kind = "integer" },
+  { "follow", "WHICH", "edges that count: strong, soft, weak, final or phantom and all before it", default = "soft",
+    choices = { "strong", "soft", "weak", "final", "phantom" } },
+  { "csv", "print the table as CSV" },
+  { "output", "FILE", "write there instead of to the terminal" },
+  { "format", "F", "how the dump is written, when it cannot be seen" },
+}
+
+--- The options of every command over a heap dump, and those of its own.
+function M.options_with(...)
+  local out = { ... }
+  return table.move(shared, 1, #shared, #out + 1, out)
+end
+
+--- Reads the one heap dump that `words` names. Raises when it is none.
+---@return userdata graph, table problems
+function M.open(words, options)
+  if #words ~= 1 then args.usage("one heap dump is needed") end
+  local problems = {}
+  local g = profile.read(words[1], options, problems)
+  if g.kind ~= "graph" then
+    error({ message = ("%s is a %s (%s), no heap dump"):format(words[1], g.kind, g.format), code = "argument" }, 0)
+  end
+  return g, problems
+end
+
+--- Prints a table: aligned text under `head`, or what --csv and --json ask for.
+---@param verb string  of the JSON schema
+---@param columns table  of the text: see show.text.table
+function M.show(options, verb, g, words, problems, t, columns, head)
+  if options.csv then return profiles.output(options, t:csv()) end
+  if options.json then
+    local info = g:info()
+    local meta = { files = text.array(words), format = g.format, partial = g.partial, problems = text.array(problems), roots = info.roots,
+      edges = info.edges }
+    for key, value in pairs(t.notes) do meta[key] = value end
+    meta.warnings = nil
+    return profiles.output(options, text.document_of(verb, meta, t))
+  end
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  local rows = {}
+  for i, row in t:rows() do rows[i] = row end
+  profiles.output(options, head .. text.table(columns, rows))
+end
+
+--- A column of bytes, and one of counts.
+function M.size(key, title) return { key = key, title = title, unit = "bytes", right = true } end
+function M.number(key, title) return { key = key, title = title, right = true } end
+
+--- How many rows are wanted: all for programs, twenty for people.
+function M.count(options)
+  return options.nodecount or (options.json or options.csv) and 0 or 20
+end
+
+--- The node that a word names: an address or id (0x7f…, 4711), or #NODE. Raises a usage error.
+function M.node(g, word)
+  local node = word:match("^#(%d+)$")
+  if node then return math.tointeger(tonumber(node)) end
+  local id = math.tointeger(tonumber(word))
+  if not id then args.usage("'" .. word .. "' is neither an id (0x7f…, 4711) nor a node (#12)") end
+  node = g:find(id)
+  if not node then error({ message = ("no object has the %s %s"):format(g:info().id_word, word), code = "argument" }, 0) end
+  return node
+end
+
+return M
