@@ -63,6 +63,9 @@ typedef struct tm_big_size {
   uint64_t bytes;
 } tm_big_size;
 
+// What flags say of a DOM node: whether a document holds it.
+enum { TM_NODE_LINK = 3, TM_NODE_ATTACHED = 1, TM_NODE_DETACHED = 2 };
+
 typedef struct tm_graph tm_graph;
 
 // What the reader can still tell of a dump that is kept open.
@@ -79,6 +82,17 @@ typedef struct tm_graph_detail {
   // A short text of one object for people: a string's letters, a boxed number. Empty when it has
   // none.
   tm_status (*preview)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, char *out, size_t size);
+  // What only some formats tell; NULL = this one does not.
+  // Where in the source the object comes from ("app.js:10:4"): the code of a closure, the class of
+  // an instance. Empty when the dump does not say.
+  void (*source)(const tm_graph *graph, uint32_t node, char *out, size_t size);
+  // Who allocated it, leaf first: rows of function, file, line, column. No rows: not recorded.
+  tm_status (*stack)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, tm_table *out);
+  // Its size as the dump has it, before bytes of parts went to their owner.
+  uint64_t (*raw_bytes)(const tm_graph *graph, uint32_t node);
+  // Distances by the format's own rules, see tm_distance: out[node_count] comes filled with
+  // TM_DISTANCE_NONE, queue has room for every node.
+  tm_status (*distances)(tm_ctx *ctx, const tm_graph *graph, int32_t *out, uint32_t *queue);
   void (*free)(tm_graph *graph); // what the reader kept in `kept`
 } tm_graph_detail;
 
@@ -94,7 +108,7 @@ struct tm_graph {
   uint32_t *edge_begin; // node_count + 1
   uint32_t *edge_to;
   uint8_t *edge_kind;      // tm_strength by edge, or NULL: only tm_type.strength speaks
-  uint8_t *flags;          // reader's own bits by node (V8: detachedness), or NULL
+  uint8_t *flags;          // by node: flags & TM_NODE_LINK, other bits are the reader's; or NULL
   TM_VEC(tm_big_size) big; // by node, ascending
   uint64_t shallow_bytes;  // sum over all nodes
   const char *id_word;     // what an id is: "address", "id"
