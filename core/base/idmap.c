@@ -49,3 +49,19 @@ tm_status tm_idmap_put(tm_ctx *ctx, tm_idmap *map, uint64_t key, uint32_t value)
   map->values[slot] = value;
   return TM_OK;
 }
+
+void tm_idmap_remove(tm_idmap *map, uint64_t key) {
+  if (!map->slot_count) return;
+  size_t mask = map->slot_count - 1, hole = slot_of(map, key);
+  if (map->values[hole] == TM_IDMAP_NONE) return;
+  map->count--;
+  // What stands behind the hole and would no longer be found moves into it.
+  for (size_t i = (hole + 1) & mask; map->values[i] != TM_IDMAP_NONE; i = (i + 1) & mask) {
+    size_t home = (size_t)tm_hash_mix(map->keys[i]) & mask;
+    if (((i - home) & mask) < ((i - hole) & mask)) continue;
+    map->keys[hole] = map->keys[i];
+    map->values[hole] = map->values[i];
+    hole = i;
+  }
+  map->values[hole] = TM_IDMAP_NONE;
+}

@@ -20,4 +20,7 @@ uint32_t tm_idmap_get(const tm_idmap *map, uint64_t key);
 // Sets a key that may be there already; value must not be TM_IDMAP_NONE.
 TM_NODISCARD tm_status tm_idmap_put(tm_ctx *ctx, tm_idmap *map, uint64_t key, uint32_t value);
 
+// Forgets a key; one that is not there is fine.
+void tm_idmap_remove(tm_idmap *map, uint64_t key);
+
 #endif

@@ -44,4 +44,8 @@ void tm_lua_push_trace(lua_State *L, tm_snapshot *from);
 // core.goroutines(p, {stacks=, nodecount=}) -> Table: the goroutines of a dump or profile.
 int tm_lua_profile_goroutines(lua_State *L);
 
+// core.check_trace(path or {bytes=}) -> { valid=, problem=, offset=, events=, … }: the order of a
+// Go trace.
+int tm_lua_check_trace(lua_State *L);
+
 #endif

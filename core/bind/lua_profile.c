@@ -528,6 +528,7 @@ void tm_lua_add_models(lua_State *L) {
                                        {"combine", core_combine},
                                        {"growth", core_growth},
                                        {"goroutines", tm_lua_profile_goroutines},
+                                       {"check_trace", tm_lua_check_trace},
                                        {"report_options", core_report_options},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -4,25 +4,15 @@
 // the goroutines alive. Batches that the runtime wrote twice (a bug of Go 1.25 and 1.26) are found
 // by thread, time and contents. Cost: two passes over the headers, one over the events.
 // Source: the Go project's internal/trace (reader) and internal/trace/tracev2 (layout).
+#include "read/gotrace.h"
+
 #include "base/hash.h"
-#include "read/gotrace_impl.h"
+#include "read/gotrace_order.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum {
-  HEADER_BYTES = 16,
-  NEWEST = 26,
-  MAX_BATCH_BYTES = 1 << 16,
-  EV_BATCH = 1,
-  EV_STACKS = 2,
-  EV_STRINGS = 4,
-  EV_SAMPLES = 6,
-  EV_FREQUENCY = 8,
-  EV_EXPERIMENT = 49,
-  EV_SYNC = 50,
-  EV_END = 52
-};
+enum { HEADER_BYTES = 16, NEWEST = 26, MAX_BATCH_BYTES = 1 << 16 };
 
 void go_problem(go_reader *r, const uint8_t *at, const char *what) {
   if (r->problem.status != TM_OK) return;
@@ -72,6 +62,7 @@ static bool next_batch(go_reader *r, const uint8_t **at, header *out) {
     return false;
   }
   if (size > (uint64_t)(r->end - p)) {
+    r->whole_generation = out->generation != r->generation;
     go_problem(r, out->at, "the trace ends within a batch");
     return false;
   }
@@ -143,13 +134,20 @@ static void begin_zero(go_reader *r) {
 
 static tm_status end_generation(go_reader *r, const uint8_t *at) {
   if (!r->batches.count) return TM_OK;
+  if (r->order && r->version >= 26 && r->problem.status != TM_OK) return TM_OK; // not whole
   r->t->generation_count++;
-  if (r->decode) {
+  if (r->order) {
+    if (!r->gave_frequency || (r->version >= 25 && !r->gave_clock))
+      go_problem(r, at, "a generation does not say how its clock ran");
+    TM_TRY(go_order_generation(r));
+    go_forget_tables(r);
+  } else if (r->decode) {
     if (!r->has_frequency) go_problem(r, at, "a generation does not say how fast its clock ran");
     begin_zero(r);
     TM_TRY(go_read_events(r));
     go_forget_tables(r);
   }
+  r->gave_frequency = r->gave_clock = false;
   // The batches become those of the generation before.
   tm_vec_free(r->ctx, &r->earlier);
   tm_idmap_free(r->ctx, &r->earlier_index);
@@ -221,6 +219,8 @@ static void fini(go_reader *r) {
   tm_vec_free(ctx, &r->retries);
   tm_vec_free(ctx, &r->marks);
   tm_vec_free(ctx, &r->open_regions);
+  tm_vec_free(ctx, &r->string_index.small);
+  tm_vec_free(ctx, &r->stack_index.small);
   tm_idmap *maps[] = {&r->batch_index,  &r->earlier_index, &r->goroutine_index,
                       &r->thread_index, &r->task_index,    &r->pile_index};
   for (size_t i = 0; i < TM_COUNT(maps); i++) tm_idmap_free(ctx, maps[i]);
@@ -263,6 +263,38 @@ static tm_status read_all(go_reader *r) {
         (unsigned long long)r->t->batch_count, (unsigned long long)(r->end - r->start));
   if (r->problem.status == TM_OK) return TM_OK;
   return tm_fail(r->ctx, r->problem.status, r->problem.offset_bytes, "%s", r->problem.message);
+}
+
+tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict *out) {
+  *out = (tm_gotrace_verdict){0};
+  go_order order = {0};
+  go_reader r = {.ctx = ctx, .start = src->data, .end = src->data + src->size, .order = &order};
+  TM_TRY(tm_trace_new(ctx, &r.t));
+  tm_status status = read_all(&r);
+  if (status == TM_OK && !r.t->generation_count) {
+    go_problem(&r, r.end, "the trace has no generation");
+    status = tm_fail(ctx, r.problem.status, r.problem.offset_bytes, "%s", r.problem.message);
+  }
+  out->valid = status == TM_OK;
+  out->format_version = r.t->format_version;
+  out->generation_count = r.t->generation_count;
+  out->batch_count = r.t->batch_count;
+  out->duplicate_count = r.t->duplicate_count;
+  out->event_count = r.t->event_count;
+  out->created_count = order.created_count;
+  out->ended_count = order.ended_count;
+  out->waited_count = order.waited_count;
+  for (size_t i = 0; i < order.gs.count; i++)
+    if (order.gs.items[i].id != NO_ID) out->state_count[order.gs.items[i].status]++;
+  fini(&r);
+  go_order_fini(ctx, &order);
+  tm_trace_free(r.t);
+  if (status == TM_E_FORMAT && out->format_version) { // a verdict, not a failure
+    out->problem = ctx->error;
+    tm_ctx_clear(ctx);
+    return TM_OK;
+  }
+  return status;
 }
 
 static tm_status gotrace_read(tm_ctx *ctx, const tm_source *src, tm_snapshot *out) {

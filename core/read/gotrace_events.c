@@ -11,37 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-  EV_PROCS = 9,
-  EV_GO_CREATE = 14,
-  EV_GO_CREATE_SYSCALL,
-  EV_GO_START,
-  EV_GO_DESTROY,
-  EV_GO_DESTROY_SYSCALL,
-  EV_GO_STOP,
-  EV_GO_BLOCK,
-  EV_GO_UNBLOCK,
-  EV_GO_SYSCALL_BEGIN,
-  EV_GO_SYSCALL_END,
-  EV_GO_SYSCALL_END_BLOCKED,
-  EV_GO_STATUS,
-  EV_GC_BEGIN = 29,
-  EV_HEAP_ALLOC = 37,
-  EV_HEAP_GOAL,
-  EV_GO_LABEL,
-  EV_TASK_BEGIN,
-  EV_TASK_END,
-  EV_REGION_BEGIN,
-  EV_REGION_END,
-  EV_LOG,
-  EV_GO_SWITCH,
-  EV_GO_SWITCH_DESTROY,
-  EV_GO_CREATE_BLOCKED,
-  EV_GO_STATUS_STACK,
-  EV_EXPERIMENTS = 128,
-  MAX_EVENT_BYTES = 1 + 6 * 10
-};
-
 void go_set_args(go_reader *r) {
   // Behind the type, the time included; types 9 to 48.
   static const uint8_t args[] = {3, 3, 1, 4, 3, 4, 2, 3, 1, 1, 3, 3, 4, 3, 1, 1, 4, 3, 1, 2,
@@ -279,27 +248,11 @@ static tm_status on_event(go_reader *r, uint32_t thread, uint8_t type, const uin
   return on_current(r, m, type, a, ns);
 }
 
-// One event's numbers. False when it is cut or unknown.
-static inline bool take_event(const go_reader *r, const uint8_t **at, const uint8_t *end,
-                              uint64_t *a) {
-  const uint8_t *p = *at;
-  uint32_t count = r->args[*p++];
-  if (!count) return false;
-  for (uint32_t i = 0; i < count; i++) {
-    if (p < end && *p < 0x80)
-      a[i] = *p++;
-    else if (!go_varint(&p, end, &a[i]))
-      return false;
-  }
-  *at = p;
-  return true;
-}
-
 // Decodes a batch; when `wait` is allowed and it needs a goroutine that is not known yet, what is
 // left of it is kept for later.
 static tm_status read_batch(go_reader *r, const go_batch *b, bool may_wait) {
   const uint8_t *at = b->data, *end = at + b->size;
-  uint64_t a[6] = {0}, time = b->time, events = 0;
+  uint64_t a[MOST_ARGS] = {0}, time = b->time, events = 0;
   uint32_t thread;
   TM_TRY(find_thread(r, b->m, &thread));
   while (at < end) {
@@ -312,7 +265,7 @@ static tm_status read_batch(go_reader *r, const go_batch *b, bool may_wait) {
       TM_TRY(tm_vec_push(r->ctx, &r->retries, rest));
       break;
     }
-    if (!take_event(r, &at, end, a)) {
+    if (!go_take_event(r, &at, end, a)) {
       go_problem(r, event, r->args[*event] ? "an event is cut" : "an event is of no known type");
       break;
     }

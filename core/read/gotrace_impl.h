@@ -3,6 +3,7 @@
 //   gotrace_tables.c  strings, stacks and clock of one generation
 //   gotrace_events.c  events of one batch; goroutines by thread, without a global order
 //   gotrace_users.c   regions, tasks, logs and counters
+//   gotrace_order.c   the events of all threads in their true order (gotrace_order.h)
 #ifndef TM_READ_GOTRACE_IMPL_H
 #define TM_READ_GOTRACE_IMPL_H
 
@@ -10,6 +11,75 @@
 #include "read/reader.h"
 
 #define NO_GOROUTINE UINT32_MAX
+
+// Types of events. Source: the Go project's internal/trace/tracev2.
+enum {
+  EV_BATCH = 1,
+  EV_STACKS,
+  EV_STACK,
+  EV_STRINGS,
+  EV_STRING,
+  EV_SAMPLES,
+  EV_SAMPLE,
+  EV_FREQUENCY,
+  EV_PROCS,
+  EV_PROC_START,
+  EV_PROC_STOP,
+  EV_PROC_STEAL,
+  EV_PROC_STATUS,
+  EV_GO_CREATE,
+  EV_GO_CREATE_SYSCALL,
+  EV_GO_START,
+  EV_GO_DESTROY,
+  EV_GO_DESTROY_SYSCALL,
+  EV_GO_STOP,
+  EV_GO_BLOCK,
+  EV_GO_UNBLOCK,
+  EV_GO_SYSCALL_BEGIN,
+  EV_GO_SYSCALL_END,
+  EV_GO_SYSCALL_END_BLOCKED,
+  EV_GO_STATUS,
+  EV_STW_BEGIN,
+  EV_STW_END,
+  EV_GC_ACTIVE,
+  EV_GC_BEGIN,
+  EV_GC_END,
+  EV_SWEEP_ACTIVE,
+  EV_SWEEP_BEGIN,
+  EV_SWEEP_END,
+  EV_ASSIST_ACTIVE,
+  EV_ASSIST_BEGIN,
+  EV_ASSIST_END,
+  EV_HEAP_ALLOC,
+  EV_HEAP_GOAL,
+  EV_GO_LABEL,
+  EV_TASK_BEGIN,
+  EV_TASK_END,
+  EV_REGION_BEGIN,
+  EV_REGION_END,
+  EV_LOG,
+  EV_GO_SWITCH,
+  EV_GO_SWITCH_DESTROY,
+  EV_GO_CREATE_BLOCKED,
+  EV_GO_STATUS_STACK,
+  EV_EXPERIMENT,
+  EV_SYNC,
+  EV_CLOCK,
+  EV_END,
+  EV_EXPERIMENTS = 128,
+  MOST_ARGS = 5 // of any event, its time included
+};
+
+// Ids of a generation to slots: small ones (all that Go writes) by index, others by hash.
+typedef struct go_ids {
+  TM_VEC(uint32_t) small;
+  tm_idmap others;
+} go_ids;
+
+static inline uint32_t go_ids_get(const go_ids *ids, uint64_t raw) {
+  if (raw < ids->small.count) return ids->small.items[raw];
+  return ids->others.count ? tm_idmap_get(&ids->others, raw) : TM_IDMAP_NONE;
+}
 
 typedef struct go_batch {
   uint64_t m, time;
@@ -64,10 +134,12 @@ typedef struct go_reader {
   tm_idmap batch_index, earlier_index;
   TM_VEC(go_entry) strings;
   TM_VEC(go_entry) stacks;
-  tm_idmap string_index, stack_index;
+  go_ids string_index, stack_index;
   double ns_per_unit;
   bool has_clock, has_frequency;
-  bool decode; // false: a newer version, only counted
+  bool gave_clock, gave_frequency; // this generation did
+  bool whole_generation;           // what was cut belongs to the next one
+  bool decode;                     // false: a newer version, only counted
   // over all generations
   int64_t zero_ns, last_ns;
   bool has_zero;
@@ -82,7 +154,8 @@ typedef struct go_reader {
   bool regions_full; // past their cap all later marks are dropped, since pairs would break
   tm_idmap task_index, pile_index;
   size_t sorted_points[TM_COUNTER_COUNT];
-  tm_error problem; // the first one; reading stops at the end of its generation
+  tm_error problem;       // the first one; reading stops at the end of its generation
+  struct go_order *order; // not NULL: only check the order, strictly
 } go_reader;
 
 // Notes a problem of the file and goes on; the first one is kept.
@@ -103,6 +176,22 @@ static inline bool go_varint(const uint8_t **at, const uint8_t *end, uint64_t *o
   return false;
 }
 
+// One event's numbers into args[MOST_ARGS]. False when it is cut or unknown.
+static inline bool go_take_event(const go_reader *r, const uint8_t **at, const uint8_t *end,
+                                 uint64_t *args) {
+  const uint8_t *p = *at;
+  uint32_t count = r->args[*p++];
+  if (!count) return false;
+  for (uint32_t i = 0; i < count; i++) {
+    if (p < end && *p < 0x80)
+      args[i] = *p++;
+    else if (!go_varint(&p, end, &args[i]))
+      return false;
+  }
+  *at = p;
+  return true;
+}
+
 // Nanoseconds since the start of the trace. Hostile times are clamped, not wrapped.
 static inline int64_t go_time(const go_reader *r, uint64_t units) {
   double ns = (double)units * r->ns_per_unit;
@@ -112,6 +201,8 @@ static inline int64_t go_time(const go_reader *r, uint64_t units) {
 // ---- tables ----
 tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end);
 tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end);
+// For the strict mode: whether all that the stacks name is there; else a problem.
+void go_check_tables(go_reader *r);
 // The sync batch, whose first byte stands at `at`.
 void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const uint8_t *end);
 // Interned ids of this generation's ids; 0 for those that the file does not hold.

@@ -6,21 +6,35 @@
 #include <string.h>
 
 enum {
-  EV_STACK = 3,
-  EV_STRING = 5,
-  EV_FREQUENCY = 8,
-  EV_SYNC = 50,
-  EV_CLOCK = 51,
   MAX_STRING_BYTES = 1 << 16,
-  MAX_FRAMES = 128
+  STRICT_STRING_BYTES = 1024, // what the runtime cuts them to
+  MAX_FRAMES = 128,
+  SMALL_IDS = 1 << 18
 };
 
-// The slot of a new id in one of the tables. A repeated id keeps its first meaning.
-static tm_status index_entry(go_reader *r, tm_idmap *map, uint64_t raw, size_t slot, bool *is_new) {
-  *is_new = tm_idmap_get(map, raw) == TM_IDMAP_NONE;
-  if (!*is_new) return TM_OK;
+static tm_status ids_put(tm_ctx *ctx, go_ids *ids, uint64_t raw, uint32_t slot) {
+  if (raw >= SMALL_IDS) return tm_idmap_put(ctx, &ids->others, raw, slot);
+  if (raw >= ids->small.count) {
+    size_t more = (size_t)raw + 1 - ids->small.count;
+    TM_TRY(tm_vec_reserve(ctx, &ids->small, more));
+    memset(ids->small.items + ids->small.count, 0xff, more * sizeof *ids->small.items);
+    ids->small.count += more;
+  }
+  ids->small.items[raw] = slot;
+  return TM_OK;
+}
+
+// The slot of a new id in one of the tables. A repeated id keeps its first meaning; the strict mode
+// does not allow it.
+static tm_status index_entry(go_reader *r, go_ids *ids, uint64_t raw, size_t slot,
+                             const uint8_t *at, bool *is_new) {
+  *is_new = go_ids_get(ids, raw) == TM_IDMAP_NONE;
+  if (!*is_new) {
+    if (r->order) go_problem(r, at, "a generation has two strings or stacks of one id");
+    return TM_OK;
+  }
   if (slot >= TM_IDMAP_NONE) return tm_fail(r->ctx, TM_E_LIMIT, TM_NO_OFFSET, "too many strings");
-  return tm_idmap_put(r->ctx, map, raw, (uint32_t)slot);
+  return ids_put(r->ctx, ids, raw, (uint32_t)slot);
 }
 
 tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end) {
@@ -28,12 +42,13 @@ tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end) {
     const uint8_t *entry = at;
     uint64_t id, size;
     bool whole = *at++ == EV_STRING && go_varint(&at, end, &id) && go_varint(&at, end, &size);
-    if (!whole || size > MAX_STRING_BYTES || size > (uint64_t)(end - at)) {
+    if (!whole || size > (r->order ? STRICT_STRING_BYTES : MAX_STRING_BYTES)
+        || size > (uint64_t)(end - at)) {
       go_problem(r, entry, "a string is damaged");
       return TM_OK;
     }
     bool is_new;
-    TM_TRY(index_entry(r, &r->string_index, id, r->strings.count, &is_new));
+    TM_TRY(index_entry(r, &r->string_index, id, r->strings.count, entry, &is_new));
     if (is_new)
       TM_TRY(tm_vec_push(r->ctx, &r->strings, (go_entry){at, (uint32_t)size, UINT32_MAX}));
     at += size;
@@ -54,7 +69,7 @@ tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end) {
       return TM_OK;
     }
     bool is_new;
-    TM_TRY(index_entry(r, &r->stack_index, id, r->stacks.count, &is_new));
+    TM_TRY(index_entry(r, &r->stack_index, id, r->stacks.count, entry, &is_new));
     if (is_new)
       TM_TRY(
           tm_vec_push(r->ctx, &r->stacks, (go_entry){frames, (uint32_t)(at - frames), UINT32_MAX}));
@@ -68,7 +83,7 @@ static void set_frequency(go_reader *r, const uint8_t *at, uint64_t frequency) {
     return;
   }
   r->ns_per_unit = 1e9 / (double)frequency;
-  r->has_frequency = true;
+  r->has_frequency = r->gave_frequency = true;
 }
 
 void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const uint8_t *end) {
@@ -89,6 +104,7 @@ void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const ui
     }
     has_snapshot = has_snapshot || type == EV_CLOCK;
   }
+  r->gave_clock = r->gave_clock || has_snapshot;
   if (!has_snapshot || r->has_clock || !r->has_frequency) return;
   if (snapshot[1] > INT64_MAX || snapshot[2] > INT64_MAX / 1000000000 - 1
       || snapshot[3] >= 1000000000)
@@ -101,7 +117,7 @@ void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const ui
 
 tm_status go_string(go_reader *r, uint64_t raw, uint32_t *out) {
   *out = 0;
-  uint32_t slot = raw ? tm_idmap_get(&r->string_index, raw) : TM_IDMAP_NONE;
+  uint32_t slot = raw ? go_ids_get(&r->string_index, raw) : TM_IDMAP_NONE;
   if (slot == TM_IDMAP_NONE) return TM_OK;
   go_entry *e = &r->strings.items[slot];
   if (e->id == UINT32_MAX) TM_TRY(tm_trace_intern(r->ctx, r->t, e->data, e->size, &e->id));
@@ -111,7 +127,7 @@ tm_status go_string(go_reader *r, uint64_t raw, uint32_t *out) {
 
 tm_status go_stack(go_reader *r, uint64_t raw, uint32_t *out) {
   *out = 0;
-  uint32_t slot = raw ? tm_idmap_get(&r->stack_index, raw) : TM_IDMAP_NONE;
+  uint32_t slot = raw ? go_ids_get(&r->stack_index, raw) : TM_IDMAP_NONE;
   if (slot == TM_IDMAP_NONE) return TM_OK;
   go_entry *e = &r->stacks.items[slot];
   if (e->id == UINT32_MAX) {
@@ -135,6 +151,24 @@ tm_status go_stack(go_reader *r, uint64_t raw, uint32_t *out) {
 
 void go_forget_tables(go_reader *r) {
   r->strings.count = r->stacks.count = 0;
-  tm_idmap_free(r->ctx, &r->string_index);
-  tm_idmap_free(r->ctx, &r->stack_index);
+  r->string_index.small.count = r->stack_index.small.count = 0;
+  tm_idmap_free(r->ctx, &r->string_index.others);
+  tm_idmap_free(r->ctx, &r->stack_index.others);
+}
+
+void go_check_tables(go_reader *r) {
+  for (size_t i = 0; i < r->stacks.count; i++) {
+    const go_entry *e = &r->stacks.items[i];
+    const uint8_t *at = e->data, *end = at + e->size;
+    uint64_t part[4];
+    while (at < end) {
+      for (int k = 0; k < 4; k++)
+        if (!go_varint(&at, end, &part[k])) return;
+      for (int k = 1; k <= 2; k++)
+        if (part[k] && go_ids_get(&r->string_index, part[k]) == TM_IDMAP_NONE) {
+          go_problem(r, e->data, "a stack names a string that its generation does not have");
+          return;
+        }
+    }
+  }
 }

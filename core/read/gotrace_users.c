@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAP = 1 << 18, EV_TASK_BEGIN = 40, EV_TASK_END, EV_REGION_BEGIN, EV_REGION_END, EV_LOG };
+enum { CAP = 1 << 18 };
 
 // ---- tasks, logs, marks ----
 
