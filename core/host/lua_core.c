@@ -6,6 +6,7 @@
 #include "bind/lua_stats.h"
 #include "bind/lua_symbol.h"
 #include "host/embedded.h"
+#include "host/lua_capture.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -74,6 +75,8 @@ static int open_core(lua_State *L) {
   lua_setfield(L, -2, "embedded");
   tm_lua_add_system(L);
   tm_lua_add_net(L);
+  tm_lua_add_capture(L);
+  tm_lua_add_private(L);
   tm_lua_add_console(L);
   tm_lua_add_engine(L);
   tm_lua_add_models(L);
