@@ -218,6 +218,7 @@ static int graph_index(lua_State *L) {
 static int graph_close(lua_State *L) { // frees the memory now
   tm_lua_graph *box = luaL_checkudata(L, 1, GRAPH_META);
   drop_tree(box);
+  tm_reverse_fini(&box->incoming);
   tm_snapshot_fini(&box->snapshot);
   return 0;
 }
@@ -239,7 +240,7 @@ static const luaL_Reg methods[] = {
     {"info", graph_info},       {"close", graph_close},         {NULL, NULL}};
 
 // A file of its own per noun: its methods are listed here.
-static const luaL_Reg *const more_methods[] = {NULL};
+static const luaL_Reg *const more_methods[] = {tm_lua_graph_sets, NULL};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_graph(lua_State *L, tm_snapshot *from) {

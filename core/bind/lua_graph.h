@@ -12,6 +12,7 @@ typedef struct tm_lua_graph {
   tm_domtree *tree; // over edges at most as weak as `weakest`; NULL = not made yet
   tm_domchildren children;
   tm_strength weakest;
+  tm_reverse incoming; // edges of every strength; empty = not made yet
 } tm_lua_graph;
 
 // The Graph at index, or Lua's argument error; raises when it was closed.
@@ -24,6 +25,9 @@ static inline const tm_graph *tm_lua_graph_of(const tm_lua_graph *box) {
 // Makes box->tree and box->children over edges at most as weak as `weakest`, unless they stand.
 tm_status tm_lua_graph_tree(tm_ctx *ctx, tm_lua_graph *box, tm_strength weakest);
 
+// Methods in files of their own; ended by {NULL, NULL}.
+extern const luaL_Reg tm_lua_graph_goroutine_methods[]; // lua_graph_goroutines.c
+
 // ---- options: the table at index, or nothing ----
 
 // Raises unless every key is one of `allowed`, which ends with NULL.
@@ -34,5 +38,8 @@ tm_strength tm_lua_graph_strength(lua_State *L, int index);
 lua_Integer tm_lua_graph_count(lua_State *L, int index, const char *name);
 // The node number at index, checked.
 uint32_t tm_lua_graph_node(lua_State *L, const tm_graph *g, int index);
+
+// Methods of Graph in files of their own, each list ended by NULL.
+extern const luaL_Reg tm_lua_graph_sets[];
 
 #endif
