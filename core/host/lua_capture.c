@@ -16,6 +16,7 @@
 #define WEBSOCKET_META "tidemark.WebSocket"
 #define TELL_NS        UINT64_C(200000000)
 #define TIMEOUT_NS     INT64_C(60000000000)
+#define PAUSE_NS       20000000
 
 // ---- waiting ----
 
@@ -69,6 +70,25 @@ void tm_lua_wait_end(tm_lua_waiting *w) {
   pthread_sigmask(SIG_SETMASK, &w->old_mask, NULL);
   tm_ctx_fini(&w->ctx);
   if (w->failed) lua_error(w->L);
+}
+
+// core.pause(ns, {progress=} | nil) -> true | nil, err
+static int core_pause(lua_State *L) {
+  const struct timespec slice = {0, PAUSE_NS};
+  lua_Integer ns = luaL_checkinteger(L, 1);
+  uint64_t end_ns = tm_clock_mono_ns() + (uint64_t)(ns > 0 ? ns : 0);
+  tm_status status = TM_OK;
+  tm_lua_waiting w;
+  lua_settop(L, 2);
+  tm_lua_wait_begin(L, 2, &w);
+  while (status == TM_OK && tm_clock_mono_ns() < end_ns) {
+    nanosleep(&slice, NULL);
+    status = tm_ctx_tick(&w.ctx, 0);
+  }
+  tm_lua_wait_end(&w);
+  if (status != TM_OK) return tm_lua_failed(L, &w.ctx);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 // ---- JVMs ----
@@ -191,8 +211,11 @@ static int core_websocket(lua_State *L) {
 void tm_lua_add_capture(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"send", socket_send}, {"receive", socket_receive}, {"close", socket_close}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"jvm", core_jvm}, {"jvm_find", core_jvm_find}, {"websocket", core_websocket}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"pause", core_pause},
+                                       {"jvm", core_jvm},
+                                       {"jvm_find", core_jvm_find},
+                                       {"websocket", core_websocket},
+                                       {NULL, NULL}};
   luaL_newmetatable(L, WEBSOCKET_META);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

@@ -28,7 +28,7 @@ void tm_lua_wait_begin(lua_State *L, int options, tm_lua_waiting *w);
 // the ctx stays readable.
 void tm_lua_wait_end(tm_lua_waiting *w);
 
-// Adds core.jvm, jvm_find, websocket to the table on top of the stack.
+// Adds core.pause, jvm, jvm_find, websocket to the table on top of the stack.
 void tm_lua_add_capture(lua_State *L);
 
 // Adds core.private_folder, move_private, remove_folder, disk_free, ports, ask_inspector.

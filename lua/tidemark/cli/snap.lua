@@ -1,5 +1,6 @@
--- snap: take profiles of a running app into files.
+-- snap: take profiles and heap dumps of a running app into files.
 local args = require "tidemark.cli.args"
+local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
 local target = require "tidemark.cli.target"
@@ -11,6 +12,8 @@ local options = {
   { "debug", "N", "text instead of a profile: 1, or 2 for goroutines", kind = "integer" },
   { "output", "FILE", "where to; - is standard output (TARGET-KIND-TIME.pb.gz)" },
   { "endpoint", "URL", "the app's pprof endpoint, when TARGET is a process" },
+  { "gz", "let the JVM compress its dump (JDK 16 and later)" },
+  { "force", "dump though memory or disk are short" },
 }
 table.move(fetch.options, 1, #fetch.options, #options + 1, options)
 
@@ -90,6 +93,69 @@ local function take(word, kind, opts)
   return path ~= "-" and look(row, path) or row
 end
 
+-- ---- heap dumps and what else a runtime does ----
+
+local function capture_progress(kind, quiet)
+  if quiet or not core.terminal(2).tty then return nil end
+  local began = core.now()
+  return function(done, total, what)
+    local so_far = what and ("%d of %d %s"):format(done, total, what) or core.format(done, "bytes")
+    if total and not what then so_far = so_far .. " of about " .. core.format(total, "bytes") end
+    io.stderr:write("\r\27[K", kind, ": ", so_far, " (", core.format((core.now()) - began, "ns"), ")")
+  end
+end
+
+local columns = {
+  type = { { key = "count", title = "COUNT", right = true }, { key = "shallow_bytes", title = "SHALLOW", unit = "bytes", right = true },
+    { key = "type", title = "TYPE" } },
+  session = { { key = "session", title = "SESSION" }, { key = "kind", title = "KIND" }, { key = "id", title = "ID" },
+    { key = "bytes", title = "BYTES", unit = "bytes", right = true }, { key = "age_ns", title = "AGE", unit = "ns", right = true } },
+}
+
+-- A number of the runtime, and what it was before.
+local function print_number(row)
+  local function shown(value) return row.unit == "bytes" and core.format(value, "bytes") or ("%.14g"):format(value) end
+  if not row.value then return end
+  io.write(text.pad(row.name, 26), row.before and shown(row.before) .. " -> " or "", shown(row.value), "\n")
+end
+
+local function print_rows(rows)
+  local known = rows[1] and (rows[1].type and columns.type or rows[1].session and columns.session)
+  if known then return io.write(text.table(known, rows)) end
+  for _, row in ipairs(rows) do print_number(row) end
+end
+
+local function print_capture(row, opts)
+  if opts.quiet then return end
+  if row.file then
+    io.write(("%s: %s (%s)\n"):format(row.file, core.format(row.bytes, "bytes"), core.format(row.took_ns, "ns")))
+  else
+    print_rows(row.rows)
+  end
+  if row.note then io.stderr:write("tidemark: ", row.note, "\n") end
+end
+
+local function take_captures(t, words, opts)
+  local rows, own = {}, nil
+  for i = 2, #words do
+    local kind = words[i]
+    local how = { output = opts.output, force = opts.force, gz = opts.gz, seconds = opts.seconds, timeout_ns = opts.timeout,
+      progress = capture_progress(kind, opts.quiet or opts.json),
+      note = function(said) if not opts.quiet then io.stderr:write("tidemark: ", said, "\n") end end }
+    local result, err = capture.run(t, kind, how)
+    if how.progress then io.stderr:write("\r\27[K") end
+    if not result then fail(err, kind) end
+    result.target, result.kind = words[1], kind
+    if not opts.json then print_capture(result, opts) end
+    if result.rows and #words == 2 then own = result end
+    rows[i - 1] = result
+  end
+  if not opts.json then return end
+  local meta = { target = words[1] }
+  if own then meta.kind, meta.took_ns, rows = own.kind, own.took_ns, own.rows end
+  io.write(text.document("snap", meta, rows))
+end
+
 local function seconds_of(opts)
   local n = opts.seconds and tonumber(opts.seconds)
   if opts.seconds and (not n or n <= 0 or n > 86400) then args.usage("--seconds: '" .. opts.seconds .. "' is no span from 0 to 86400") end
@@ -103,16 +169,23 @@ local function endpoint_of(word, opts)
 end
 
 return {
-  name = "snap", summary = "take profiles of a running app into files", usage = "snap TARGET KIND... [OPTIONS]",
+  name = "snap", summary = "take profiles and heap dumps of a running app into files", usage = "snap TARGET KIND... [OPTIONS]",
   examples = { "tidemark snap http://127.0.0.1:6060 heap --gc", "tidemark snap localhost:6060 cpu --seconds 5 -o cpu.pb.gz",
-    "tidemark snap unix:/run/app.sock:/debug/pprof goroutine mutex", "tidemark snap unix:/run/caddy.sock heap --host-header ''" },
+    "tidemark snap unix:/run/app.sock:/debug/pprof goroutine mutex", "tidemark snap unix:/run/caddy.sock heap --host-header ''",
+    "tidemark snap jvm:4711 dump -o app.hprof", "tidemark snap node:9229 heap", "tidemark snap chrome:9222/Shop counters",
+    "tidemark snap 4711 histogram --json" },
   doc = "KIND: heap, allocs, goroutine, cpu, mutex, block, threadcreate, trace, goroutineleak, or the name of a profile that the app\n"
-    .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.",
+    .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.\n"
+    .. "jvm:PID has dump, dump-all, histogram, histogram-all, gc, memory. node:PORT, node:PID and chrome:PORT[/TITLE] have heap,\n"
+    .. "sampling, gc, counters. A Go app with tidemark's agent has heapdump, flight, gc, free-os-memory, sessions.\n"
+    .. "A plain PID works where the runtime can be seen. `tidemark objects FILE` shows a heap dump.",
   options = options,
   run = function(opts, words)
     if #words < 2 then args.usage("TARGET and KIND are needed: tidemark snap http://127.0.0.1:6060 heap") end
     if opts.output and #words > 2 then args.usage("-o takes one profile: give one KIND") end
     seconds_of(opts)
+    local captured = not opts.endpoint and capture.target(words[1], words[2])
+    if captured then return take_captures(captured, words, opts) end
     local word, rows, code = endpoint_of(words[1], opts), {}, 0
     for i = 2, #words do
       rows[#rows + 1] = take(word, words[i], opts)

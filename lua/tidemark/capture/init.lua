@@ -1,0 +1,94 @@
+-- Captures of running programs: heap dumps, histograms, collections. Finds out what a word names and which runtime it is.
+--
+--   local t = capture.target("jvm:4711")          -- { runtime = "jvm", pid = 4711, name = "java-4711" }
+--   local result, err = capture.run(t, "dump", { output = "app.hprof" })
+--
+-- result: { file, bytes, ... } or { rows }, both with took_ns. Options: output, force, gz, seconds, timeout_ns, redact, progress(done, total, what),
+-- note(text).
+local core = require "tidemark.core"
+local files = require "tidemark.capture.files"
+local go = require "tidemark.capture.go"
+
+local M = {}
+
+M.runtimes = { jvm = require "tidemark.capture.jvm", v8 = require "tidemark.capture.v8", go = go }
+
+local function bad(message, advice) error({ message = message, code = "argument", advice = advice, exit = 2 }, 0) end
+
+local function is_node(pid)
+  local p = core.describe(pid)
+  return p ~= nil and ((p.exe:match("([^/]+)$") or ""):match("^node") ~= nil or p.name:match("^node") ~= nil)
+end
+
+local function jvm(rest)
+  local pid = math.tointeger(tonumber(rest))
+  if not pid then bad("'jvm:" .. rest .. "' names no JVM", "give its process: jvm:4711") end
+  return { runtime = "jvm", pid = pid, name = (core.describe(pid) or { name = "jvm" }).name .. "-" .. pid }
+end
+
+-- PORT, PID, HOST:PORT, each with /WORDS of a title or address.
+local function v8(kind, rest)
+  local place, match = rest:match("^([^/]+)/?(.*)$")
+  local number = math.tointeger(tonumber(place or ""))
+  match = match ~= "" and match or nil
+  if number and kind == "node" and is_node(number) then return { runtime = "v8", pid = number, name = "node-" .. number, match = match } end
+  if number and number < 65536 then return { runtime = "v8", base = "http://127.0.0.1:" .. number, name = kind .. "-" .. number, match = match } end
+  if number then bad(("process %d is no Node"):format(number), "give the port of its inspector: " .. kind .. ":9229") end
+  if not place or not place:match(":%d+$") then bad(("'%s:%s' names no inspector"):format(kind, rest), "give its port: " .. kind .. ":9229") end
+  return { runtime = "v8", base = "http://" .. place, name = kind .. "-" .. place, match = match }
+end
+
+local prefixes = { jvm = jvm, java = jvm, node = function(rest) return v8("node", rest) end, chrome = function(rest) return v8("chrome", rest) end,
+  electron = function(rest) return v8("electron", rest) end }
+
+local function of_process(pid)
+  if core.jvm_find(pid) then return jvm(tostring(pid)) end
+  if is_node(pid) then return { runtime = "v8", pid = pid, name = "node-" .. pid } end
+  local p = core.describe(pid)
+  local path = p and go.socket_of(pid, p.uid)
+  if path then return { runtime = "go", base = "unix:" .. path .. ":", name = p.name .. "-" .. pid, pid = pid } end
+end
+
+--- What a word names, or nil when it is no program that can be captured this way (an app's pprof address, a name).
+--- kind: tells apart what an address is asked for.
+function M.target(word, kind)
+  local prefix, rest = word:match("^(%a+):(.+)$")
+  if prefix and prefixes[prefix] then return prefixes[prefix](rest) end
+  if word:match("^ws://") or word:match("^cdp:ws://") then
+    return { runtime = "v8", url = word:gsub("^cdp:", ""), name = "v8" }
+  end
+  if word:match("^%d+$") then return of_process(math.tointeger(tonumber(word))) end
+  if (word:match("^unix:") or word:match("^https?://")) and kind and go.kinds[kind] then
+    local base = word:match("^unix:([^:]+)") and "unix:" .. word:match("^unix:([^:]+)") .. ":" or word:match("^https?://[^/]+")
+    local pid = word:match("^unix:") and core.listener("unix", word:match("^unix:([^:]+)"))
+    local p = pid and core.describe(pid)
+    return { runtime = "go", base = base, name = p and p.name .. "-" .. pid or "go" }
+  end
+end
+
+--- The kinds of a target, in order: { name, what }.
+function M.kinds(t)
+  local runtime, out = M.runtimes[t.runtime], {}
+  for i, name in ipairs(runtime.order) do out[i] = { name = name, what = runtime.kinds[name].what } end
+  return out
+end
+
+--- Takes one. Raises for an unknown kind; answers nil and an error when the world fails.
+function M.run(t, name, options)
+  local runtime = M.runtimes[t.runtime]
+  local kind = runtime.kinds[name]
+  if not kind then
+    bad(("%s has no capture called '%s'"):format(t.name, name), "it has " .. table.concat(runtime.order, ", "))
+  end
+  local path = kind.ending and (options.output or files.name(t.name, name, kind.ending .. (options.gz and ".gz" or "")))
+  if path and path:match("^%-$") then bad("a capture goes into a file, not to standard output") end
+  local _, began = core.now()
+  t.note = options.note
+  local result, err = kind.run(t, options, path)
+  if not result then return nil, err end
+  local _, now = core.now()
+  result.took_ns = now - began
+  return result
+end
+
+return M

@@ -1,0 +1,143 @@
+-- V8's inspector (Chrome DevTools Protocol) over a WebSocket: finding what can be inspected, and calls with their events.
+local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
+
+local M = {}
+
+local SECOND <const> = 1000000000
+
+--- What listens there as an inspector: { browser }, or nil and an error.
+function M.version(base)
+  local answer, err = fetch.small(base .. "/json/version", {})
+  local about = answer and answer.status == 200 and core.json_decode(answer.body)
+  if type(about) ~= "table" or not about.Browser then
+    return nil, err or { code = "format", message = base .. " is no inspector", advice = "start the program with --inspect, or Chromium with "
+      .. "--remote-debugging-port=PORT" }
+  end
+  return { browser = tostring(about.Browser) }
+end
+
+--- What can be inspected there: { type, title, url, path }.
+function M.list(base)
+  local answer, err = fetch.small(base .. "/json/list", {})
+  local list = answer and answer.status == 200 and core.json_decode(answer.body)
+  if type(list) ~= "table" then return nil, err or { code = "format", message = base .. " is no inspector" } end
+  local out = {}
+  for _, t in ipairs(list) do
+    local path = tostring(t.webSocketDebuggerUrl or ""):match("^wss?://[^/]+(/.*)$")
+    if path then out[#out + 1] = { type = tostring(t.type), title = tostring(t.title or ""), url = tostring(t.url or ""), path = path } end
+  end
+  return out
+end
+
+--- The one that the words name, or the only page: its WebSocket's address.
+function M.choose(base, match)
+  local list, err = M.list(base)
+  if not list then return nil, err end
+  local found = {}
+  for _, t in ipairs(list) do
+    local fits = match and (t.title:find(match, 1, true) or t.url:find(match, 1, true))
+    if fits or not match and (t.type == "page" or t.type == "node") then found[#found + 1] = t end
+  end
+  if #found == 1 then return "ws" .. base:sub(#"http" + 1) .. found[1].path, found[1] end
+  local names = {}
+  for i, t in ipairs(#found > 0 and found or list) do names[i] = ("%s (%s)"):format(t.title ~= "" and t.title or t.url, t.type) end
+  return nil, { code = "argument", message = #found == 0 and "nothing there fits" or #found .. " things there fit",
+    advice = #names > 0 and "name one by a part of its title or address: " .. table.concat(names, "; ", 1, math.min(#names, 8)) or nil }
+end
+
+--- The inspector of a Node process: http://127.0.0.1:PORT, and whether a signal had to open it.
+function M.of_process(pid)
+  local function look()
+    for _, port in ipairs(core.ports(pid) or {}) do
+      local base = "http://127.0.0.1:" .. port
+      if M.version(base) then return base end
+    end
+  end
+  local ports, err = core.ports(pid)
+  if not ports then return nil, err end
+  local base = look()
+  if base then return base, false end
+  local asked, problem = core.ask_inspector(pid)
+  if not asked then return nil, problem end
+  local _, began = core.now()
+  repeat
+    base = look()
+    if base then return base, true end
+    local waited, cancelled = core.pause(SECOND // 20)
+    if not waited then return nil, cancelled end
+    local _, now = core.now()
+  until now - began > 5 * SECOND
+  return nil, { code = "timeout", message = ("process %d opened no inspector within 5 s of SIGUSR1"):format(pid),
+    advice = "start it with --inspect; a port that is taken shows in its own output" }
+end
+
+-- ---- a session ----
+
+local Session = {}
+Session.__index = Session
+
+--- Opens a session; close it.
+function M.open(url)
+  local socket, err = core.websocket(url, { timeout_ns = 10 * SECOND })
+  if not socket then return nil, err end
+  return setmetatable({ socket = socket, last_id = 0 }, Session)
+end
+
+function Session:close() self.socket:close() end
+
+local function failed(method, message)
+  local said = core.json_decode(message)
+  local problem = type(said) == "table" and type(said.error) == "table" and said.error.message
+  if problem then return { code = "unsupported", message = method .. ": " .. tostring(problem) } end
+end
+
+-- V8 and Chromium write "id" or "method" first; anything else is decoded to see.
+local function head_of(message)
+  local id = message:match('^{"id":(%d+),')
+  if id then return math.tointeger(tonumber(id)) end
+  local method = message:match('^{"method":"([%w.]+)"')
+  if method then return nil, method end
+  local whole = core.json_decode(message)
+  if type(whole) ~= "table" then return nil, nil end
+  return whole.id, whole.method
+end
+
+--- Calls a method. on_event(method, message) sees the events that come until then; false ends the call with its second value.
+--- Answers the whole message as text: it may be large, and is only decoded when somebody needs it.
+---@return string|nil message
+---@return table|nil err
+function Session:call(method, params, options)
+  options = options or {}
+  self.last_id = self.last_id + 1
+  local id = self.last_id
+  local request = core.json { id = id, method = method, params = params or {} }
+  local sent, err = self.socket:send(request, options)
+  if not sent then return nil, err end
+  while true do
+    local message, problem = self.socket:receive { timeout_ns = options.timeout_ns, progress = options.progress }
+    if not message then return nil, problem end
+    local of, event = head_of(message)
+    if of == id then
+      problem = message:find('^{"id":%d+,"error":') and failed(method, message)
+      if problem then return nil, problem end
+      return message
+    elseif event and options.on_event then
+      local go_on, stop = options.on_event(event, message)
+      if go_on == false then return nil, stop end
+    end
+  end
+end
+
+--- The same, decoded: the "result" of the answer.
+function Session:ask(method, params, options)
+  local message, err = self:call(method, params, options)
+  if not message then return nil, err end
+  local whole, problem = core.json_decode(message)
+  if type(whole) ~= "table" or type(whole.result) ~= "table" then
+    return nil, problem or { code = "format", message = method .. " is answered with what is no result" }
+  end
+  return whole.result
+end
+
+return M
