@@ -215,6 +215,7 @@ static void fini(go_reader *r) {
   tm_vec_free(ctx, &r->stacks);
   tm_vec_free(ctx, &r->goroutines);
   tm_vec_free(ctx, &r->touched);
+  tm_vec_free(ctx, &r->free);
   tm_vec_free(ctx, &r->threads);
   tm_vec_free(ctx, &r->retries);
   tm_vec_free(ctx, &r->marks);

@@ -11,6 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool needs_current(uint8_t type) {
+  if (type >= EV_GO_DESTROY && type <= EV_GO_SYSCALL_END_BLOCKED) return type != EV_GO_UNBLOCK;
+  return type == EV_GO_SWITCH || type == EV_GO_SWITCH_DESTROY || type == EV_REGION_BEGIN
+         || type == EV_REGION_END || type == EV_TASK_BEGIN || type == EV_LOG;
+}
+
 void go_set_args(go_reader *r) {
   // Behind the type, the time included; types 9 to 48.
   static const uint8_t args[] = {3, 3, 1, 4, 3, 4, 2, 3, 1, 1, 3, 3, 4, 3, 1, 1, 4, 3, 1, 2,
@@ -18,6 +24,7 @@ void go_set_args(go_reader *r) {
   static const uint8_t experiments[] = {4, 4, 2, 3, 3, 2, 3, 3, 2};
   size_t last = r->version < 23 ? EV_LOG : EV_GO_STATUS_STACK;
   for (size_t type = EV_PROCS; type <= last; type++) r->args[type] = args[type - EV_PROCS];
+  for (unsigned type = 0; type < 256; type++) r->needs_current[type] = needs_current((uint8_t)type);
   if (r->version < 23) return;
   memcpy(r->args + EV_EXPERIMENTS, experiments, sizeof experiments);
 }
@@ -27,9 +34,15 @@ void go_set_args(go_reader *r) {
 static tm_status find_goroutine(go_reader *r, uint64_t id, uint32_t *out) {
   *out = tm_idmap_get(&r->goroutine_index, id);
   if (*out != TM_IDMAP_NONE) return TM_OK;
+  go_work w = {.g.id = id};
+  if (r->free.count) {
+    *out = r->free.items[--r->free.count];
+    w.listed = r->goroutines.items[*out].listed;
+    r->goroutines.items[*out] = w;
+    return tm_idmap_put(r->ctx, &r->goroutine_index, id, *out);
+  }
   if (r->goroutines.count >= TM_IDMAP_NONE)
     return tm_fail(r->ctx, TM_E_LIMIT, TM_NO_OFFSET, "the trace has too many goroutines");
-  go_work w = {.g.id = id};
   TM_TRY(tm_vec_push(r->ctx, &r->goroutines, w));
   *out = (uint32_t)r->goroutines.count - 1;
   return tm_idmap_put(r->ctx, &r->goroutine_index, id, *out);
@@ -41,6 +54,54 @@ static tm_status touch(go_reader *r, uint32_t index) {
   if (w->listed) return TM_OK;
   w->listed = true;
   return tm_vec_push(r->ctx, &r->touched, index);
+}
+
+// Ids of this generation become those of the trace.
+static tm_status resolve(go_reader *r, go_work *w) {
+  if (w->raw_reason) TM_TRY(go_string(r, w->raw_reason, &w->g.reason));
+  if (w->raw_creation) TM_TRY(go_stack(r, w->raw_creation, &w->g.creation));
+  if (w->raw_start) TM_TRY(go_entry_of(r, w->raw_start, &w->g.entry));
+  if (!w->g.entry && w->raw_site) TM_TRY(go_entry_of(r, w->raw_site, &w->g.entry));
+  if (w->raw_site && !w->ended) TM_TRY(go_stack(r, w->raw_site, &w->g.site));
+  w->raw_reason = w->raw_creation = w->raw_start = w->raw_site = 0;
+  return TM_OK;
+}
+
+static tm_status pile_of(go_reader *r, const tm_goroutine *g, tm_go_pile **out) {
+  uint64_t key = ((uint64_t)g->entry << 32) | (uint64_t)g->creation << 1 | g->foreign;
+  uint32_t slot = tm_idmap_get(&r->pile_index, key);
+  if (slot == TM_IDMAP_NONE) {
+    tm_go_pile pile = {.entry = g->entry, .creation = g->creation, .foreign = g->foreign};
+    TM_TRY(tm_vec_push(r->ctx, &r->t->piles, pile));
+    slot = (uint32_t)r->t->piles.count - 1;
+    TM_TRY(tm_idmap_put(r->ctx, &r->pile_index, key, slot));
+  }
+  *out = &r->t->piles.items[slot];
+  return TM_OK;
+}
+
+static tm_status fold(go_reader *r, const go_work *w) {
+  tm_go_pile *pile;
+  TM_TRY(pile_of(r, &w->g, &pile));
+  int64_t lived = w->ended_ns - w->g.created_ns;
+  pile->created_count += w->g.born;
+  pile->ended_count++;
+  pile->lived_ns = (int64_t)((uint64_t)pile->lived_ns + (uint64_t)(lived > 0 ? lived : 0));
+  if (lived > pile->longest_ns) pile->longest_ns = lived;
+  return TM_OK;
+}
+
+// Folds a goroutine whose life was read to its end: born and ended in this generation, and as many
+// steps read as its last one has for number, so that no thread's batch can hold more of it. Its
+// slot is free then, which keeps the memory of a program that starts millions of them small.
+static tm_status retire(go_reader *r, uint32_t index) {
+  go_work *w = &r->goroutines.items[index];
+  if (!w->ended || w->gone || w->born_in != r->generation || w->steps != w->last_step) return TM_OK;
+  TM_TRY(resolve(r, w));
+  TM_TRY(fold(r, w));
+  w->gone = true;
+  tm_idmap_remove(&r->goroutine_index, w->g.id);
+  return tm_vec_push(r->ctx, &r->free, index);
 }
 
 // Time leaves one state and enters another; the newest event decides where the goroutine is.
@@ -79,17 +140,21 @@ static tm_status create(go_reader *r, uint64_t id, tm_go_state state, int64_t ti
   w->g.created_ns = time_ns;
   w->raw_start = start;
   w->raw_creation = creation;
+  w->born_in = r->generation;
   r->t->created_count++;
   move(r, index, 0, TM_GO_UNKNOWN, state, time_ns);
-  return touch(r, index);
+  TM_TRY(touch(r, index));
+  return retire(r, index);
 }
 
-static void end_of(go_reader *r, uint32_t index, int64_t time_ns) {
+static tm_status end_of(go_reader *r, uint32_t index, uint64_t seq, int64_t time_ns) {
   go_work *w = &r->goroutines.items[index];
-  if (w->ended) return;
+  if (w->ended) return TM_OK;
   w->ended = true;
   w->ended_ns = time_ns;
+  w->last_step = seq;
   r->t->ended_count++;
+  return retire(r, index);
 }
 
 // What the runtime says about a goroutine before its first event of a generation.
@@ -148,9 +213,8 @@ static tm_status on_current(go_reader *r, go_thread *m, uint8_t type, const uint
   switch (type) {
   case EV_GO_DESTROY:
   case EV_GO_DESTROY_SYSCALL:
-    end_of(r, g, ns);
     m->goroutine = NO_GOROUTINE;
-    return TM_OK;
+    return end_of(r, g, m->seq, ns);
   case EV_GO_STOP:
     m->goroutine = NO_GOROUTINE;
     return stop_at(r, g, m->seq, TM_GO_RUNNABLE, ns, a[1], a[2]);
@@ -177,12 +241,11 @@ static tm_status on_switch(go_reader *r, uint32_t thread, bool destroy, const ui
   uint32_t self = r->threads.items[thread].goroutine, to;
   uint64_t seq = r->threads.items[thread].seq;
   TM_TRY(find_goroutine(r, a[1], &to));
-  if (destroy)
-    end_of(r, self, ns);
-  else
-    move(r, self, seq, TM_GO_RUNNING, TM_GO_WAITING, ns);
+  r->goroutines.items[to].steps++;
   move(r, to, a[2], TM_GO_WAITING, TM_GO_RUNNING, ns);
   run_on(r, &r->threads.items[thread], to, a[2]);
+  if (destroy) return end_of(r, self, seq, ns);
+  move(r, self, seq, TM_GO_RUNNING, TM_GO_WAITING, ns);
   return TM_OK;
 }
 
@@ -204,13 +267,15 @@ static tm_status on_other(go_reader *r, uint32_t thread, uint8_t type, const uin
     return TM_OK;
   case EV_GO_START:
     TM_TRY(find_goroutine(r, a[1], &g));
+    r->goroutines.items[g].steps++;
     move(r, g, a[2], TM_GO_RUNNABLE, TM_GO_RUNNING, ns);
     run_on(r, m, g, a[2]);
     return TM_OK;
   case EV_GO_UNBLOCK:
     TM_TRY(find_goroutine(r, a[1], &g));
+    r->goroutines.items[g].steps++;
     move(r, g, a[2], TM_GO_WAITING, TM_GO_RUNNABLE, ns);
-    return TM_OK;
+    return retire(r, g);
   case EV_GO_STATUS:
     return on_status(r, m, a, 0);
   case EV_GO_STATUS_STACK:
@@ -231,17 +296,11 @@ static tm_status on_other(go_reader *r, uint32_t thread, uint8_t type, const uin
   }
 }
 
-static bool needs_current(uint8_t type) {
-  if (type >= EV_GO_DESTROY && type <= EV_GO_SYSCALL_END_BLOCKED) return type != EV_GO_UNBLOCK;
-  return type == EV_GO_SWITCH || type == EV_GO_SWITCH_DESTROY || type == EV_REGION_BEGIN
-         || type == EV_REGION_END || type == EV_TASK_BEGIN || type == EV_LOG;
-}
-
 static tm_status on_event(go_reader *r, uint32_t thread, uint8_t type, const uint64_t *a,
                           uint64_t time) {
   int64_t ns = go_time(r, time);
   go_thread *m = &r->threads.items[thread];
-  if (!needs_current(type)) return on_other(r, thread, type, a, ns);
+  if (!r->needs_current[type]) return on_other(r, thread, type, a, ns);
   if (m->goroutine == NO_GOROUTINE) return TM_OK; // cut or damaged: nobody to tell it of
   if (type == EV_GO_SWITCH || type == EV_GO_SWITCH_DESTROY)
     return on_switch(r, thread, type == EV_GO_SWITCH_DESTROY, a, ns);
@@ -255,11 +314,13 @@ static tm_status read_batch(go_reader *r, const go_batch *b, bool may_wait) {
   uint64_t a[MOST_ARGS] = {0}, time = b->time, events = 0;
   uint32_t thread;
   TM_TRY(find_thread(r, b->m, &thread));
+  bool stuck = may_wait && r->threads.items[thread].stuck;
   while (at < end) {
     const uint8_t *event = at;
-    bool stuck = r->threads.items[thread].stuck
-                 || (needs_current(*at) && r->threads.items[thread].goroutine == NO_GOROUTINE);
-    if (stuck && may_wait) {
+    stuck = stuck
+            || (may_wait && r->needs_current[*at]
+                && r->threads.items[thread].goroutine == NO_GOROUTINE);
+    if (stuck) {
       r->threads.items[thread].stuck = true;
       go_batch rest = {b->m, time, at, (uint32_t)(end - at), true};
       TM_TRY(tm_vec_push(r->ctx, &r->retries, rest));
@@ -281,67 +342,15 @@ static tm_status read_batch(go_reader *r, const go_batch *b, bool may_wait) {
 
 // ---- the end of a generation ----
 
-// The function that a goroutine runs: the root of its stack without the runtime's own start.
-static uint32_t entry_of(const tm_trace *t, uint32_t stack) {
-  const tm_trace_stack *s = &t->stacks.items[stack];
-  uint32_t at = s->end;
-  while (at > s->begin + 1) {
-    const char *name = tm_trace_text(t, t->frames.items[at - 1].function);
-    if (strcmp(name, "runtime.goexit") != 0 && strcmp(name, "runtime.main") != 0) break;
-    at--;
-  }
-  return at > s->begin ? t->frames.items[at - 1].function : 0;
-}
-
-static tm_status resolve(go_reader *r, go_work *w) {
-  uint32_t start;
-  if (w->raw_reason) TM_TRY(go_string(r, w->raw_reason, &w->g.reason));
-  if (w->raw_creation) TM_TRY(go_stack(r, w->raw_creation, &w->g.creation));
-  if (w->raw_start) {
-    TM_TRY(go_stack(r, w->raw_start, &start));
-    w->g.entry = entry_of(r->t, start);
-  }
-  if (w->raw_site && !(w->ended && w->g.entry)) TM_TRY(go_stack(r, w->raw_site, &w->g.site));
-  if (!w->g.entry) w->g.entry = entry_of(r->t, w->g.site);
-  w->raw_reason = w->raw_creation = w->raw_start = w->raw_site = 0;
-  w->listed = false;
-  return TM_OK;
-}
-
-static tm_status pile_of(go_reader *r, const tm_goroutine *g, tm_go_pile **out) {
-  uint64_t key = ((uint64_t)g->entry << 32) | (uint64_t)g->creation << 1 | g->foreign;
-  uint32_t slot = tm_idmap_get(&r->pile_index, key);
-  if (slot == TM_IDMAP_NONE) {
-    tm_go_pile pile = {.entry = g->entry, .creation = g->creation, .foreign = g->foreign};
-    TM_TRY(tm_vec_push(r->ctx, &r->t->piles, pile));
-    slot = (uint32_t)r->t->piles.count - 1;
-    TM_TRY(tm_idmap_put(r->ctx, &r->pile_index, key, slot));
-  }
-  *out = &r->t->piles.items[slot];
-  return TM_OK;
-}
-
-static tm_status fold(go_reader *r, const go_work *w) {
-  tm_go_pile *pile;
-  TM_TRY(pile_of(r, &w->g, &pile));
-  int64_t lived = w->ended_ns - w->g.created_ns;
-  pile->created_count += w->g.born;
-  pile->ended_count++;
-  pile->lived_ns = (int64_t)((uint64_t)pile->lived_ns + (uint64_t)(lived > 0 ? lived : 0));
-  if (lived > pile->longest_ns) pile->longest_ns = lived;
-  return TM_OK;
-}
-
 // Folds what ended into the piles and closes the gaps; threads find their goroutines again.
 static tm_status compact(go_reader *r) {
   size_t kept = 0;
   for (size_t i = 0; i < r->goroutines.count; i++) {
     go_work *w = &r->goroutines.items[i];
-    if (w->ended)
-      TM_TRY(fold(r, w));
-    else
-      r->goroutines.items[kept++] = *w;
+    if (w->ended && !w->gone) TM_TRY(fold(r, w));
+    if (!w->ended) r->goroutines.items[kept++] = *w;
   }
+  r->free.count = 0;
   if (kept == r->goroutines.count) return TM_OK;
   r->goroutines.count = kept;
   tm_idmap_free(r->ctx, &r->goroutine_index);
@@ -367,8 +376,11 @@ tm_status go_read_events(go_reader *r) {
     if (r->batches.items[i].events) TM_TRY(read_batch(r, &r->batches.items[i], true));
   TM_TRY(read_retries(r));
   TM_TRY(go_close_users(r));
-  for (size_t i = 0; i < r->touched.count; i++)
-    TM_TRY(resolve(r, &r->goroutines.items[r->touched.items[i]]));
+  for (size_t i = 0; i < r->touched.count; i++) {
+    go_work *w = &r->goroutines.items[r->touched.items[i]];
+    TM_TRY(resolve(r, w));
+    w->listed = false;
+  }
   r->touched.count = 0;
   TM_TRY(compact(r));
   return go_count(r, TM_COUNTER_GOROUTINES, r->last_ns, r->goroutines.count);

@@ -92,7 +92,8 @@ typedef struct go_batch {
 typedef struct go_entry {
   const uint8_t *data;
   uint32_t size;
-  uint32_t id; // UINT32_MAX = not interned yet
+  uint32_t id;    // UINT32_MAX = not interned yet
+  uint32_t entry; // of a stack: the function at its root; UINT32_MAX = not asked for yet
 } go_entry;
 
 // A goroutine while the trace is read. Within a generation, events of one goroutine with the same
@@ -105,7 +106,10 @@ typedef struct go_work {
   uint64_t raw_reason, raw_site, raw_start; // ids of this generation, 0 = none
   uint64_t raw_creation;
   int64_t ended_ns;
+  uint64_t steps, last_step; // events with a sequence number that were read; the last one's number
+  uint64_t born_in;          // generation of its creation, 0 = before the trace
   bool listed, ended;
+  bool gone; // folded: the slot is free
 } go_work;
 
 typedef struct go_thread {
@@ -126,6 +130,7 @@ typedef struct go_reader {
   tm_trace *t;
   const uint8_t *start, *end;
   uint32_t version;
+  bool needs_current[256]; // types of events about the goroutine that the thread runs
   uint8_t args[256]; // count of varints behind an event's type, its time included; 0 = unknown
   // the generation
   uint64_t generation;
@@ -136,6 +141,7 @@ typedef struct go_reader {
   TM_VEC(go_entry) stacks;
   go_ids string_index, stack_index;
   double ns_per_unit;
+  uint64_t whole_ns, most_units; // ns_per_unit when it is whole, for times up to so many units
   bool has_clock, has_frequency;
   bool gave_clock, gave_frequency; // this generation did
   bool whole_generation;           // what was cut belongs to the next one
@@ -145,6 +151,7 @@ typedef struct go_reader {
   bool has_zero;
   TM_VEC(go_work) goroutines;
   TM_VEC(uint32_t) touched; // goroutines with raw ids
+  TM_VEC(uint32_t) free;    // slots of goroutines that are gone
   tm_idmap goroutine_index;
   TM_VEC(go_thread) threads;
   tm_idmap thread_index;
@@ -182,11 +189,17 @@ static inline bool go_take_event(const go_reader *r, const uint8_t **at, const u
   const uint8_t *p = *at;
   uint32_t count = r->args[*p++];
   if (!count) return false;
+  // Far from the end no number can pass it, as long as each stops after ten bytes.
+  bool far = (size_t)(end - p) >= MOST_ARGS * 10;
   for (uint32_t i = 0; i < count; i++) {
-    if (p < end && *p < 0x80)
+    if ((far || p < end) && *p < 0x80) {
       args[i] = *p++;
-    else if (!go_varint(&p, end, &args[i]))
+    } else if ((far || p + 1 < end) && p[1] < 0x80) {
+      args[i] = (uint64_t)(p[0] & 0x7f) | (uint64_t)p[1] << 7;
+      p += 2;
+    } else if (!go_varint(&p, end, &args[i])) {
       return false;
+    }
   }
   *at = p;
   return true;
@@ -194,6 +207,7 @@ static inline bool go_take_event(const go_reader *r, const uint8_t **at, const u
 
 // Nanoseconds since the start of the trace. Hostile times are clamped, not wrapped.
 static inline int64_t go_time(const go_reader *r, uint64_t units) {
+  if (TM_LIKELY(units < r->most_units)) return (int64_t)(units * r->whole_ns) - r->zero_ns;
   double ns = (double)units * r->ns_per_unit;
   return (ns < 4e18 ? (int64_t)ns : INT64_C(4000000000000000000)) - r->zero_ns;
 }
@@ -208,6 +222,8 @@ void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const ui
 // Interned ids of this generation's ids; 0 for those that the file does not hold.
 tm_status go_string(go_reader *r, uint64_t raw, uint32_t *out);
 tm_status go_stack(go_reader *r, uint64_t raw, uint32_t *out);
+// The function that a goroutine with this stack runs: its root without the runtime's own start.
+tm_status go_entry_of(go_reader *r, uint64_t raw, uint32_t *out);
 void go_forget_tables(go_reader *r);
 
 // ---- events ----

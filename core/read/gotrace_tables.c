@@ -50,7 +50,8 @@ tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end) {
     bool is_new;
     TM_TRY(index_entry(r, &r->string_index, id, r->strings.count, entry, &is_new));
     if (is_new)
-      TM_TRY(tm_vec_push(r->ctx, &r->strings, (go_entry){at, (uint32_t)size, UINT32_MAX}));
+      TM_TRY(
+          tm_vec_push(r->ctx, &r->strings, (go_entry){at, (uint32_t)size, UINT32_MAX, UINT32_MAX}));
     at += size;
   }
   return TM_OK;
@@ -71,8 +72,8 @@ tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end) {
     bool is_new;
     TM_TRY(index_entry(r, &r->stack_index, id, r->stacks.count, entry, &is_new));
     if (is_new)
-      TM_TRY(
-          tm_vec_push(r->ctx, &r->stacks, (go_entry){frames, (uint32_t)(at - frames), UINT32_MAX}));
+      TM_TRY(tm_vec_push(r->ctx, &r->stacks,
+                         (go_entry){frames, (uint32_t)(at - frames), UINT32_MAX, UINT32_MAX}));
   }
   return TM_OK;
 }
@@ -83,6 +84,8 @@ static void set_frequency(go_reader *r, const uint8_t *at, uint64_t frequency) {
     return;
   }
   r->ns_per_unit = 1e9 / (double)frequency;
+  r->whole_ns = 1000000000 % frequency == 0 ? 1000000000 / frequency : 0;
+  r->most_units = r->whole_ns ? UINT64_C(4000000000000000000) / r->whole_ns : 0;
   r->has_frequency = r->gave_frequency = true;
 }
 
@@ -146,6 +149,29 @@ tm_status go_stack(go_reader *r, uint64_t raw, uint32_t *out) {
     TM_TRY(tm_trace_add_stack(r->ctx, r->t, frames, count, &e->id));
   }
   *out = e->id;
+  return TM_OK;
+}
+
+static uint32_t root_of(const tm_trace *t, uint32_t stack) {
+  const tm_trace_stack *s = &t->stacks.items[stack];
+  uint32_t at = s->end;
+  while (at > s->begin + 1) {
+    const char *name = tm_trace_text(t, t->frames.items[at - 1].function);
+    if (strcmp(name, "runtime.goexit") != 0 && strcmp(name, "runtime.main") != 0) break;
+    at--;
+  }
+  return at > s->begin ? t->frames.items[at - 1].function : 0;
+}
+
+tm_status go_entry_of(go_reader *r, uint64_t raw, uint32_t *out) {
+  uint32_t slot = go_ids_get(&r->stack_index, raw), stack;
+  *out = 0;
+  if (!raw || slot == TM_IDMAP_NONE) return TM_OK;
+  if (r->stacks.items[slot].entry == UINT32_MAX) {
+    TM_TRY(go_stack(r, raw, &stack));
+    r->stacks.items[slot].entry = root_of(r->t, stack);
+  }
+  *out = r->stacks.items[slot].entry;
   return TM_OK;
 }
 

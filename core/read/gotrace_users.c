@@ -160,7 +160,10 @@ static tm_status pair_all(go_reader *r, const tm_trace_region *before, size_t be
 
 static tm_status close_regions(go_reader *r) {
   if (!r->marks.count) return TM_OK;
-  qsort(r->marks.items, r->marks.count, sizeof *r->marks.items, by_goroutine);
+  bool in_order = true;
+  for (size_t i = 1; in_order && i < r->marks.count; i++)
+    in_order = by_goroutine(&r->marks.items[i - 1], &r->marks.items[i]) < 0;
+  if (!in_order) qsort(r->marks.items, r->marks.count, sizeof *r->marks.items, by_goroutine);
   size_t count = r->open_regions.count;
   if (count) qsort(r->open_regions.items, count, sizeof *r->open_regions.items, by_owner);
   tm_trace_region *before = r->open_regions.items;

@@ -7,7 +7,8 @@
 --   end)
 -- An event is { name, args…, dt = 1 }; names and arguments as in the Go project's tables.
 local numbers = { ProcsChange = 9, ProcStart = 10, ProcStop = 11, ProcSteal = 12, ProcStatus = 13, STWBegin = 26, STWEnd = 27, GCActive = 28,
-  GCBegin = 29, GCEnd = 30, GCSweepActive = 31, GCSweepBegin = 32, GCSweepEnd = 33, GCMarkAssistBegin = 35, GCMarkAssistEnd = 36, GoCreate = 14, GoCreateSyscall = 15, GoStart = 16, GoDestroy = 17, GoDestroySyscall = 18, GoStop = 19, GoBlock = 20,
+  GCBegin = 29, GCEnd = 30, GCSweepActive = 31, GCSweepBegin = 32, GCSweepEnd = 33, GCMarkAssistBegin = 35, GCMarkAssistEnd = 36, GoCreate = 14,
+  GoCreateSyscall = 15, GoStart = 16, GoDestroy = 17, GoDestroySyscall = 18, GoStop = 19, GoBlock = 20,
   GoUnblock = 21, GoSyscallBegin = 22, GoSyscallEnd = 23, GoSyscallEndBlocked = 24, GoStatus = 25, HeapAlloc = 37, HeapGoal = 38,
   TaskBegin = 40, TaskEnd = 41, RegionBegin = 42, RegionEnd = 43, Log = 44, GoSwitch = 45, GoSwitchDestroy = 46, GoCreateBlocked = 47,
   GoStatusStack = 48 }
