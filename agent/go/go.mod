@@ -1,0 +1,3 @@
+module example.org/tidemark/agent
+
+go 1.19
