@@ -295,6 +295,11 @@ typedef struct type_walk {
   uint64_t *out;
 } type_walk;
 
+// A node whose bytes all went to its owner (V8) is nothing to count.
+static bool weighs(const type_walk *w, uint32_t v) {
+  return w->g->size[w->t->vertex[v]] != 0;
+}
+
 static tm_status walk_types(tm_ctx *ctx, type_walk *w) {
   uint32_t v = 0, seen = 0;
   w->cursor[0] = w->c->begin[0];
@@ -302,12 +307,12 @@ static tm_status walk_types(tm_ctx *ctx, type_walk *w) {
     if (w->cursor[v] < w->c->begin[v + 1]) {
       v = w->c->child[w->cursor[v]++];
       uint32_t type = w->g->type[w->t->vertex[v]];
-      if (w->open[type]++ == 0) w->out[type] += w->t->retained[v];
+      if (weighs(w, v) && w->open[type]++ == 0) w->out[type] += w->t->retained[v];
       w->cursor[v] = w->c->begin[v];
       if (++seen % TICK == 0) TM_TRY(tm_ctx_tick(ctx, seen));
     } else {
       if (!v) return TM_OK;
-      w->open[w->g->type[w->t->vertex[v]]]--;
+      if (weighs(w, v)) w->open[w->g->type[w->t->vertex[v]]]--;
       v = w->t->idom[v];
     }
   }

@@ -51,7 +51,8 @@ TM_NODISCARD tm_status tm_domtree_children(tm_ctx *ctx, const tm_domtree *tree,
 void tm_domchildren_fini(tm_domchildren *children);
 
 // For every type, the retained bytes of the set of its nodes: those of its topmost nodes in the
-// tree, so that nothing counts twice. out[type] has types.count items and is added to.
+// tree, so that nothing counts twice; nodes of no bytes are not looked at. out[type] has
+// types.count items and is added to.
 TM_NODISCARD tm_status tm_domtree_retained_by_type(tm_ctx *ctx, const tm_domtree *tree,
                                                    const tm_graph *graph,
                                                    const tm_domchildren *children, uint64_t *out);

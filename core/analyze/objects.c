@@ -27,9 +27,9 @@ static tm_status sum_nodes(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t, 
   for (uint32_t n = 0; n < g->node_count; n++) {
     type_sum *s = &sums[g->type[n]];
     uint64_t bytes = tm_graph_size(g, n);
-    s->count++;
+    s->count += bytes != 0; // one whose bytes all went to its owner is no row's
     s->shallow_bytes += bytes;
-    if (!t->number[n]) {
+    if (bytes && !t->number[n]) {
       s->lost_count++;
       s->lost_bytes += bytes;
     }

@@ -10,10 +10,11 @@ typedef enum tm_objects_order {
   TM_OBJECTS_BY_COUNT,
 } tm_objects_order;
 
-// One row per type that has objects, the greatest first, ties by name. Columns: type, count,
-// shallow_bytes, retained_bytes (of the set of all its objects, nothing twice), unreachable_count,
-// unreachable_bytes (shallow; no root leads there). Notes: objects, shallow_bytes, reachable_bytes,
-// unreachable_count, unreachable_bytes. row_count 0 = all. TM_E_NOMEM, TM_E_CANCELLED.
+// One row per type that has objects of any bytes, the greatest first, ties by name. Columns: type,
+// count, shallow_bytes, retained_bytes (of the set of all its objects, nothing twice),
+// unreachable_count, unreachable_bytes (shallow; no root leads there). Notes: objects,
+// shallow_bytes, reachable_bytes, unreachable_count, unreachable_bytes. row_count 0 = all.
+// TM_E_NOMEM, TM_E_CANCELLED.
 TM_NODISCARD tm_status tm_objects_table(tm_ctx *ctx, const tm_graph *graph, const tm_domtree *tree,
                                         const tm_domchildren *children, tm_objects_order order,
                                         size_t row_count, tm_table *out);
