@@ -29,6 +29,7 @@ enum { STATE, ENTRY, SITE, CREATION, STACK, KEYS };
 typedef struct row {
   uint32_t key[KEYS];
   int64_t count, age_ns, created_count, ended_count;
+  uint32_t made; // its number before they were sorted
 } row;
 
 typedef struct census {
@@ -153,13 +154,15 @@ static tm_status make_key(census *c, const seen *s, uint32_t *key) {
   return intern_text(c, &key[STACK]);
 }
 
-static tm_status add(census *c, const seen *s) {
-  row r = {.age_ns = 0};
+// made: the row's number before they are sorted; may be NULL.
+static tm_status add(census *c, const seen *s, uint32_t *made) {
+  row r = {.made = (uint32_t)c->rows.count};
   uint32_t id;
   TM_TRY(make_key(c, s, r.key));
   TM_TRY(tm_strtab_intern(c->ctx, &c->keys, r.key, sizeof r.key, &id));
   if (id > c->rows.count) TM_TRY(tm_vec_push(c->ctx, &c->rows, r));
   row *to = &c->rows.items[id - 1];
+  if (made) *made = id - 1;
   to->count = (int64_t)((uint64_t)to->count + (uint64_t)s->count);
   if (s->age_ns > to->age_ns) to->age_ns = s->age_ns;
   if (s->created_count > to->created_count) to->created_count = s->created_count;
@@ -255,7 +258,7 @@ static tm_status add_alive(census *c, const tm_trace *t, const tm_idmap *piles) 
     s.ended_count = pile ? (int64_t)pile->ended_count : 0;
     TM_TRY(creation_of(c, t, g->creation, &s.creation));
     TM_TRY(trace_frames(c, t, g->site));
-    TM_TRY(add(c, &s));
+    TM_TRY(add(c, &s, NULL));
   }
   return TM_OK;
 }
@@ -270,7 +273,7 @@ static tm_status add_gone(census *c, const tm_trace *t) {
     s.ended_count = (int64_t)p->ended_count;
     TM_TRY(creation_of(c, t, p->creation, &s.creation));
     c->frames.count = 0;
-    TM_TRY(add(c, &s));
+    TM_TRY(add(c, &s, NULL));
   }
   return TM_OK;
 }
@@ -343,20 +346,40 @@ static const char *label_text(const tm_profile *p, uint32_t sample, const char *
   return "";
 }
 
-static tm_status add_samples(census *c, const tm_profile *p, int64_t *alive) {
+static tm_status add_sample(census *c, const tm_profile *p, uint32_t i, uint32_t *made,
+                            int64_t *alive) {
   size_t types = p->types.count;
   bool waits = types > 1 && strcmp(tm_profile_text(p, p->types.items[1].type), "wait") == 0;
-  for (uint32_t i = 0; i < p->sample_count; i++) {
-    const int64_t *values = &p->values.items[i * types];
-    seen s = {.count = types ? values[0] : 0,
-              .state = label_text(p, i, "state"),
-              .entry = "",
-              .creation = label_text(p, i, "created_by"),
-              .age_ns = waits ? values[1] : 0};
-    *alive = (int64_t)((uint64_t)*alive + (uint64_t)s.count);
-    TM_TRY(profile_frames(c, p, i));
-    TM_TRY(add(c, &s));
-  }
+  const int64_t *values = &p->values.items[i * types];
+  seen s = {.count = types ? values[0] : 0,
+            .state = label_text(p, i, "state"),
+            .entry = "",
+            .creation = label_text(p, i, "created_by"),
+            .age_ns = waits ? values[1] : 0};
+  *alive = (int64_t)((uint64_t)*alive + (uint64_t)s.count);
+  TM_TRY(profile_frames(c, p, i));
+  return add(c, &s, made);
+}
+
+static tm_status add_samples(census *c, const tm_profile *p, int64_t *alive) {
+  const tm_goroutines_options *o = c->options;
+  size_t count = o->samples ? o->sample_count : p->sample_count;
+  for (size_t i = 0; i < count; i++)
+    TM_TRY(add_sample(c, p, o->samples ? o->samples[i] : (uint32_t)i,
+                      o->row_of ? &o->row_of[i] : NULL, alive));
+  return TM_OK;
+}
+
+// From the rows' numbers before they were sorted to those of the table.
+static tm_status sort_row_of(census *c, const tm_profile *p) {
+  const tm_goroutines_options *o = c->options;
+  size_t count = o->samples ? o->sample_count : p->sample_count;
+  if (!o->row_of || !c->rows.count) return TM_OK;
+  uint32_t *place = tm_alloc(c->ctx, c->rows.count * sizeof *place);
+  if (!place) return TM_E_NOMEM;
+  for (size_t i = 0; i < c->rows.count; i++) place[c->rows.items[i].made] = (uint32_t)i;
+  for (size_t i = 0; i < count; i++) o->row_of[i] = place[o->row_of[i]];
+  tm_free(c->ctx, place, c->rows.count * sizeof *place);
   return TM_OK;
 }
 
@@ -366,6 +389,7 @@ tm_status tm_goroutines_of_profile(tm_ctx *ctx, const tm_profile *p,
   int64_t alive = 0;
   tm_status status = add_samples(&c, p, &alive);
   if (status == TM_OK) status = write_rows(&c, out);
+  if (status == TM_OK) status = sort_row_of(&c, p);
   if (status == TM_OK) status = tm_table_note_int(ctx, out, "alive", alive);
   if (status == TM_OK) status = tm_table_note_text(ctx, out, "unit", "count");
   census_fini(&c);

@@ -11,6 +11,11 @@ typedef struct tm_goroutines_options {
   bool stacks;      // a column `stack` ("function file:line" per line, leaf first), part of the key
   bool gone;        // also rows of piles of which none is alive (count 0)
   size_t row_count; // 0 = all
+  // Of a profile: only these samples, in this order, or NULL for all; and where to say in which row
+  // each was counted (row_count must be 0), or NULL.
+  const uint32_t *samples;
+  size_t sample_count;
+  uint32_t *row_of;
 } tm_goroutines_options;
 
 // One row per (state, entry, site, creation), the most goroutines first. Columns: count (alive at

@@ -5,6 +5,7 @@
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 #include "symbol/code.h"
+#include "symbol/go_layout.h"
 #include "symbol/symbolize.h"
 
 #include <lauxlib.h>
@@ -34,6 +35,29 @@ static int core_symbolize(lua_State *L) {
   const tm_bytes *b = &work->bytes;
   lua_pushlstring(L, b->data ? (const char *)b->data : "", b->size);
   tm_lua_end_work(work);
+  return 1;
+}
+
+// core.go_layout(executable) -> offsets by name (model/go_layout.def), pointer_bytes, version; or
+// nil, err.
+static int core_go_layout(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  tm_go_layout layout;
+  tm_lua_work *work = tm_lua_push_work(L);
+  if (tm_go_layout_of_binary(&work->ctx, path, &layout) != TM_OK)
+    return tm_lua_failed(L, &work->ctx);
+  lua_createtable(L, 0, 24);
+#define TM_GO_FIELD(name, type, field)                                                             \
+  if (layout.name != TM_GO_ABSENT) {                                                               \
+    lua_pushinteger(L, layout.name);                                                               \
+    lua_setfield(L, -2, #name);                                                                    \
+  }
+#include "model/go_layout.def"
+#undef TM_GO_FIELD
+  lua_pushinteger(L, layout.pointer_bytes);
+  lua_setfield(L, -2, "pointer_bytes");
+  lua_pushstring(L, layout.version);
+  lua_setfield(L, -2, "version");
   return 1;
 }
 
@@ -68,4 +92,6 @@ void tm_lua_add_symbols(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, core_symbolize);
   lua_setfield(L, -2, "symbolize");
+  lua_pushcfunction(L, core_go_layout);
+  lua_setfield(L, -2, "go_layout");
 }

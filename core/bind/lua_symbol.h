@@ -7,7 +7,7 @@
 
 #include <lua.h>
 
-// Adds core.symbolize to the table on top of the stack.
+// Adds core.symbolize and core.go_layout to the table on top of the stack.
 void tm_lua_add_symbols(lua_State *L);
 
 // For the verbs that show native code: pushes a userdata that holds the profile's binaries, found

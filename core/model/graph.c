@@ -53,6 +53,8 @@ void tm_graph_free(tm_graph *g) {
   tm_vec_free(&ctx, &g->types);
   tm_vec_free(&ctx, &g->roots);
   tm_vec_free(&ctx, &g->big);
+  tm_vec_free(&ctx, &g->goroutines);
+  tm_vec_free(&ctx, &g->frames);
   tm_strtab_fini(&g->strings);
   tm_free(&ctx, g, sizeof *g);
 }

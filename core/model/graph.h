@@ -63,6 +63,24 @@ typedef struct tm_big_size {
   uint64_t bytes;
 } tm_big_size;
 
+// A goroutine of a Go heap dump, and the functions on its stack.
+typedef struct tm_graph_goroutine {
+  uint64_t id, address;            // address: of its runtime.g
+  uint64_t wait_ns;                // for how long it has waited; 0 = not known
+  uint64_t created_pc;             // behind the go statement
+  uint32_t node;                   // of its runtime.g, or TM_NODE_NONE
+  uint32_t state;                  // string id: why it waits, else what it does
+  uint32_t frame_begin, frame_end; // in graph->frames, leaf first
+  uint32_t stack_bytes;            // of those frames
+  bool waits;
+  bool system; // the runtime's own
+} tm_graph_goroutine;
+
+typedef struct tm_graph_frame {
+  uint64_t pc, entry; // entry: where the function begins
+  uint32_t function;  // string id
+} tm_graph_frame;
+
 // What flags say of a DOM node: whether a document holds it.
 enum { TM_NODE_LINK = 3, TM_NODE_ATTACHED = 1, TM_NODE_DETACHED = 2 };
 
@@ -110,8 +128,10 @@ struct tm_graph {
   uint8_t *edge_kind;      // tm_strength by edge, or NULL: only tm_type.strength speaks
   uint8_t *flags;          // by node: flags & TM_NODE_LINK, other bits are the reader's; or NULL
   TM_VEC(tm_big_size) big; // by node, ascending
-  uint64_t shallow_bytes;  // sum over all nodes
-  const char *id_word;     // what an id is: "address", "id"
+  TM_VEC(tm_graph_goroutine) goroutines; // of a Go dump, in its order
+  TM_VEC(tm_graph_frame) frames;
+  uint64_t shallow_bytes; // sum over all nodes
+  const char *id_word;    // what an id is: "address", "id"
   const tm_graph_detail *detail;
   void *kept; // the reader's
 };

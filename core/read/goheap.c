@@ -146,6 +146,8 @@ static void on_params(goheap *h, const goheap_record *r) {
   const goheap_bytes *version = &r->text[1];
   if (h->has_params || (r->number[1] != 4 && r->number[1] != 8)) return;
   h->has_params = true;
+  size_t length = version->size < sizeof h->version ? version->size : sizeof h->version - 1;
+  memcpy(h->version, version->data, length);
   h->big_endian = r->number[0] != 0;
   h->pointer_bytes = (uint32_t)r->number[1];
   if (version->size > 4 && memcmp(version->data, "go1.", 4) == 0)
@@ -288,6 +290,8 @@ void goheap_free_kept(goheap *h) {
   tm_vec_free(&ctx, &h->others);
   tm_vec_free(&ctx, &h->held);
   tm_vec_free(&ctx, &h->names);
+  tm_vec_free(&ctx, &h->frames);
+  tm_vec_free(&ctx, &h->finalized);
   tm_idmap_free(&ctx, &h->type_names);
   tm_idmap_free(&ctx, &h->sites);
   tm_idmap_free(&ctx, &h->type_of_name);

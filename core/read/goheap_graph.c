@@ -24,22 +24,11 @@ static tm_status intern(goheap *h, const char *text, uint32_t *out) {
 
 // ---- roots ----
 
-static tm_status add_root(goheap *h, uint64_t pointer, tm_root_kind kind, const char *label) {
+tm_status goheap_add_root(goheap *h, uint64_t pointer, tm_root_kind kind, const char *label) {
   uint32_t node = goheap_find(h, pointer);
   if (node == TM_NODE_NONE) return TM_OK;
   tm_root root = {.node = node, .thread = TM_NODE_NONE, .kind = (uint8_t)kind};
   TM_TRY(intern(h, label, &root.label));
-  return tm_vec_push(h->ctx, &h->graph->roots, root);
-}
-
-// What the goroutine at hand holds; without one (its object is missing) it is a root of its own.
-static tm_status add_held(goheap *h, uint64_t pointer, uint32_t label) {
-  uint32_t node = goheap_find(h, pointer);
-  if (node == TM_NODE_NONE) return TM_OK;
-  tm_root root = {.node = node, .thread = h->goroutine, .label = label, .kind = TM_ROOT_STACK};
-  root.held = h->goroutine != TM_NODE_NONE;
-  uint32_t index = (uint32_t)h->graph->roots.count;
-  if (root.held) TM_TRY(tm_vec_push(h->ctx, &h->held, (goheap_mark){h->goroutine, index}));
   return tm_vec_push(h->ctx, &h->graph->roots, root);
 }
 
@@ -50,83 +39,18 @@ static tm_status add_globals(goheap *h, const goheap_record *r) {
   while (goheap_next_slot(&slots, &offset)) {
     snprintf(label, sizeof label, "%s+0x%" PRIx64 " (0x%" PRIx64 ")",
              r->tag == GOHEAP_DATA ? "data" : "bss", offset, r->number[0] + offset);
-    TM_TRY(add_root(h, goheap_pointer(h, r->text[0].data + offset), TM_ROOT_STATIC, label));
+    TM_TRY(goheap_add_root(h, goheap_pointer(h, r->text[0].data + offset), TM_ROOT_STATIC, label));
   }
   return TM_OK;
 }
 
-// ---- goroutines ----
-
-// The type of a goroutine's object is named after its entry function, known with its last frame.
-static tm_status close_goroutine(goheap *h) {
-  if (h->goroutine == TM_NODE_NONE) return TM_OK;
-  char name[512];
-  uint32_t id;
-  const char *entry = tm_graph_text(h->graph, h->goroutine_entry);
-  snprintf(name, sizeof name, "goroutine %s", *entry ? entry : "without frames");
-  h->goroutine_entry = 0;
-  TM_TRY(intern(h, name, &id));
-  return tm_vec_push(h->ctx, &h->names, (goheap_mark){h->goroutine, id});
-}
-
-static const char *status_word(uint64_t status) {
-  static const char *const words[] = {"idle", "runnable", "running", "syscall", "waiting"};
-  return status < TM_COUNT(words) ? words[status] : "unknown";
-}
-
-static tm_status open_goroutine(goheap *h, const goheap_record *r) {
-  uint32_t label;
-  uint64_t status = r->number[4];
-  const goheap_bytes *reason = &r->text[0];
-  h->goroutine = goheap_find(h, r->number[0]);
-  if (status == 4 && reason->size)
-    snprintf(h->goroutine_text, sizeof h->goroutine_text, "goroutine %" PRIu64 " [%.*s]",
-             r->number[2], reason->size > 80 ? 80 : (int)reason->size, (const char *)reason->data);
-  else
-    snprintf(h->goroutine_text, sizeof h->goroutine_text, "goroutine %" PRIu64 " [%s]",
-             r->number[2], status_word(status));
-  TM_TRY(intern(h, h->goroutine_text, &label));
-  if (h->goroutine != TM_NODE_NONE)
-    TM_TRY(tm_vec_push(
-        h->ctx, &h->graph->roots,
-        (tm_root){
-            .node = h->goroutine, .thread = h->goroutine, .label = label, .kind = TM_ROOT_THREAD}));
-  return add_held(h, r->number[8], label); // the closure that it runs next
-}
-
-static tm_status add_frame(goheap *h, const goheap_record *r) {
-  char label[640];
-  uint32_t id;
-  uint64_t offset;
-  const goheap_bytes *function = &r->text[1];
-  int length = function->size > 400 ? 400 : (int)function->size;
-  goheap_slots slots = goheap_slots_of(h, r->fields, r->text[0].size);
-  if (length < 8 || memcmp(function->data, "runtime.", 8) != 0 || !h->goroutine_entry)
-    TM_TRY(tm_strtab_intern(h->ctx, &h->graph->strings, function->data, (size_t)length,
-                            &h->goroutine_entry));
-  snprintf(label, sizeof label, "%.*s, %s", length, (const char *)function->data,
-           h->goroutine_text);
-  TM_TRY(intern(h, label, &id));
-  while (goheap_next_slot(&slots, &offset))
-    TM_TRY(add_held(h, goheap_pointer(h, r->text[0].data + offset), id));
-  return TM_OK;
-}
-
-// A deferred call or a panic of the goroutine at hand: its record and what that runs or carries.
-static tm_status add_call(goheap *h, const goheap_record *r) {
-  char label[200];
-  uint32_t id;
-  bool is_defer = r->tag == GOHEAP_DEFER;
-  snprintf(label, sizeof label, "%s, %s", is_defer ? "defer" : "panic", h->goroutine_text);
-  TM_TRY(intern(h, label, &id));
-  TM_TRY(add_held(h, r->number[0], id));
-  return add_held(h, r->number[is_defer ? 4 : 3], id);
-}
-
 static tm_status add_finalizer(goheap *h, const goheap_record *r) {
-  TM_TRY(add_root(h, r->number[1], TM_ROOT_FINALIZER, "finalizer's function"));
-  if (r->tag != GOHEAP_QUEUED) return TM_OK;
-  return add_root(h, r->number[0], TM_ROOT_FINALIZER, "waits for its finalizer");
+  TM_TRY(goheap_add_root(h, r->number[1], TM_ROOT_FINALIZER, "finalizer's function"));
+  if (r->tag != GOHEAP_QUEUED) {
+    uint32_t node = goheap_find(h, r->number[0]);
+    return node == TM_NODE_NONE ? TM_OK : tm_vec_push(h->ctx, &h->finalized, node);
+  }
+  return goheap_add_root(h, r->number[0], TM_ROOT_FINALIZER, "waits for its finalizer");
 }
 
 static tm_status add_type(goheap *h, const goheap_record *r) {
@@ -141,7 +65,7 @@ static tm_status add_other_root(goheap *h, const goheap_record *r) {
   char label[128];
   snprintf(label, sizeof label, "%.*s", r->text[0].size > 100 ? 100 : (int)r->text[0].size,
            (const char *)r->text[0].data);
-  return add_root(h, r->number[0], TM_ROOT_OTHER, label);
+  return goheap_add_root(h, r->number[0], TM_ROOT_OTHER, label);
 }
 
 static tm_status add_record(goheap *h, const goheap_record *r, uint64_t at) {
@@ -151,10 +75,9 @@ static tm_status add_record(goheap *h, const goheap_record *r, uint64_t at) {
   case GOHEAP_TYPE:
     return add_type(h, r);
   case GOHEAP_GOROUTINE:
-    TM_TRY(close_goroutine(h));
-    return open_goroutine(h, r);
+    return goheap_open_goroutine(h, r);
   case GOHEAP_FRAME:
-    return add_frame(h, r);
+    return goheap_add_frame(h, r);
   case GOHEAP_FINALIZER:
   case GOHEAP_QUEUED:
     return add_finalizer(h, r);
@@ -163,7 +86,7 @@ static tm_status add_record(goheap *h, const goheap_record *r, uint64_t at) {
     return add_globals(h, r);
   case GOHEAP_DEFER:
   case GOHEAP_PANIC:
-    return add_call(h, r);
+    return goheap_add_call(h, r);
   case GOHEAP_BUCKET:
     return goheap_add_bucket(h, at);
   case GOHEAP_SAMPLE:
@@ -189,7 +112,9 @@ static tm_status add_records(goheap *h) {
       return tm_fail(h->ctx, TM_E_LIMIT, at, "more than 2^32 roots");
     if (i % TICK_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, at));
   }
-  TM_TRY(close_goroutine(h));
+  TM_TRY(goheap_close_goroutine(h));
+  goheap_count_waits(h);
+  tm_vec_free(h->ctx, &h->frames);
   tm_vec_free(h->ctx, &h->others);
   if (h->held.count) qsort(h->held.items, h->held.count, sizeof *h->held.items, by_node);
   if (h->names.count) qsort(h->names.items, h->names.count, sizeof *h->names.items, by_node);

@@ -62,6 +62,15 @@ typedef struct goheap_mark {
   uint32_t node, value;
 } goheap_mark;
 
+// A frame of the goroutine at hand.
+typedef struct goheap_stack_frame {
+  uint64_t sp;
+  goheap_bytes contents;
+  const uint8_t *fields;
+  uint32_t function, label;    // string ids; label: "main.f, goroutine 12 [chan receive]"
+  bool looked_into, all_of_it; // see goheap_goroutine.c
+} goheap_stack_frame;
+
 typedef struct goheap {
   tm_ctx *ctx;
   tm_snapshot *out;
@@ -70,6 +79,7 @@ typedef struct goheap {
   uint64_t size;
   uint32_t pointer_bytes;
   bool big_endian, has_params;
+  char version[32];       // "go1.26.8"
   uint32_t go_minor;      // 26 of "go1.26.8"; 0 = not said
   uint32_t reserve_bytes; // at the end of a page of small objects: bits of the collector
 
@@ -79,18 +89,19 @@ typedef struct goheap {
   tm_addr_rank rank;
   uint64_t *at; // by node: offset of its record
 
-  TM_VEC(goheap_mark) held;  // value = index of a root on the stack of goroutine `node`
-  TM_VEC(goheap_mark) names; // value = string id of the type's name
-  tm_idmap type_names;       // runtime type's address -> string id
-  tm_idmap sites;            // bucket -> string id
-  tm_idmap type_of_name;     // string id -> index in graph->types
-  tm_idmap type_of_shape;    // hash of size and field list -> index in graph->types
+  TM_VEC(goheap_mark) held;   // value = index of a root on the stack of goroutine `node`
+  TM_VEC(uint32_t) finalized; // nodes with a finalizer
+  TM_VEC(goheap_mark) names;  // value = string id of the type's name
+  tm_idmap type_names;        // runtime type's address -> string id
+  tm_idmap sites;             // bucket -> string id
+  tm_idmap type_of_name;      // string id -> index in graph->types
+  tm_idmap type_of_shape;     // hash of size and field list -> index in graph->types
 
-  // the goroutine whose frames are being read
-  uint32_t goroutine;       // node or TM_NODE_NONE
-  uint32_t goroutine_entry; // string id of its outermost function so far
+  // the goroutine whose frames are being read: the last of graph->goroutines
+  bool in_goroutine;
+  uint32_t goroutine;       // its node, or TM_NODE_NONE
   char goroutine_text[160]; // "goroutine 12 [chan receive]"
-  uint64_t outside;         // pointers to no object
+  TM_VEC(goheap_stack_frame) frames;
 } goheap;
 
 // Reads the record at w. false with w->fault when it is damaged.
@@ -103,6 +114,18 @@ bool goheap_read_object(wire *w, goheap_object *out, uint32_t *out_fields);
 tm_status goheap_fill_graph(goheap *h);
 // The node whose object holds the address, inside too, or TM_NODE_NONE.
 uint32_t goheap_find(const goheap *h, uint64_t address);
+
+// A root that a pointer makes; one that points to no object is passed over.
+tm_status goheap_add_root(goheap *h, uint64_t pointer, tm_root_kind kind, const char *label);
+
+// ---- goheap_goroutine.c ----
+tm_status goheap_open_goroutine(goheap *h, const goheap_record *r);
+tm_status goheap_add_frame(goheap *h, const goheap_record *r);
+// A deferred call or a panic of the goroutine at hand.
+tm_status goheap_add_call(goheap *h, const goheap_record *r);
+tm_status goheap_close_goroutine(goheap *h); // none at hand is fine
+// Behind the last: turns the times since when they wait into how long that is.
+void goheap_count_waits(goheap *h);
 
 // ---- goheap_types.c ----
 // The type of an object that has no name of its own: by the runtime's type, or by its shape.

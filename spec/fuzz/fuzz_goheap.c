@@ -1,7 +1,9 @@
 // floors: read analyze
 // Any bytes as a Go heap dump: read, read in part with an offset inside them, or refused; every
 // edge and root leads to an object, and what can be asked of a graph has an answer.
+#include "analyze/goroutine_proof.h"
 #include "analyze/objects.h"
+#include "read/goheap_waits.h"
 #include "read/reader.h"
 
 #include <stdlib.h>
@@ -48,6 +50,25 @@ static void ask(tm_ctx *ctx, const tm_graph *g) {
   tm_domtree_free(tree);
 }
 
+// The layout is that of Go 1.21; what the dump says of itself does not matter.
+static void prove(tm_ctx *ctx, const tm_graph *g) {
+  tm_go_layout layout = {
+      .g_waiting = 312, .sudog_bytes = 88, .sudog_elem = 24, .sudog_waitlink = 64, .sudog_c = 80};
+  tm_waits waits = {0};
+  tm_profile *profile;
+  tm_table *table;
+  tm_proof_options options = {.stacks = true};
+  const char *version;
+  if (!tm_goheap_version(g, &version, &layout.pointer_bytes)) abort();
+  if (tm_goheap_waits(ctx, g, &layout, &waits) != TM_OK) abort();
+  if (tm_goroutine_profile(ctx, g, NULL, &profile) != TM_OK) abort();
+  if (tm_table_new(ctx, &table) != TM_OK) abort();
+  if (tm_goroutine_proof(ctx, g, &waits, profile, &options, table) != TM_OK) abort();
+  tm_table_free(table);
+  tm_profile_free(profile);
+  tm_waits_fini(ctx, &waits);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tm_ctx ctx;
   tm_snapshot s = {0};
@@ -61,6 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     tm_ctx_clear(&ctx);
     if (!(size > 1 && (data[0] == 0x1f || data[0] == 0x28))) check_model(s.model, size);
     ask(&ctx, s.model);
+    prove(&ctx, s.model);
   }
   tm_snapshot_fini(&s);
   tm_ctx_fini(&ctx);

@@ -8,6 +8,11 @@ local text = require "tidemark.show.text"
 local function read(word, options, problems)
   local source = profile.read(word, options, problems)
   if source.kind == "trace" then return source end
+  if source.kind == "graph" and source:go_version() then
+    local p, err = source:goroutine_profile { exe = options.exe }
+    if not p then error(err, 0) end
+    return p
+  end
   local types = source.kind == "goroutines" or source.kind == "profile" and source:info().types
   if types == true or types and #types == 1 and types[1].type == "goroutine" then return source end
   error({ message = ("%s is a %s (%s): no Go trace, goroutine dump or goroutine profile"):format(word, source.kind, source.format),
@@ -50,6 +55,7 @@ return {
   doc = "FILE is what runtime/trace or /debug/pprof/trace wrote (Go 1.22 to 1.26), goroutine?debug=2, or a goroutine profile. The age is\n"
     .. "that of the oldest in this state. CREATED and ENDED count all with the same entry and creation within the trace.",
   options = {
+    { "exe", "FILE", "the program that wrote a heap dump: for lines and creations" },
     { "stacks", "tell different stacks apart, and print them" },
     { "gone", "also those of which all have ended" },
     { "nodecount", "N", "so many rows at most; 0 = all", kind = "integer" },

@@ -14,7 +14,7 @@ M.groups = {
     "flame", "graph", "diff", "growth", "rate", "survival", "pprof" },
   { "Verdicts", "hotspots", "gate" },
   { "Heap dumps", "objects", "holders", "path" },
-  { "Traces", "goroutines", "check" },
+  { "Traces", "goroutines", "proof", "check" },
   { "Files", "inspect", "convert" },
   { "Rules", "rules" },
   { "The tool", "repl", "doctor", "config", "completion", "help", "version" },

@@ -1,0 +1,93 @@
+-- proof: leaked goroutines of real programs of every kind, by every Go that is here, and none that lives; dumps of unknown versions.
+local goheap = require "spec.support.goheap_writer"
+local helper = require "spec.support.helper"
+
+local G, SUDOG, CHAN, OTHER, KEPT = 0xc000008000, 0xc000010000, 0xc000020000, 0xc000030000, 0xc000040000
+local WAITING <const> = 312 -- g.waiting of Go 1.21, 64-bit
+
+-- A goroutine that waits for a channel; the channel is what `holder` of the roots says, or nobody's.
+local function stuck(options)
+  return goheap(function(w)
+    w:memstats()
+    w:object(G, 416, { [WAITING] = SUDOG })
+    w:object(SUDOG, 96, { [0] = G, [80] = CHAN })
+    w:object(CHAN, 96, { [56] = SUDOG })
+    w:object(OTHER, 1024, {})
+    w:object(KEPT, 64, { [8] = CHAN })
+    w:goroutine(G, 7, options.reason or "chan receive")
+    w:frame("runtime.gopark", {})
+    w:frame("main.stuck", { [16] = CHAN, [24] = OTHER })
+    w:data(0x500000, { [16] = options.global and CHAN or 0 })
+    if options.finalizer then w:finalizer(KEPT, 0x401000) end
+  end, { version = options.version or "go1.21.0" })
+end
+
+local function write(bytes) return helper.write(helper.folder() .. "/dump", bytes) end
+
+local function proof(bytes) return helper.document("proof", "proof", write(bytes), "--json") end
+
+describe("proof", function()
+  teardown(helper.tidy)
+
+  it("accuses who waits for what nothing else reaches, and counts what it holds", function()
+    local doc, code = proof(stuck {})
+    assert.equal(1, code)
+    assert.equal(1, doc.meta.leaked)
+    local row = doc.rows[1]
+    assert.same({ 1, "chan receive", "main.stuck", 7, 96 + 96 + 1024 }, { row.count, row.state, row.site, row.goroutine, row.retained_bytes })
+  end)
+
+  it("accuses nobody whose channel a global or a finalizer reaches, or who waits for the world", function()
+    for _, options in ipairs { { global = true }, { finalizer = true }, { reason = "IO wait" }, { reason = "sleep" } } do
+      local doc, code = proof(stuck(options))
+      assert.equal(0, code)
+      assert.equal(0, doc.meta.leaked)
+    end
+  end)
+
+  it("refuses a version that it does not know, loudly", function()
+    local result = helper.tidemark("proof", write(stuck { version = "go1.99.1" }))
+    assert.equal(6, result.code)
+    assert.matches("go1.99.1", result.err, 1, true)
+    assert.matches("--exe", result.err, 1, true)
+  end)
+
+  it("refuses other heap dumps", function()
+    local result = helper.tidemark("proof", write('{"snapshot":{"meta":{"node_fields":["type","name","id","self_size","edge_count"],"node_types":[["hidden"]],'
+      .. '"edge_fields":["type","name_or_index","to_node"],"edge_types":[["context"]]},"node_count":1,"edge_count":0},"nodes":[0,0,1,8,0],"edges":[],'
+      .. '"strings":[""]}'))
+    assert.equal(2, result.code)
+  end)
+
+  -- The names of goleaks.go say who is leaked.
+  local function check(go)
+    local folder = helper.folder()
+    local program, dump = folder .. "/goleaks", folder .. "/dump"
+    helper.write(folder .. "/goleaks.go", helper.read("spec/support/goleaks.go"))
+    local env = ("cd %s && GOFLAGS= GO111MODULE=off GOTOOLCHAIN=local GOCACHE=%s/cache "):format(folder, folder)
+    assert.equal(0, helper.shell(env .. go .. " build -o goleaks goleaks.go && ./goleaks dump 30").code)
+    for _, words in ipairs { {}, { "--exe", program } } do
+      local doc, code = helper.document("proof", "proof", dump, "--json", table.unpack(words))
+      assert.equal(1, code)
+      local found = {}
+      for _, row in ipairs(doc.rows) do
+        local kind = row.entry:match("^main%.(.*)$")
+        assert.matches("^leak", kind)
+        found[kind] = (found[kind] or 0) + row.count
+        if words[1] then assert.matches("goleaks.go:%d+$", row.site) end
+      end
+      for _, kind in ipairs { "Send", "Receive", "Range", "Select", "NilReceive", "NilSend", "Forever", "Mutex", "RWMutex", "WaitGroup", "Cond",
+        "Context", "Pair", "Pair.func1" } do
+        assert.is_true((found["leak" .. kind] or 0) >= 29, kind .. ": " .. tostring(found["leak" .. kind])) -- 95 %
+      end
+      assert.is_true(doc.meta.retained_bytes > 30 * 100000)
+    end
+  end
+
+  for _, go in ipairs { "go", "/usr/lib/go-1.19/bin/go" } do
+    it("finds every kind in a program of " .. go .. ", and accuses none that lives", function()
+      if helper.shell(go .. " version").code ~= 0 then pending("no Go here") return end
+      check(go)
+    end)
+  end
+end)
