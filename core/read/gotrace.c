@@ -1,9 +1,10 @@
-// Go execution traces, version 2 (Go 1.22 and later): a header, then batches of one generation
-// after the other. A generation's batches are indexed first, because its strings and stacks stand
-// at its end, then its events are decoded (gotrace_events.c); what is kept between generations is
-// the goroutines alive. Batches that the runtime wrote twice (a bug of Go 1.25 and 1.26) are found
-// by thread, time and contents. Cost: two passes over the headers, one over the events.
-// Source: the Go project's internal/trace (reader) and internal/trace/tracev2 (layout).
+// Go execution traces. Version 1 (Go 1.11 to 1.21) is read by gotrace1.c. Version 2: a header, then
+// batches of one generation after the other. A generation's batches are indexed first, because its
+// strings and stacks stand at its end, then its events are decoded (gotrace_events.c); what is kept
+// between generations is the goroutines alive. Batches that the runtime wrote twice (a bug of
+// Go 1.25 and 1.26) are found by thread, time and contents. Cost: two passes over the headers, one
+// over the events. Source: the Go project's internal/trace (reader) and internal/trace/tracev2
+// (layout).
 #include "read/gotrace.h"
 
 #include "base/hash.h"
@@ -237,10 +238,14 @@ static uint32_t version_of(const uint8_t *head, size_t size) {
   return memcmp(head + i, tail, HEADER_BYTES - i < 11 ? HEADER_BYTES - i : 11) == 0 ? version : 0;
 }
 
+static bool is_version_1(uint32_t version) {
+  return version == 11 || version == 19 || version == 21;
+}
+
 static tm_status refuse_old(go_reader *r) {
   return tm_fail(r->ctx, TM_E_UNSUPPORTED, 0,
-                 "this trace is of format 1.%u, which Go 1.21 and older wrote; formats from 1.22 "
-                 "on can be read. Record it again with a newer Go",
+                 "this trace is of format 1.%u, which only Go 1.10 and older wrote; formats from "
+                 "1.11 on can be read. Record it again with a newer Go",
                  (unsigned)r->version);
 }
 
@@ -248,11 +253,11 @@ static tm_status read_all(go_reader *r) {
   r->version = version_of(r->start, (size_t)(r->end - r->start));
   if (!r->version) return tm_fail(r->ctx, TM_E_FORMAT, 0, "no header of a Go execution trace");
   r->t->format_version = r->version;
-  if (r->version < 22) return refuse_old(r);
+  if (r->version < 22 && !is_version_1(r->version)) return refuse_old(r);
   r->decode = r->version <= NEWEST;
   r->ns_per_unit = 64; // what Linux uses; replaced by the first generation that says it
   go_set_args(r);
-  TM_TRY(read_batches(r));
+  TM_TRY(r->version < 22 ? go1_read(r) : read_batches(r));
   TM_TRY(go_finish_goroutines(r));
   TM_TRY(go_finish_users(r));
   if (!r->decode)
@@ -282,9 +287,12 @@ tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict
   out->batch_count = r.t->batch_count;
   out->duplicate_count = r.t->duplicate_count;
   out->event_count = r.t->event_count;
-  out->created_count = order.created_count;
-  out->ended_count = order.ended_count;
+  bool old = r.version < 22;
+  out->created_count = old ? r.t->created_count : order.created_count;
+  out->ended_count = old ? r.t->ended_count : order.ended_count;
   out->waited_count = order.waited_count;
+  for (size_t i = 0; old && i < r.t->goroutines.count; i++)
+    out->state_count[r.t->goroutines.items[i].state]++;
   for (size_t i = 0; i < order.gs.count; i++)
     if (order.gs.items[i].id != NO_ID) out->state_count[order.gs.items[i].status]++;
   fini(&r);

@@ -31,7 +31,7 @@ void go_set_args(go_reader *r) {
 
 // ---- goroutines ----
 
-static tm_status find_goroutine(go_reader *r, uint64_t id, uint32_t *out) {
+tm_status go_goroutine_find(go_reader *r, uint64_t id, uint32_t *out) {
   *out = tm_idmap_get(&r->goroutine_index, id);
   if (*out != TM_IDMAP_NONE) return TM_OK;
   go_work w = {.g.id = id};
@@ -49,7 +49,7 @@ static tm_status find_goroutine(go_reader *r, uint64_t id, uint32_t *out) {
 }
 
 // The goroutine carries ids of this generation, to be resolved at its end.
-static tm_status touch(go_reader *r, uint32_t index) {
+tm_status go_goroutine_touch(go_reader *r, uint32_t index) {
   go_work *w = &r->goroutines.items[index];
   if (w->listed) return TM_OK;
   w->listed = true;
@@ -105,8 +105,8 @@ static tm_status retire(go_reader *r, uint32_t index) {
 }
 
 // Time leaves one state and enters another; the newest event decides where the goroutine is.
-static bool move(go_reader *r, uint32_t index, uint64_t seq, tm_go_state from, tm_go_state to,
-                 int64_t time_ns) {
+bool go_goroutine_move(go_reader *r, uint32_t index, uint64_t seq, tm_go_state from, tm_go_state to,
+                       int64_t time_ns) {
   go_work *w = &r->goroutines.items[index];
   w->spent_ns[from] += (uint64_t)time_ns;
   w->spent_ns[to] -= (uint64_t)time_ns;
@@ -123,17 +123,17 @@ static bool move(go_reader *r, uint32_t index, uint64_t seq, tm_go_state from, t
 
 static tm_status stop_at(go_reader *r, uint32_t index, uint64_t seq, tm_go_state to,
                          int64_t time_ns, uint64_t reason, uint64_t stack) {
-  if (!move(r, index, seq, TM_GO_RUNNING, to, time_ns)) return TM_OK;
+  if (!go_goroutine_move(r, index, seq, TM_GO_RUNNING, to, time_ns)) return TM_OK;
   go_work *w = &r->goroutines.items[index];
   w->raw_reason = reason;
   w->raw_site = stack;
-  return touch(r, index);
+  return go_goroutine_touch(r, index);
 }
 
-static tm_status create(go_reader *r, uint64_t id, tm_go_state state, int64_t time_ns,
-                        uint64_t start, uint64_t creation) {
+tm_status go_goroutine_create(go_reader *r, uint64_t id, tm_go_state state, int64_t time_ns,
+                              uint64_t start, uint64_t creation) {
   uint32_t index;
-  TM_TRY(find_goroutine(r, id, &index));
+  TM_TRY(go_goroutine_find(r, id, &index));
   go_work *w = &r->goroutines.items[index];
   if (w->g.born) return TM_OK; // ids are never used twice: a damaged file
   w->g.born = true;
@@ -142,12 +142,12 @@ static tm_status create(go_reader *r, uint64_t id, tm_go_state state, int64_t ti
   w->raw_creation = creation;
   w->born_in = r->generation;
   r->t->created_count++;
-  move(r, index, 0, TM_GO_UNKNOWN, state, time_ns);
-  TM_TRY(touch(r, index));
+  go_goroutine_move(r, index, 0, TM_GO_UNKNOWN, state, time_ns);
+  TM_TRY(go_goroutine_touch(r, index));
   return retire(r, index);
 }
 
-static tm_status end_of(go_reader *r, uint32_t index, uint64_t seq, int64_t time_ns) {
+tm_status go_goroutine_end(go_reader *r, uint32_t index, uint64_t seq, int64_t time_ns) {
   go_work *w = &r->goroutines.items[index];
   if (w->ended) return TM_OK;
   w->ended = true;
@@ -169,7 +169,7 @@ static tm_status status(go_reader *r, uint32_t index, uint64_t word, uint64_t st
   if (w->g.state == TM_GO_UNKNOWN) w->g.state = state;
   if (!stack || w->g.site) return TM_OK;
   w->raw_site = stack;
-  return touch(r, index);
+  return go_goroutine_touch(r, index);
 }
 
 // ---- threads ----
@@ -192,7 +192,7 @@ static void run_on(go_reader *r, go_thread *m, uint32_t index, uint64_t seq) {
 static tm_status on_status(go_reader *r, go_thread *m, const uint64_t *a, uint64_t stack) {
   enum { RUNNING = 2, SYSCALL = 3 };
   uint32_t index;
-  TM_TRY(find_goroutine(r, a[1], &index));
+  TM_TRY(go_goroutine_find(r, a[1], &index));
   TM_TRY(status(r, index, a[3], stack));
   if (a[3] == RUNNING) run_on(r, m, index, 0);
   if (a[3] != SYSCALL || a[2] == UINT64_MAX) return TM_OK;
@@ -214,7 +214,7 @@ static tm_status on_current(go_reader *r, go_thread *m, uint8_t type, const uint
   case EV_GO_DESTROY:
   case EV_GO_DESTROY_SYSCALL:
     m->goroutine = NO_GOROUTINE;
-    return end_of(r, g, m->seq, ns);
+    return go_goroutine_end(r, g, m->seq, ns);
   case EV_GO_STOP:
     m->goroutine = NO_GOROUTINE;
     return stop_at(r, g, m->seq, TM_GO_RUNNABLE, ns, a[1], a[2]);
@@ -224,10 +224,10 @@ static tm_status on_current(go_reader *r, go_thread *m, uint8_t type, const uint
   case EV_GO_SYSCALL_BEGIN:
     return stop_at(r, g, m->seq, TM_GO_SYSCALL, ns, 0, a[2]);
   case EV_GO_SYSCALL_END:
-    move(r, g, m->seq, TM_GO_SYSCALL, TM_GO_RUNNING, ns);
+    go_goroutine_move(r, g, m->seq, TM_GO_SYSCALL, TM_GO_RUNNING, ns);
     return TM_OK;
   case EV_GO_SYSCALL_END_BLOCKED:
-    move(r, g, m->seq, TM_GO_SYSCALL, TM_GO_RUNNABLE, ns);
+    go_goroutine_move(r, g, m->seq, TM_GO_SYSCALL, TM_GO_RUNNABLE, ns);
     m->goroutine = NO_GOROUTINE;
     return TM_OK;
   default:
@@ -240,12 +240,12 @@ static tm_status on_switch(go_reader *r, uint32_t thread, bool destroy, const ui
                            int64_t ns) {
   uint32_t self = r->threads.items[thread].goroutine, to;
   uint64_t seq = r->threads.items[thread].seq;
-  TM_TRY(find_goroutine(r, a[1], &to));
+  TM_TRY(go_goroutine_find(r, a[1], &to));
   r->goroutines.items[to].steps++;
-  move(r, to, a[2], TM_GO_WAITING, TM_GO_RUNNING, ns);
+  go_goroutine_move(r, to, a[2], TM_GO_WAITING, TM_GO_RUNNING, ns);
   run_on(r, &r->threads.items[thread], to, a[2]);
-  if (destroy) return end_of(r, self, seq, ns);
-  move(r, self, seq, TM_GO_RUNNING, TM_GO_WAITING, ns);
+  if (destroy) return go_goroutine_end(r, self, seq, ns);
+  go_goroutine_move(r, self, seq, TM_GO_RUNNING, TM_GO_WAITING, ns);
   return TM_OK;
 }
 
@@ -256,25 +256,25 @@ static tm_status on_other(go_reader *r, uint32_t thread, uint8_t type, const uin
   uint32_t g;
   switch (type) {
   case EV_GO_CREATE:
-    return create(r, a[1], TM_GO_RUNNABLE, ns, a[2], a[3]);
+    return go_goroutine_create(r, a[1], TM_GO_RUNNABLE, ns, a[2], a[3]);
   case EV_GO_CREATE_BLOCKED:
-    return create(r, a[1], TM_GO_WAITING, ns, a[2], a[3]);
+    return go_goroutine_create(r, a[1], TM_GO_WAITING, ns, a[2], a[3]);
   case EV_GO_CREATE_SYSCALL:
-    TM_TRY(create(r, a[1], TM_GO_SYSCALL, ns, 0, 0));
-    TM_TRY(find_goroutine(r, a[1], &g));
+    TM_TRY(go_goroutine_create(r, a[1], TM_GO_SYSCALL, ns, 0, 0));
+    TM_TRY(go_goroutine_find(r, a[1], &g));
     r->goroutines.items[g].g.foreign = true;
     run_on(r, m, g, 0);
     return TM_OK;
   case EV_GO_START:
-    TM_TRY(find_goroutine(r, a[1], &g));
+    TM_TRY(go_goroutine_find(r, a[1], &g));
     r->goroutines.items[g].steps++;
-    move(r, g, a[2], TM_GO_RUNNABLE, TM_GO_RUNNING, ns);
+    go_goroutine_move(r, g, a[2], TM_GO_RUNNABLE, TM_GO_RUNNING, ns);
     run_on(r, m, g, a[2]);
     return TM_OK;
   case EV_GO_UNBLOCK:
-    TM_TRY(find_goroutine(r, a[1], &g));
+    TM_TRY(go_goroutine_find(r, a[1], &g));
     r->goroutines.items[g].steps++;
-    move(r, g, a[2], TM_GO_WAITING, TM_GO_RUNNABLE, ns);
+    go_goroutine_move(r, g, a[2], TM_GO_WAITING, TM_GO_RUNNABLE, ns);
     return retire(r, g);
   case EV_GO_STATUS:
     return on_status(r, m, a, 0);
@@ -375,6 +375,10 @@ tm_status go_read_events(go_reader *r) {
   for (size_t i = 0; i < r->batches.count; i++)
     if (r->batches.items[i].events) TM_TRY(read_batch(r, &r->batches.items[i], true));
   TM_TRY(read_retries(r));
+  return go_close_generation(r);
+}
+
+tm_status go_close_generation(go_reader *r) {
   TM_TRY(go_close_users(r));
   for (size_t i = 0; i < r->touched.count; i++) {
     go_work *w = &r->goroutines.items[r->touched.items[i]];

@@ -109,7 +109,9 @@ typedef struct go_work {
   uint64_t steps, last_step; // events with a sequence number that were read; the last one's number
   uint64_t born_in;          // generation of its creation, 0 = before the trace
   bool listed, ended;
-  bool gone; // folded: the slot is free
+  bool gone;          // folded: the slot is free
+  uint64_t raw_call;  // v1: stack of its last syscall
+  uint8_t step_state; // v1: its state in the order of events
 } go_work;
 
 typedef struct go_thread {
@@ -213,6 +215,10 @@ static inline int64_t go_time(const go_reader *r, uint64_t units) {
 }
 
 // ---- tables ----
+// Notes a string or a stack, whose frames stand at data.
+tm_status go_add_string(go_reader *r, uint64_t id, const uint8_t *data, uint32_t size);
+tm_status go_add_stack(go_reader *r, uint64_t id, const uint8_t *data, uint32_t size);
+void go_set_frequency(go_reader *r, const uint8_t *at, uint64_t frequency);
 tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end);
 tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end);
 // For the strict mode: whether all that the stacks name is there; else a problem.
@@ -230,14 +236,34 @@ void go_forget_tables(go_reader *r);
 void go_set_args(go_reader *r);
 // Decodes the event batches of the generation and closes it: raw ids resolved, ended ones folded.
 tm_status go_read_events(go_reader *r);
+// What go_read_events does at the end, for a reader with events of its own.
+tm_status go_close_generation(go_reader *r);
+
+// The slot of a goroutine, made if new.
+tm_status go_goroutine_find(go_reader *r, uint64_t id, uint32_t *out);
+// It carries ids of this generation, to be resolved at its end.
+tm_status go_goroutine_touch(go_reader *r, uint32_t index);
+// Time leaves one state and enters another; the event with the greatest seq decides where the
+// goroutine is. False when a later one was read before.
+bool go_goroutine_move(go_reader *r, uint32_t index, uint64_t seq, tm_go_state from, tm_go_state to,
+                       int64_t time_ns);
+tm_status go_goroutine_create(go_reader *r, uint64_t id, tm_go_state state, int64_t time_ns,
+                              uint64_t start, uint64_t creation);
+tm_status go_goroutine_end(go_reader *r, uint32_t index, uint64_t seq, int64_t time_ns);
+
 // Hands the goroutines over to the trace, with their times closed at the end.
 tm_status go_finish_goroutines(go_reader *r);
 
 // ---- users ----
 tm_status go_user_event(go_reader *r, uint8_t type, const uint64_t *a, const go_thread *m,
                         int64_t time_ns);
+tm_status go_log(go_reader *r, const tm_trace_log *log);
 tm_status go_count(go_reader *r, tm_trace_counter counter, int64_t time_ns, uint64_t value);
 tm_status go_close_users(go_reader *r); // at the end of a generation
 tm_status go_finish_users(go_reader *r);
+
+// ---- version 1 ----
+// Reads all that stands behind the header of a trace of Go 1.11 to 1.21.
+tm_status go1_read(go_reader *r);
 
 #endif

@@ -24,17 +24,28 @@ static tm_status ids_put(tm_ctx *ctx, go_ids *ids, uint64_t raw, uint32_t slot) 
   return TM_OK;
 }
 
-// The slot of a new id in one of the tables. A repeated id keeps its first meaning; the strict mode
-// does not allow it.
-static tm_status index_entry(go_reader *r, go_ids *ids, uint64_t raw, size_t slot,
-                             const uint8_t *at, bool *is_new) {
-  *is_new = go_ids_get(ids, raw) == TM_IDMAP_NONE;
-  if (!*is_new) {
+// Notes a new id of one of the tables. A repeated id keeps its first meaning; the strict mode does
+// not allow it. `at`: where it stands.
+static tm_status add_entry(go_reader *r, bool string, uint64_t id, const uint8_t *data,
+                           uint32_t size, const uint8_t *at) {
+  go_ids *ids = string ? &r->string_index : &r->stack_index;
+  size_t slot = string ? r->strings.count : r->stacks.count;
+  go_entry entry = {data, size, UINT32_MAX, UINT32_MAX};
+  if (go_ids_get(ids, id) != TM_IDMAP_NONE) {
     if (r->order) go_problem(r, at, "a generation has two strings or stacks of one id");
     return TM_OK;
   }
   if (slot >= TM_IDMAP_NONE) return tm_fail(r->ctx, TM_E_LIMIT, TM_NO_OFFSET, "too many strings");
-  return ids_put(r->ctx, ids, raw, (uint32_t)slot);
+  TM_TRY(ids_put(r->ctx, ids, id, (uint32_t)slot));
+  return string ? tm_vec_push(r->ctx, &r->strings, entry) : tm_vec_push(r->ctx, &r->stacks, entry);
+}
+
+tm_status go_add_string(go_reader *r, uint64_t id, const uint8_t *data, uint32_t size) {
+  return add_entry(r, true, id, data, size, data);
+}
+
+tm_status go_add_stack(go_reader *r, uint64_t id, const uint8_t *data, uint32_t size) {
+  return add_entry(r, false, id, data, size, data);
 }
 
 tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end) {
@@ -47,11 +58,7 @@ tm_status go_read_strings(go_reader *r, const uint8_t *at, const uint8_t *end) {
       go_problem(r, entry, "a string is damaged");
       return TM_OK;
     }
-    bool is_new;
-    TM_TRY(index_entry(r, &r->string_index, id, r->strings.count, entry, &is_new));
-    if (is_new)
-      TM_TRY(
-          tm_vec_push(r->ctx, &r->strings, (go_entry){at, (uint32_t)size, UINT32_MAX, UINT32_MAX}));
+    TM_TRY(add_entry(r, true, id, at, (uint32_t)size, entry));
     at += size;
   }
   return TM_OK;
@@ -69,16 +76,12 @@ tm_status go_read_stacks(go_reader *r, const uint8_t *at, const uint8_t *end) {
       go_problem(r, entry, "a stack is damaged");
       return TM_OK;
     }
-    bool is_new;
-    TM_TRY(index_entry(r, &r->stack_index, id, r->stacks.count, entry, &is_new));
-    if (is_new)
-      TM_TRY(tm_vec_push(r->ctx, &r->stacks,
-                         (go_entry){frames, (uint32_t)(at - frames), UINT32_MAX, UINT32_MAX}));
+    TM_TRY(add_entry(r, false, id, frames, (uint32_t)(at - frames), entry));
   }
   return TM_OK;
 }
 
-static void set_frequency(go_reader *r, const uint8_t *at, uint64_t frequency) {
+void go_set_frequency(go_reader *r, const uint8_t *at, uint64_t frequency) {
   if (!frequency) {
     go_problem(r, at, "the clock has a frequency of 0");
     return;
@@ -98,7 +101,7 @@ void go_read_sync(go_reader *r, uint64_t batch_time, const uint8_t *at, const ui
     uint64_t value;
     uint8_t type = *at++;
     bool whole = type == EV_FREQUENCY ? go_varint(&at, end, &value) : type == EV_CLOCK;
-    if (whole && type == EV_FREQUENCY) set_frequency(r, entry, value);
+    if (whole && type == EV_FREQUENCY) go_set_frequency(r, entry, value);
     for (int i = 0; whole && type == EV_CLOCK && i < 4; i++)
       whole = go_varint(&at, end, &snapshot[i]);
     if (!whole) {

@@ -42,15 +42,17 @@ static tm_status on_task(go_reader *r, uint8_t type, const uint64_t *a, int64_t 
   return go_string(r, a[3], &task->name);
 }
 
+tm_status go_log(go_reader *r, const tm_trace_log *log) {
+  if (r->t->logs.count < CAP) return tm_vec_push(r->ctx, &r->t->logs, *log);
+  r->t->dropped_count++;
+  return TM_OK;
+}
+
 static tm_status on_log(go_reader *r, const uint64_t *a, const go_thread *m, int64_t time_ns) {
-  if (r->t->logs.count >= CAP) {
-    r->t->dropped_count++;
-    return TM_OK;
-  }
   tm_trace_log log = {.goroutine = m->goroutine_id, .task = a[1], .time_ns = time_ns};
   TM_TRY(go_string(r, a[2], &log.key));
   TM_TRY(go_string(r, a[3], &log.value));
-  return tm_vec_push(r->ctx, &r->t->logs, log);
+  return go_log(r, &log);
 }
 
 static tm_status on_mark(go_reader *r, bool begin, const uint64_t *a, const go_thread *m,
