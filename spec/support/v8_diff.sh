@@ -14,8 +14,8 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 if [ $# -eq 0 ]; then
   node "$here/v8_make.mjs" "$dir/plain.heapsnapshot"
-  node "$here/v8_make.mjs" "$dir/typescript.heapsnapshot" "$devtools"
-  set -- "$dir/plain.heapsnapshot" "$dir/typescript.heapsnapshot"
+  node "$here/v8_make.mjs" "$dir/internals.heapsnapshot" internals
+  set -- "$dir/plain.heapsnapshot" "$dir/internals.heapsnapshot"
 fi
 failed=0
 for file in "$@"; do

@@ -64,14 +64,14 @@ if (timing) {
 }
 
 const lines = [];
-const flush = () => { fs.writeSync(1, lines.join("")); lines.length = 0; };
+const flush = () => new Promise(done => { process.stdout.write(lines.join(""), done); lines.length = 0; });
 const clean = text => text.replace(/[\t\n\r\0]/g, " ");
 const node = snapshot.createNode(0);
 for (let i = 0; i < snapshot.nodeCount; i++) {
   node.nodeIndex = i * snapshot.nodeFieldCount;
   lines.push(`N\t${node.id()}\t${node.selfSize()}\t${node.retainedSize()}\t${node.distance()}\t${node.detachedness()}\t${clean(node.className())}\n`);
-  if (lines.length === 10000) flush();
+  if (lines.length === 10000) await flush();
 }
 for (const sum of Object.values(snapshot.aggregatesWithFilter({})))
   lines.push(`C\t${sum.count}\t${sum.self}\t${sum.maxRet}\t${sum.distance}\t${clean(sum.name)}\n`);
-flush();
+await flush();
