@@ -41,25 +41,33 @@ end
 local prefixes = { jvm = jvm, java = jvm, node = function(rest) return v8("node", rest) end, chrome = function(rest) return v8("chrome", rest) end,
   electron = function(rest) return v8("electron", rest) end }
 
-local function of_process(pid)
+-- The agent's own paths stand at the root of an address.
+local function agent_base(word)
+  local socket = word:match("^unix:[^:]+")
+  return socket and socket .. ":" or word:match("^https?://[^/]+")
+end
+
+--- What can be captured of a process: as M.target, or nil. endpoint: an address where a Go program may have its agent.
+function M.of(pid, endpoint)
   if core.jvm_find(pid) then return jvm(tostring(pid)) end
   if is_node(pid) then return { runtime = "v8", pid = pid, name = "node-" .. pid } end
   local p = core.describe(pid)
   local path = p and go.socket_of(pid, p.uid)
-  if path then return { runtime = "go", base = "unix:" .. path .. ":", name = p.name .. "-" .. pid, pid = pid } end
+  local base = path and "unix:" .. path .. ":" or endpoint and agent_base(endpoint)
+  if base and (path or go.is_there(base)) then return { runtime = "go", base = base, name = p.name .. "-" .. pid, pid = pid } end
 end
 
 --- What a word names, or nil when it is no program that can be captured this way (an app's pprof address, a name).
---- kind: tells apart what an address is asked for.
-function M.target(word, kind)
+--- kind: tells apart what an address is asked for. endpoint: where a process's agent may be.
+function M.target(word, kind, endpoint)
   local prefix, rest = word:match("^(%a+):(.+)$")
   if prefix and prefixes[prefix] then return prefixes[prefix](rest) end
   if word:match("^ws://") or word:match("^cdp:ws://") then
     return { runtime = "v8", url = word:gsub("^cdp:", ""), name = "v8" }
   end
-  if word:match("^%d+$") then return of_process(math.tointeger(tonumber(word))) end
-  if (word:match("^unix:") or word:match("^https?://")) and kind and go.kinds[kind] then
-    local base = word:match("^unix:([^:]+)") and "unix:" .. word:match("^unix:([^:]+)") .. ":" or word:match("^https?://[^/]+")
+  if word:match("^%d+$") then return M.of(math.tointeger(tonumber(word)), endpoint) end
+  local base = agent_base(word)
+  if base and kind and go.kinds[kind] then
     local pid = word:match("^unix:") and core.listener("unix", word:match("^unix:([^:]+)"))
     local p = pid and core.describe(pid)
     return { runtime = "go", base = base, name = p and p.name .. "-" .. pid or "go" }
@@ -72,6 +80,9 @@ function M.kinds(t)
   for i, name in ipairs(runtime.order) do out[i] = { name = name, what = runtime.kinds[name].what } end
   return out
 end
+
+--- True when a kind is a capture. Of a JVM and a V8 nothing else can be had, so that a wrong word is explained by M.run.
+function M.has(t, name) return t.runtime ~= "go" or go.kinds[name] ~= nil end
 
 --- Takes one. Raises for an unknown kind; answers nil and an error when the world fails.
 function M.run(t, name, options)

@@ -131,10 +131,9 @@ local function gc(t)
   end)
 end
 
-local units = { JSHeapUsedSize = "bytes", JSHeapTotalSize = "bytes" }
-local known = { Nodes = true, Documents = true, Frames = true, JSEventListeners = true, LayoutObjects = true, Resources = true, ArrayBufferContents = true,
-  MediaKeys = true, UACSSResources = true, RTCPeerConnections = true, AudioHandlers = true, WorkerGlobalScopes = true, DetachedScriptStates = true,
-  ContextLifecycleStateObservers = true, AdSubframes = true, V8PerContextDatas = true }
+-- Of Performance.getMetrics: what keeps memory beside the nodes, documents and listeners of Memory.getDOMCounters.
+local page_metrics = { Frames = "frames", LayoutObjects = "layout_objects", Resources = "resources", ArrayBufferContents = "array_buffers",
+  DetachedScriptStates = "detached_script_states", WorkerGlobalScopes = "workers", V8PerContextDatas = "contexts" }
 
 local function add_page(session, add)
   local dom = session:ask("Memory.getDOMCounters")
@@ -145,7 +144,7 @@ local function add_page(session, add)
   end
   if session:call("Performance.enable") then
     for _, m in ipairs((session:ask("Performance.getMetrics") or {}).metrics or {}) do
-      if known[m.name] or units[m.name] then add("page." .. m.name, m.value, units[m.name]) end
+      if page_metrics[m.name] then add("page." .. page_metrics[m.name], m.value) end
     end
   end
 end
