@@ -255,6 +255,48 @@ static tm_status by_context(consumers *s) {
   return TM_OK;
 }
 
+// The text of where the node's edge of that name leads: a thread's name.
+static tm_status named_by(consumers *s, uint32_t node, char *out, size_t size) {
+  static const char *const names[] = {"name", NULL};
+  const tm_graph *g = s->g;
+  uint32_t to = TM_NODE_NONE;
+  out[0] = '\0';
+  if (!g->detail || !g->detail->edge_name || !g->detail->preview) return TM_OK;
+  TM_TRY(follow_edge(s, node, names, &to));
+  return to == TM_NODE_NONE ? TM_OK : g->detail->preview(s->ctx, g, to, out, size);
+}
+
+static tm_status add_thread(consumers *s, const tm_root *root, uint32_t node) {
+  const tm_graph *g = s->g;
+  char name[NAME_BYTES], text[2 * NAME_BYTES];
+  uint32_t index;
+  consumer r = {.parent = NONE, .node = node, .edge = NONE, .count = 1};
+  r.shallow_bytes = tm_graph_size(g, node);
+  r.retained_bytes = tm_domtree_retained(s->t, g, node);
+  TM_TRY(named_by(s, node, name, sizeof name));
+  if (root->kind == TM_ROOT_THREAD && root->label)
+    snprintf(text, sizeof text, "%s", tm_graph_text(g, root->label));
+  else
+    snprintf(text, sizeof text, "%s%s%s%s", tm_graph_type_name(g, node), *name ? " \"" : "", name,
+             *name ? "\"" : "");
+  return consumers_add(s, text, strlen(text), r, &index);
+}
+
+static tm_status by_thread(consumers *s) {
+  const tm_graph *g = s->g;
+  tm_idmap seen = {0};
+  tm_status status = TM_OK;
+  for (size_t i = 0; i < g->roots.count && status == TM_OK; i++) {
+    const tm_root *root = &g->roots.items[i];
+    uint32_t node = root->kind == TM_ROOT_THREAD ? root->node : root->thread;
+    if (node == TM_NODE_NONE || tm_idmap_get(&seen, node) != TM_IDMAP_NONE) continue;
+    status = tm_idmap_put(s->ctx, &seen, node, 0);
+    if (status == TM_OK) status = add_thread(s, root, node);
+  }
+  tm_idmap_free(s->ctx, &seen);
+  return status;
+}
+
 // Everything that the fields of one object hold alone: a class's statics, a realm's properties.
 static tm_status add_fields(consumers *s, uint32_t holder) {
   const tm_graph *g = s->g;
@@ -359,8 +401,9 @@ static tm_status gather(consumers *s, tm_consumer by, tm_strength weakest) {
   case TM_CONSUMER_GLOBAL:
     return by_global(s, weakest);
   case TM_CONSUMER_ROOT:
+    return consumers_by_root(s, weakest);
   case TM_CONSUMER_THREAD:
-    return consumers_by_root(s, weakest, by == TM_CONSUMER_THREAD);
+    return by_thread(s);
   default:
     return by_type(s, by);
   }

@@ -27,7 +27,7 @@ tm_status consumers_add(consumers *s, const char *name, size_t length, consumer 
                         uint32_t *out_index);
 
 // consumers_roots.c: exact holdings of groups of roots.
-tm_status consumers_by_root(consumers *s, tm_strength weakest, bool by_thread);
+tm_status consumers_by_root(consumers *s, tm_strength weakest);
 tm_status consumers_by_label(consumers *s, tm_strength weakest);
 
 #endif

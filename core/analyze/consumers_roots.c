@@ -1,5 +1,5 @@
-// What each group of roots (a thread, a kind, a global) holds alone, exactly. A tree over all roots
-// cannot say: what two locals of one thread hold together hangs under the virtual root. So the
+// What each group of roots (a kind, a global) holds alone, exactly. A tree over all roots cannot
+// say: what two roots of one kind hold together hangs under the virtual root. So the
 // heap is shrunk to the subtrees directly under the virtual root (an edge that leaves such a
 // subtree always ends at the top of another one), a node per group is put above its roots, and
 // dominators are found again in that small graph.
@@ -11,7 +11,7 @@
 
 enum { TICK = 1 << 16, NONE = UINT32_MAX };
 
-typedef enum group_key { BY_KIND, BY_THREAD, BY_LABEL } group_key;
+typedef enum group_key { BY_KIND, BY_LABEL } group_key;
 
 typedef struct shrunk {
   consumers *s;
@@ -44,49 +44,18 @@ static tm_status find_tops(shrunk *k) {
 
 static uint64_t key_of(const shrunk *k, const tm_root *root) {
   if (k->key == BY_KIND) return root->kind;
-  if (k->key == BY_THREAD) return root->kind == TM_ROOT_THREAD ? root->node : root->thread;
   return root->kind == TM_ROOT_STATIC && root->label ? root->label : NONE;
-}
-
-// The text of where the node's edge of that name leads: a thread's name.
-static tm_status named_by(consumers *s, uint32_t node, char *out, size_t size) {
-  const tm_graph *g = s->g;
-  char name[64];
-  out[0] = '\0';
-  if (!g->detail || !g->detail->edge_name || !g->detail->preview) return TM_OK;
-  for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++) {
-    TM_TRY(g->detail->edge_name(s->ctx, g, node, e - g->edge_begin[node], name, sizeof name));
-    if (strcmp(name, "name") == 0) return g->detail->preview(s->ctx, g, g->edge_to[e], out, size);
-  }
-  return TM_OK;
-}
-
-static tm_status name_thread(const shrunk *k, const tm_root *root, uint32_t node, char *out,
-                             size_t size) {
-  const tm_graph *g = k->s->g;
-  char name[256];
-  if (root->kind == TM_ROOT_THREAD && root->label) {
-    snprintf(out, size, "%s", tm_graph_text(g, root->label));
-    return TM_OK;
-  }
-  TM_TRY(named_by(k->s, node, name, sizeof name));
-  snprintf(out, size, "%s%s%s%s", tm_graph_type_name(g, node), *name ? " \"" : "", name,
-           *name ? "\"" : "");
-  return TM_OK;
 }
 
 static tm_status add_group(shrunk *k, const tm_root *root, uint64_t key, uint32_t *out) {
   char name[768];
   consumer row = {.parent = NONE, .node = TM_NODE_NONE, .edge = NONE};
   if (key == NONE) {
-    snprintf(name, sizeof name, k->key == BY_THREAD ? "(no thread)" : "(other roots)");
+    snprintf(name, sizeof name, "(other roots)");
   } else if (k->key == BY_KIND) {
     snprintf(name, sizeof name, "%s", tm_root_kind_name((tm_root_kind)root->kind));
-  } else if (k->key == BY_LABEL) {
-    snprintf(name, sizeof name, "%s", tm_graph_text(k->s->g, root->label));
   } else {
-    row.node = (uint32_t)key;
-    TM_TRY(name_thread(k, root, row.node, name, sizeof name));
+    snprintf(name, sizeof name, "%s", tm_graph_text(k->s->g, root->label));
   }
   k->groups++;
   return consumers_add(k->s, name, strlen(name), row, out);
@@ -223,8 +192,8 @@ static tm_status hold(consumers *s, tm_strength weakest, group_key key) {
   return status;
 }
 
-tm_status consumers_by_root(consumers *s, tm_strength weakest, bool by_thread) {
-  return hold(s, weakest, by_thread ? BY_THREAD : BY_KIND);
+tm_status consumers_by_root(consumers *s, tm_strength weakest) {
+  return hold(s, weakest, BY_KIND);
 }
 
 tm_status consumers_by_label(consumers *s, tm_strength weakest) {

@@ -41,5 +41,6 @@ uint32_t tm_lua_graph_node(lua_State *L, const tm_graph *g, int index);
 
 // Methods of Graph in files of their own, each list ended by NULL.
 extern const luaL_Reg tm_lua_graph_sets[];
+extern const luaL_Reg tm_lua_graph_suspects[];
 
 #endif

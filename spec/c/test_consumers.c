@@ -121,24 +121,45 @@ static void keeps_loaders_apart(void **unused) {
   tm_ctx_fini(&ctx);
 }
 
-static void holds_threads_apart(void **unused) {
+static void lists_threads_once(void **unused) {
   (void)unused;
-  static const char *const names[] = {"Thread", "Thread", "a", "b", "both"};
+  static const char *const names[] = {"Thread", "Worker", "a", "b"};
   tm_ctx ctx;
   tm_ctx_init(&ctx, NULL);
-  graph_edge edges[] = {{2, 4}, {3, 4}};
-  tm_graph *g = named(&ctx, edges, 2, names, 5);
+  graph_edge edges[] = {{1, 2}, {2, 3}};
+  tm_graph *g = named(&ctx, edges, 2, names, 4);
   graph_root(&ctx, g, 0, TM_ROOT_THREAD);
   graph_root(&ctx, g, 1, TM_ROOT_THREAD);
   graph_root(&ctx, g, 2, TM_ROOT_STACK);
-  graph_root(&ctx, g, 3, TM_ROOT_STACK);
-  g->roots.items[2].thread = g->roots.items[3].thread = 1; // two locals of the second thread
+  g->roots.items[2].thread = 1;
+  g->roots.items[2].held = true; // the edge of its thread holds it
   tm_table *t = ask(&ctx, g, TM_CONSUMER_THREAD);
   assert_int_equal(tm_table_row_count(t), 2);
-  assert_int_equal(tm_table_int(t, 0, NODE), 1);
-  assert_int_equal(tm_table_int(t, 0, RETAINED), 8 + 15 + 22 + 29);
-  assert_int_equal(tm_table_int(t, 0, COUNT), 4);
+  assert_string_equal(tm_table_text(t, 0, NAME), "Worker");
+  assert_int_equal(tm_table_int(t, 0, RETAINED), 8 + 15 + 22);
   assert_int_equal(tm_table_int(t, 1, RETAINED), 1);
+  tm_table_free(t);
+  tm_graph_free(g);
+  tm_ctx_fini(&ctx);
+}
+
+static void holds_globals_apart(void **unused) {
+  (void)unused;
+  static const char *const names[] = {"a", "b", "c", "d", "both"};
+  tm_ctx ctx;
+  tm_ctx_init(&ctx, NULL);
+  graph_edge edges[] = {{0, 2}, {1, 2}, {3, 4}, {0, 4}};
+  tm_graph *g = named(&ctx, edges, 4, names, 5);
+  for (uint32_t i = 0; i < 2; i++) graph_root(&ctx, g, i, TM_ROOT_STATIC);
+  graph_root(&ctx, g, 3, TM_ROOT_STACK);
+  uint32_t id;
+  assert_int_equal(tm_strtab_intern(&ctx, &g->strings, "main.cache", 10, &id), TM_OK);
+  g->roots.items[0].label = g->roots.items[1].label = id; // two words of one global
+  tm_table *t = ask(&ctx, g, TM_CONSUMER_GLOBAL);
+  assert_int_equal(cell_of(t, "main.cache", RETAINED), 1 + 8 + 15);
+  assert_int_equal(cell_of(t, "main.cache", COUNT), 3);
+  assert_int_equal(cell_of(t, "(other roots)", RETAINED), 22);
+  assert_int_equal(cell_of(t, "(several)", RETAINED), 29);
   tm_table_free(t);
   tm_graph_free(g);
   tm_ctx_fini(&ctx);
@@ -149,7 +170,8 @@ int main(void) {
       cmocka_unit_test(gives_to_roots_what_only_they_reach),
       cmocka_unit_test(sums_packages_by_prefix),
       cmocka_unit_test(keeps_loaders_apart),
-      cmocka_unit_test(holds_threads_apart),
+      cmocka_unit_test(lists_threads_once),
+      cmocka_unit_test(holds_globals_apart),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
