@@ -1,5 +1,6 @@
 -- attach: what a target offers, what is withheld, and what would add it. Changes nothing.
 local args = require "tidemark.cli.args"
+local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
 local offers = require "tidemark.cli.offers"
@@ -48,6 +49,9 @@ local function describe(pid, endpoint, how)
   end
   if next(p.signals.handles) then rows[#rows + 1] = { capability = "proc.handles", detail = by_kind(p.signals.handles) } end
   if next(p.signals.mappings) then rows[#rows + 1] = { capability = "proc.mappings", detail = by_kind(p.signals.mappings) } end
+  local captured = capture.of(pid, endpoint)
+  if captured then offers.add_captures(rows, captured) end
+  endpoint = endpoint or captured and captured.runtime == "go" and captured.base
   if endpoint then offers.add(rows, endpoint, how) end
   for _, w in ipairs(p.withheld) do
     rows[#rows + 1] = { capability = "withheld: " .. w.group, detail = w.what .. "; " .. w.remedy, withheld = true }

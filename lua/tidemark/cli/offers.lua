@@ -1,5 +1,6 @@
 -- What an app's endpoint offers, asked for cheaply: profiles, counters (expvar), metrics. Nothing here starts a CPU profile, a
 -- trace or a collection.
+local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
 
@@ -110,6 +111,11 @@ local function add_metrics(rows, word, how)
   end
   if n == 0 then return add(rows, "no metrics", url .. ": the app serves no OpenMetrics text there") end
   add(rows, "metrics", ("%s: %d values, as series metrics.NAME; %d of the runtime and process"):format(url, n, go), n)
+end
+
+--- Appends what `tidemark snap` can take of a program beside profiles. Nothing is asked of it.
+function M.add_captures(rows, t)
+  for _, kind in ipairs(capture.kinds(t)) do add(rows, "snap " .. kind.name, kind.what) end
 end
 
 --- Appends rows { capability, detail, value } for the app at an address.
