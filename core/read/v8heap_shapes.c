@@ -17,7 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_LETTERS = 120, MIN_OBJECTS = 2, OBJECTS_PER_INTERFACE = 1000, PLAIN = UINT32_MAX };
+enum { NAME_LETTERS = 120, MIN_OBJECTS = 2, OBJECTS_PER_INTERFACE = 1000 };
+#define PLAIN UINT32_MAX
 
 typedef struct shape {
   uint32_t node; // the first object of it
