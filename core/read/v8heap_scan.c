@@ -58,8 +58,16 @@ tm_status v8heap_read_numbers(v8heap *h, const char *what, uint32_t fields,
   return TM_OK;
 }
 
-// All columns of nodes have the same room.
+// All columns of nodes have the same count and room; that of the type is kept while they fill.
+static void count_nodes(v8heap *h) {
+  size_t n = h->type.count;
+  h->name.count = h->id.count = h->self.count = h->edge_count.count = n;
+  if (h->has_detached) h->detached.count = n;
+  if (h->has_trace) h->trace.count = n;
+}
+
 static tm_status reserve_nodes(v8heap *h, size_t more) {
+  count_nodes(h);
   if (h->has_detached) TM_TRY(tm_vec_reserve(h->ctx, &h->detached, more));
   if (h->has_trace) TM_TRY(tm_vec_reserve(h->ctx, &h->trace, more));
   TM_TRY(tm_vec_reserve(h->ctx, &h->name, more));
@@ -99,14 +107,12 @@ tm_status v8heap_read_nodes(v8heap *h) {
   if (h->node_field_count && told <= h->size / (2 * (uint64_t)h->node_field_count))
     TM_TRY(reserve_nodes(h, told));
   tm_status status = v8heap_read_numbers(h, "its nodes", h->node_field_count, push_node);
-  size_t n = h->type.count;
-  h->name.count = h->id.count = h->self.count = h->edge_count.count = n;
-  if (h->has_detached) h->detached.count = n;
-  if (h->has_trace) h->trace.count = n;
+  count_nodes(h);
   return status;
 }
 
 static tm_status reserve_edges(v8heap *h, size_t more) {
+  h->edge_type.count = h->edge_name.count = h->to.count;
   TM_TRY(tm_vec_reserve(h->ctx, &h->edge_type, more));
   TM_TRY(tm_vec_reserve(h->ctx, &h->edge_name, more));
   return tm_vec_reserve(h->ctx, &h->to, more);
