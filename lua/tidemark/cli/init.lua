@@ -13,7 +13,8 @@ M.groups = {
   { "Profiles", "top", "tree", "peek", "list", "disasm", "weblist", "traces", "tags", "raw", "comments",
     "flame", "graph", "diff", "growth", "rate", "survival", "pprof" },
   { "Verdicts", "hotspots", "gate" },
-  { "Heap dumps", "suspects", "objects", "holders", "path" },
+  { "Heap dumps", "suspects", "objects", "holders", "path", "references", "object", "consumers", "garbage",
+    "query" },
   { "Traces", "goroutines", "census", "proof", "check" },
   { "Files", "inspect", "convert" },
   { "Rules", "rules" },
@@ -30,6 +31,7 @@ for family, words in pairs {
   pictures = "flame graph",
   allocations = "rate survival",
   objects = "objects holders path",
+  sets = "references object consumers garbage query",
 } do
   for word in words:gmatch("%S+") do families[word] = family end
 end

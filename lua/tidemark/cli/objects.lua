@@ -3,6 +3,7 @@ local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local dumps = require "tidemark.cli.dumps"
 local profiles = require "tidemark.cli.profiles"
+local text = require "tidemark.show.text"
 
 local M = {}
 local size, number = dumps.size, dumps.number
@@ -41,11 +42,32 @@ M.holders = {
   end,
 }
 
+-- The ways to all objects of a type, merged.
+local function merged(options, words)
+  if #words ~= 1 then args.usage("--type takes a heap dump alone: its objects are those of the type") end
+  local g, problems = dumps.open(words, options)
+  local set, err = g:where { type = options.type, reachable = true, follow = options.follow }
+  if not set then error(err, 0) end
+  local t, problem = set:paths { by = "type", nodecount = options.nodecount or options.json and 1000 or 40, follow = options.follow }
+  if not t then error(problem, 0) end
+  local n = t.notes
+  if options.json or options.csv then return dumps.show(options, "path", g, words, problems, t) end
+  local out = { ("%d objects, reached over %d places\n"):format(n.members, n.places) }
+  for _, row in t:rows() do
+    local name = row.preview:find("^class ") and row.preview or row.type
+    out[#out + 1] = ("%8d %10s  %s%s  %s\n"):format(row.count, core.format(row.bytes, "bytes"), ("  "):rep(row.depth), text.clean(row.edge), text.clean(name))
+  end
+  profiles.output(options, table.concat(out))
+end
+
 M.path = {
-  name = "path", summary = "the way from a root of a heap dump to one object", usage = "path DUMP OBJECT [OPTIONS]",
-  examples = { "tidemark path app.hprof 0x7f004512", "tidemark path page.heapsnapshot 4711", "tidemark path app.hprof '#12'" },
-  options = dumps.options_with(),
+  name = "path", summary = "the way from a root of a heap dump to one object, or to all of a type", usage = "path DUMP OBJECT | --type GLOB [OPTIONS]",
+  examples = { "tidemark path app.hprof 0x7f004512", "tidemark path page.heapsnapshot 4711", "tidemark path app.hprof '#12'",
+    "tidemark path app.hprof --type com.acme.Session" },
+  doc = "With --type, the shortest ways to all objects of the type, merged: how many of them lie behind each place, and their bytes.",
+  options = dumps.options_with({ "type", "GLOB", "the ways to all objects of these types, merged" }),
   run = function(options, words)
+    if options.type then return merged(options, words) end
     if #words ~= 2 then args.usage("a heap dump and an object are needed: an address or id, or #NODE") end
     local word = table.remove(words, 2)
     local g, problems = dumps.open(words, options)

@@ -74,9 +74,8 @@ function M.place(g, node, follow)
 end
 
 local function count_text(n)
-  local s, k = ("%d"):format(n), nil
-  repeat s, k = s:gsub("^(%d+)(%d%d%d)", "%1 %2") until k == 0
-  return s
+  local s = ("%d"):format(n):reverse():gsub("(%d%d%d)", "%1 "):reverse()
+  return (s:gsub("^ ", ""))
 end
 
 local function percent(ratio) return ("%.0f %%"):format(100 * ratio) end
@@ -117,7 +116,7 @@ function words.chain(g, row, options)
 end
 
 -- The place where the ways to most members of a group still run together.
-local function common_place(g, set, options)
+local function common_place(set, options)
   local paths, common = set:paths { nodecount = 200, follow = options.follow }, nil
   for _, row in paths:rows() do
     if row.count < 0.8 * paths.notes.reached then break end
@@ -128,7 +127,7 @@ end
 
 function words.group(g, row, options)
   local set = g:where { match = "^\\Q" .. row.type .. "\\E$", reachable = true, follow = options.follow }
-  local common = common_place(g, set, options)
+  local common = common_place(set, options)
   row.owner_type, row.place, row.loader = "", "", loader_of(g, set:nodes(1)[1])
   row.text = ("%s %s hold %s (%s), none much by itself"):format(count_text(row.count), row.type, bytes(row.retained_bytes), percent(row.share_ratio))
   if common then
@@ -158,7 +157,7 @@ function M.rows(g, options)
     row.loader, row.thread = "", ""
     words[row.kind](g, row, how)
     local key = ("%s %s"):format(row.owner_node, row.kind == "fan" and row.piled_type or "")
-    local skip = row.kind == "fan" and (told[key] or told[row.owner_node .. " "] or fans >= 10 or M.is_plumbing(row.owner_type))
+    local skip = row.kind == "fan" and (told[key] or told[row.owner_node .. " "] or fans >= 10 or row.owner_type:find("^%("))
     if row.kind == "fan" and not skip then fans = fans + 1 end
     if row.owner_node then told[key] = true end
     if not skip then rows[#rows + 1] = row end
