@@ -215,6 +215,14 @@ tm_status tm_source_from_buffer(tm_ctx *ctx, const void *data, size_t size, tm_s
   return status;
 }
 
+void tm_source_forget(const tm_source *src, uint64_t begin, uint64_t end) {
+  uint64_t page = 4096;
+  begin = (begin + page - 1) / page * page;
+  end = end / page * page;
+  if (src->mapped && src->mapped == src->data && begin < end && end <= src->mapped_bytes)
+    (void)madvise((uint8_t *)src->mapped + begin, end - begin, MADV_DONTNEED);
+}
+
 void tm_source_close(tm_source *src) {
   if (src->owned) src->alloc.realloc_fn(src->alloc.ud, src->owned, src->owned_bytes, 0);
   if (src->mapped) munmap(src->mapped, src->mapped_bytes);
