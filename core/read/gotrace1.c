@@ -102,6 +102,30 @@ bool go1_take(go_reader *r, const uint8_t **at, const uint8_t *end, go1_record *
 
 // ---- the first pass ----
 
+// Walks over an event, whose numbers only the second pass looks at. False for records of other
+// kinds, and for those cut short.
+static bool skip_event(const uint8_t **at, const uint8_t *end) {
+  static const bool others[64] = {
+      [0] = true,         [V1_BATCH] = true, [V1_FREQUENCY] = true,  [V1_STACK] = true,
+      [V1_STRING] = true, [V1_LOG] = true,   [V1_CPU_SAMPLE] = true, [V1_COUNT] = true};
+  const uint8_t *p = *at;
+  uint8_t type = *p & 0x3f, narg = *p >> 6;
+  uint64_t size;
+  if (type > V1_COUNT || others[type]) return false;
+  p++;
+  if (narg == 3) {
+    if (!go_varint(&p, end, &size) || size > (uint64_t)(end - p)) return false;
+    *at = p + size;
+    return true;
+  }
+  for (uint32_t left = narg + 1U; left; p++) {
+    if (p == end) return false;
+    left -= *p < 0x80;
+  }
+  *at = p;
+  return true;
+}
+
 static tm_status add_batch(go1_reader *v, const go1_record *record, const uint8_t *at) {
   tm_ctx *ctx = v->r->ctx;
   uint32_t proc = tm_idmap_get(&v->proc_index, record->args[0]);
@@ -161,8 +185,10 @@ static tm_status index_records(go1_reader *v) {
   uint64_t count = 0;
   while (at < r->end && r->problem.status == TM_OK) {
     const uint8_t *start = at;
-    if (!go1_take(r, &at, r->end, &record)) break;
-    TM_TRY(note_record(v, start, at, &record));
+    if (!v->batches.count || !skip_event(&at, r->end)) {
+      if (!go1_take(r, &at, r->end, &record)) break;
+      TM_TRY(note_record(v, start, at, &record));
+    }
     if (v->batches.count) v->batches.items[v->batches.count - 1].end = at;
     if (++count % 65536 == 0) TM_TRY(tm_ctx_tick(r->ctx, (uint64_t)(at - r->start) / 2));
   }

@@ -120,7 +120,7 @@ static void next_event(go1_reader *v, go1_proc *p) {
       p->batch = b->next;
     }
     p->event = p->at;
-    if (!go1_take(v->r, &p->at, p->end, &p->record)) { // was whole in the first pass
+    if (!go1_take(v->r, &p->at, p->end, &p->record)) {
       p->event = NULL;
       return;
     }

@@ -1,7 +1,9 @@
 // floors: read analyze
-// Any bytes as a Go execution trace: read, read in part with an offset inside them, or refused;
-// what is read can be counted, and all that the model points to is there.
+// Any bytes as a Go execution trace of any version: read, read in part with an offset inside them,
+// or refused; what is read can be counted, and all that the model points to is there. Its order is
+// checked, and one that is right has the goroutines that were read.
 #include "analyze/goroutines.h"
+#include "read/gotrace.h"
 #include "read/reader.h"
 
 #include <stdlib.h>
@@ -23,8 +25,23 @@ static void check_model(const tm_trace *t) {
   if (t->duplicate_count > t->batch_count) abort();
 }
 
+static void check_order(const uint8_t *data, size_t size) {
+  tm_ctx ctx;
+  tm_gotrace_verdict v;
+  tm_ctx_init(&ctx, NULL);
+  tm_source src = {.data = data, .size = size};
+  tm_status status = tm_gotrace_check(&ctx, &src, &v);
+  if (status != TM_OK && !*ctx.error.message) abort();
+  if (status == TM_OK && !v.valid
+      && (!*v.problem.message || v.problem.status != TM_E_FORMAT || v.problem.offset_bytes > size))
+    abort();
+  if (v.ended_count > v.event_count || v.duplicate_count > v.batch_count) abort();
+  tm_ctx_fini(&ctx);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tm_ctx ctx;
+  check_order(data, size);
   tm_snapshot s = {0};
   tm_ctx_init(&ctx, NULL);
   tm_status status = tm_read_buffer(&ctx, data, size, "gotrace", &s);
