@@ -86,6 +86,19 @@ enum { TM_NODE_LINK = 3, TM_NODE_ATTACHED = 1, TM_NODE_DETACHED = 2 };
 
 typedef struct tm_graph tm_graph;
 
+// The bytes of a string or an array without references, as the dump has them (not NUL-terminated).
+typedef struct tm_contents {
+  const uint8_t *data; // inside the kept dump; the same for objects that share it
+  uint64_t size_bytes;
+  uint32_t kind; // contents of different kinds are different though their bytes are alike
+} tm_contents;
+
+// A field: what it refers to, or its number. Real numbers are given by their bits.
+typedef struct tm_field {
+  int64_t number;
+  uint32_t node; // TM_NODE_NONE: a number, or null
+} tm_field;
+
 // What the reader can still tell of a dump that is kept open.
 typedef struct tm_graph_detail {
   // The id that the dump gives the node: an address, or V8's object id.
@@ -111,6 +124,10 @@ typedef struct tm_graph_detail {
   // Distances by the format's own rules, see tm_distance: out[node_count] comes filled with
   // TM_DISTANCE_NONE, queue has room for every node.
   tm_status (*distances)(tm_ctx *ctx, const tm_graph *graph, int32_t *out, uint32_t *queue);
+  // false: it is neither a string nor an array without references, or not told.
+  bool (*contents)(const tm_graph *graph, uint32_t node, tm_contents *out);
+  // The field of that name; "[]" asks for the count of elements. false: it has none such.
+  bool (*field)(const tm_graph *graph, uint32_t node, const char *name, tm_field *out);
   void (*free)(tm_graph *graph); // what the reader kept in `kept`
 } tm_graph_detail;
 

@@ -124,6 +124,17 @@ static tm_status preview(tm_ctx *ctx, const tm_graph *g, uint32_t node, char *ou
   return TM_OK;
 }
 
+// An object without pointers: a string's letters, a slice of numbers.
+static bool contents(const tm_graph *g, uint32_t node, tm_contents *out) {
+  goheap_object o;
+  uint64_t offset;
+  if (!goheap_object_of(of(g), node, &o)) return false;
+  goheap_slots slots = goheap_slots_of(of(g), o.fields, o.contents.size);
+  if (goheap_next_slot(&slots, &offset)) return false;
+  *out = (tm_contents){o.contents.data, o.contents.size, 0};
+  return true;
+}
+
 static void free_kept(tm_graph *g) {
   goheap_free_kept(of(g));
 }
@@ -133,4 +144,5 @@ const tm_graph_detail goheap_detail = {.id = node_id,
                                        .edge_name = edge_name,
                                        .fields = fields,
                                        .preview = preview,
+                                       .contents = contents,
                                        .free = free_kept};

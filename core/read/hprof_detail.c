@@ -332,6 +332,65 @@ static tm_status preview(tm_ctx *ctx, const tm_graph *g, uint32_t node, char *ou
   return TM_OK;
 }
 
+// ---- for programs ----
+
+enum { KIND_STRING = 0x100 }; // of contents, above the types of elements
+
+static bool array_contents(const hprof_object *o, tm_contents *out) {
+  if (o->tag != HPROF_PRIMITIVE_ARRAY) return false;
+  *out = (tm_contents){o->body, o->body_bytes, o->element};
+  return true;
+}
+
+// A String's are its array's; of one that uses a part only (before JDK 7), that part.
+static bool contents(const tm_graph *g, uint32_t node, tm_contents *out) {
+  hprof_object o, array;
+  if (!object_of(g, node, &o)) return false;
+  if (o.tag != HPROF_INSTANCE) return array_contents(&o, out);
+  if (strcmp(tm_graph_type_name(g, node), "java.lang.String") != 0) return false;
+  string_parts s = {.count = -1};
+  each_instance_field(of(g), &o, on_string_part, &s);
+  uint32_t at = s.value ? find_node(g, s.value) : TM_NODE_NONE;
+  if (at == TM_NODE_NONE || !object_of(g, at, &array) || !array_contents(&array, out)) return false;
+  uint64_t from = 2 * (uint64_t)s.offset, size = 2 * (uint64_t)s.count;
+  if (s.count >= 0 && s.offset >= 0 && array.element == HPROF_CHAR
+      && from + size <= out->size_bytes)
+    *out = (tm_contents){out->data + from, size, 0};
+  out->kind = KIND_STRING + (uint32_t)s.coder;
+  return true;
+}
+
+typedef struct field_search {
+  const char *name;
+  tm_field *out;
+  bool found;
+} field_search;
+
+static bool on_wanted_field(void *ud, const hprof *h, const member *m) {
+  field_search *s = ud;
+  if (!named(m, s->name)) return true;
+  uint32_t bytes = hprof_value_bytes(h, m->type);
+  uint64_t bits = 0;
+  for (uint32_t i = 0; i < bytes; i++) bits = bits << 8 | m->value[i];
+  uint32_t unused = bytes && bytes < 8 ? 64 - 8 * bytes : 0;
+  *s->out = (tm_field){(int64_t)(bits << unused) >> unused, TM_NODE_NONE};
+  if (m->type == HPROF_OBJECT) s->out->node = tm_addr_rank_get(&h->rank, bits);
+  s->found = true;
+  return false;
+}
+
+static bool field(const tm_graph *g, uint32_t node, const char *name, tm_field *out) {
+  hprof_object o;
+  field_search s = {name, out, false};
+  if (!object_of(g, node, &o)) return false;
+  if (o.tag == HPROF_OBJECT_ARRAY || o.tag == HPROF_PRIMITIVE_ARRAY) {
+    *out = (tm_field){o.count, TM_NODE_NONE};
+    return strcmp(name, "[]") == 0;
+  }
+  if (o.tag == HPROF_INSTANCE) each_instance_field(of(g), &o, on_wanted_field, &s);
+  return s.found;
+}
+
 static void free_kept(tm_graph *g) {
   hprof_free_kept(of(g));
 }
@@ -341,4 +400,6 @@ const tm_graph_detail hprof_detail = {.id = node_id,
                                       .edge_name = edge_name,
                                       .fields = fields,
                                       .preview = preview,
+                                      .contents = contents,
+                                      .field = field,
                                       .free = free_kept};

@@ -117,6 +117,41 @@ static tm_status fields(tm_ctx *ctx, const tm_graph *g, uint32_t node, tm_table 
   return TM_OK;
 }
 
+// A string as it stands in the file, escapes and all. V8 cuts long ones, so its size counts too.
+static bool contents(const tm_graph *g, uint32_t node, tm_contents *out) {
+  const v8heap *h = of(g);
+  if (node >= g->node_count || h->type.items[node] >= h->node_type_count) return false;
+  if (h->node_types[h->type.items[node]] != T_STRING) return false;
+  uint32_t string = h->name.items[node];
+  if (string >= h->string_at.count) return false;
+  const char *begin = h->data + h->string_at.items[string] + 1, *end = h->data + h->size;
+  const char *p = begin;
+  for (; p < end && *p != '"'; p++) p += *p == '\\' && end - p > 1;
+  *out = (tm_contents){(const uint8_t *)begin, (uint64_t)(p - begin), g->size[node]};
+  return true;
+}
+
+// "[]": the elements that are referred to; any other: the edge of that name.
+static bool field(const tm_graph *g, uint32_t node, const char *name, tm_field *out) {
+  const v8heap *h = of(g);
+  char text[256];
+  bool elements = strcmp(name, "[]") == 0;
+  if (node >= g->node_count) return false;
+  *out = (tm_field){0, TM_NODE_NONE};
+  for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++) {
+    edge_type kind = (edge_type)h->edge_type.items[e];
+    if (elements) {
+      out->number += kind == X_ELEMENT;
+    } else if (kind != X_ELEMENT && kind != X_HIDDEN) {
+      v8heap_decode(h, h->edge_name.items[e], text, sizeof text);
+      if (strcmp(text, name) != 0) continue;
+      out->node = g->edge_to[e];
+      return true;
+    }
+  }
+  return elements;
+}
+
 static void free_kept(tm_graph *g) {
   tm_ctx ctx = {.alloc = g->alloc};
   v8heap *h = g->kept;
@@ -151,4 +186,6 @@ const tm_graph_detail v8heap_detail = {.id = node_id,
                                        .stack = v8heap_stack,
                                        .raw_bytes = raw_bytes,
                                        .distances = v8heap_distances,
+                                       .contents = contents,
+                                       .field = field,
                                        .free = free_kept};
