@@ -16,7 +16,7 @@ void tm_lua_open_library(lua_State *L);
 void tm_lua_add_engine(lua_State *L);  // core.engine{...}, core.rules_test
 void tm_lua_add_system(lua_State *L);  // processes, signals, doctor, units, hashes, files, terminal
 void tm_lua_add_console(lua_State *L); // core.console: the line editor on the terminal; core.width
-void tm_lua_add_net(lua_State *L);     // core.http, json_decode, listener, https
+void tm_lua_add_net(lua_State *L);     // core.http, json_decode, listener(s), https
 
 // core.http{url=, method=, body=, headers={}, timeout_ns=, max_body_bytes=, host_header=, ca_file=,
 //   file=, progress=} -> {status=, body=, bytes=, headers={}, total_ns=} | nil, err
@@ -25,5 +25,10 @@ void tm_lua_add_net(lua_State *L);     // core.http, json_decode, listener, http
 // times a second with the bytes so far and the total or nil. With either, SIGINT and SIGTERM end
 // the request: err.code is "cancelled".
 int tm_lua_http(lua_State *L);
+
+// core.listeners(pid) -> { "http://127.0.0.1:6060", "http://[::1]:80", "unix:/run/app.sock" } |
+// nil, "gone" | "permission": where a process listens on this machine, reachable over loopback: TCP
+// first, then unix sockets that have a path.
+int tm_lua_listeners(lua_State *L);
 
 #endif

@@ -113,6 +113,7 @@ void tm_lua_add_net(lua_State *L) {
   static const luaL_Reg functions[] = {{"http", tm_lua_http},
                                        {"json_decode", tm_lua_json_decode},
                                        {"listener", core_listener},
+                                       {"listeners", tm_lua_listeners},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
   lua_pushlightuserdata(L, NULL);

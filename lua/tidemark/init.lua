@@ -113,8 +113,10 @@ define("snap", 'tm.snap(target, kind, {gc=, seconds=}) -> Profile',
   local address = target
   if type(target) == "table" then address = target.endpoint end
   if type(address) == "number" or (type(address) == "string" and address:match("^%d+$")) then
-    local found = targets.find(address)
+    local found, err = targets.find(address), nil
     address = found and found.endpoint
+    if not address then address, err = require("tidemark.endpoint").find(math.tointeger(tonumber(target))) end
+    if not address then return nil, err end
   end
   if type(address) ~= "string" then
     return nil, { code = "argument", message = "the app's pprof address is not known",

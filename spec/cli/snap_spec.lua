@@ -130,6 +130,36 @@ describe("an app with pprof", function()
     refuses(2, "--seconds", server.url, "cpu", "--seconds", "soon")
   end)
 
+  with_server("is found where its process listens, and not where that is no pprof", function()
+    local document = helper.document("snap", "snap", server.pid, "goroutine", "-o", helper.folder() .. "/g.pb.gz", "--json")
+    assert.equal(server.url .. "/debug/pprof/goroutine", document.rows[1].url)
+    assert.matches("^%d+$", tostring(document.rows[1].samples))
+    local port = server.url:match("%d+$")
+    local own = core.listeners(server.pid)
+    assert.same({ server.url, "unix:" .. server.socket }, own)
+    local found, err = require("tidemark.endpoint").find(server.pid, { host_header = "" })
+    assert.equal(server.url, found, err and err.message)
+
+    -- A program that listens on two ports and a socket, and serves no pprof on the first.
+    local other = pprof_server.start("plain")
+    local result = snap(other.pid, "heap")
+    other.stop()
+    assert.equal(6, result.code, result.err)
+    assert.is_truthy(result.err:find("no /debug/pprof/ where it listens: 127.0.0.1:", 1, true), result.err)
+    assert.matches("HTTP 404", result.err)
+    assert.matches("%-%-endpoint", result.err)
+    assert.is_nil(result.err:find(port, 1, true))
+
+    local silent = pprof_server.start("silent")
+    document = helper.document("snap", "snap", silent.pid, "heap", "-o", helper.folder() .. "/h.pb.gz", "--json")
+    silent.stop()
+    assert.equal("unix:" .. silent.socket .. ":/debug/pprof/heap", document.rows[1].url) -- its TCP port never answers
+
+    local sleeper = helper.shell("sleep 20 >/dev/null 2>&1 & echo $!").out:match("%d+")
+    refuses(6, "listens on nothing that loopback reaches", sleeper, "heap")
+    os.execute("kill " .. sleeper)
+  end)
+
   with_server("stops at the cap, whether the size was said or not", function()
     refuses(3, "over the body cap of 256 MiB", server.url .. "/huge", "heap")
     refuses(3, "exceeds the cap of 4 MiB", server.url .. "/endless", "heap", "--max-size", "4MiB")

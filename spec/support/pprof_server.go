@@ -1,4 +1,4 @@
-// go run pprof_server.go SOCKET PORT_FILE. A real net/http/pprof and expvar on a unix socket and on a free TCP port,
+// go run pprof_server.go SOCKET PORT_FILE [plain|silent]. A real net/http/pprof and expvar on a unix socket and on a free TCP port,
 // whose number goes to PORT_FILE; under prefixes it misbehaves:
 //
 //	/app     the same, behind a prefix        /hang    never answers         /stall   stops within the answer
@@ -6,6 +6,7 @@
 //	/noise   no HTTP at all                   /huge    2 GB, said before     /endless 2 GB, not said
 //	/busy    a CPU profile runs already       /host    only an empty Host    /token   wants a password
 //
+// plain: nothing but 404 anywhere. silent: the TCP port takes connections and never answers.
 // pprof_server say SOCKET FILE: sends a line, prints the answer.
 package main
 
@@ -132,8 +133,16 @@ func main() {
 		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
 			os.WriteFile(os.Args[2]+".new", []byte(strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port)), 0600)
 			os.Rename(os.Args[2]+".new", os.Args[2])
-			go http.Serve(unix, nil)
-			err = http.Serve(tcp, nil)
+			var handler http.Handler
+			if len(os.Args) > 3 && os.Args[3] == "plain" {
+				handler = http.NotFoundHandler()
+			}
+			if len(os.Args) > 3 && os.Args[3] == "silent" {
+				tcp = unix
+			} else {
+				go http.Serve(unix, handler)
+			}
+			err = http.Serve(tcp, handler)
 		}
 	}
 	fmt.Fprintln(os.Stderr, err)

@@ -3,13 +3,14 @@ local helper = require "spec.support.helper"
 
 local M = {}
 
---- { url, socket, pid, binary, stop() }, or nil when there is no Go here.
-function M.start()
+--- { url, socket, pid, binary, stop() }, or nil when there is no Go here. mode: nil, "plain" (no pprof at all) or "silent" (the TCP
+--- port never answers).
+function M.start(mode)
   if not os.execute("command -v go >/dev/null 2>&1") then return nil end
   local dir = helper.folder()
   local binary, socket, port = dir .. "/server", dir .. "/s.sock", dir .. "/port"
   assert(os.execute("cd spec/support && GOFLAGS= go build -o " .. helper.quote(binary) .. " pprof_server.go"))
-  os.execute(("%s %s %s 2>%s/err & echo $! >%s/pid"):format(binary, socket, port, dir, dir))
+  os.execute(("%s %s %s %s 2>%s/err & echo $! >%s/pid"):format(binary, socket, port, mode or "", dir, dir))
   for _ = 1, 100 do
     local f = io.open(port)
     if f then

@@ -2,6 +2,7 @@
 local args = require "tidemark.cli.args"
 local capture = require "tidemark.capture"
 local core = require "tidemark.core"
+local endpoint = require "tidemark.endpoint"
 local fetch = require "tidemark.fetch"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
@@ -11,7 +12,7 @@ local options = {
   { "seconds", "N", "collect for so long; of the others: the difference over so long" },
   { "debug", "N", "text instead of a profile: 1, or 2 for goroutines", kind = "integer" },
   { "output", "FILE", "where to; - is standard output (TARGET-KIND-TIME.pb.gz)" },
-  { "endpoint", "URL", "the app's pprof endpoint, when TARGET is a process" },
+  { "endpoint", "URL", "the app's pprof endpoint, when TARGET is a process (found where it listens)" },
   { "gz", "let the JVM compress its dump (JDK 16 and later)" },
   { "force", "dump though memory or disk are short" },
 }
@@ -135,25 +136,16 @@ local function print_capture(row, opts)
   if row.note then io.stderr:write("tidemark: ", row.note, "\n") end
 end
 
-local function take_captures(t, words, opts)
-  local rows, own = {}, nil
-  for i = 2, #words do
-    local kind = words[i]
-    local how = { output = opts.output, force = opts.force, gz = opts.gz, seconds = opts.seconds, timeout_ns = opts.timeout,
-      progress = capture_progress(kind, opts.quiet or opts.json),
-      note = function(said) if not opts.quiet then io.stderr:write("tidemark: ", said, "\n") end end }
-    local result, err = capture.run(t, kind, how)
-    if how.progress then io.stderr:write("\r\27[K") end
-    if not result then fail(err, kind) end
-    result.target, result.kind = words[1], kind
-    if not opts.json then print_capture(result, opts) end
-    if result.rows and #words == 2 then own = result end
-    rows[i - 1] = result
-  end
-  if not opts.json then return end
-  local meta = { target = words[1] }
-  if own then meta.kind, meta.took_ns, rows = own.kind, own.took_ns, own.rows end
-  io.write(text.document("snap", meta, rows))
+local function take_capture(t, word, kind, opts)
+  local how = { output = opts.output, force = opts.force, gz = opts.gz, seconds = opts.seconds, timeout_ns = opts.timeout,
+    progress = capture_progress(kind, opts.quiet or opts.json),
+    note = function(said) if not opts.quiet then io.stderr:write("tidemark: ", said, "\n") end end }
+  local result, err = capture.run(t, kind, how)
+  if how.progress then io.stderr:write("\r\27[K") end
+  if not result then fail(err, kind) end
+  result.target, result.kind = word, kind
+  if not opts.json then print_capture(result, opts) end
+  return result
 end
 
 local function seconds_of(opts)
@@ -162,10 +154,31 @@ local function seconds_of(opts)
   if n then opts.seconds = math.tointeger(n) or n end
 end
 
-local function endpoint_of(word, opts)
+-- The app's pprof address: that of a Go program's agent when it has one, else where the process itself serves it.
+local function endpoint_of(word, opts, captured)
   if opts.endpoint then return opts.endpoint end
   if target.is_address(word) then return word end
-  args.usage("the app's pprof address is missing: give http://127.0.0.1:6060 as TARGET, or --endpoint")
+  if captured and captured.runtime == "go" then return (captured.base:gsub(":$", "")) end
+  local unseen = word:match("^%d+$") and ("process %s is no JVM, no Node and has no agent that can be seen, and "):format(word) or ""
+  local found, err = endpoint.find(target.resolve(word), fetch.from_options(opts))
+  if found then return found end
+  err.message = unseen .. err.message
+  fail(err, word)
+end
+
+local function take_profile(word, kind, opts)
+  local row = take(word, kind, opts)
+  if not opts.json and not opts.quiet and row.file ~= "-" then io.write(line(row)) end
+  return row
+end
+
+-- One kind that answers a table is the document's rows itself.
+local function print_document(word, rows)
+  local meta = { target = word }
+  if #rows == 1 and rows[1].rows then
+    meta.kind, meta.took_ns, meta.note, rows = rows[1].kind, rows[1].took_ns, rows[1].note, rows[1].rows
+  end
+  io.write(text.document("snap", meta, text.array(rows)))
 end
 
 return {
@@ -184,15 +197,17 @@ return {
     if #words < 2 then args.usage("TARGET and KIND are needed: tidemark snap http://127.0.0.1:6060 heap") end
     if opts.output and #words > 2 then args.usage("-o takes one profile: give one KIND") end
     seconds_of(opts)
-    local captured = not opts.endpoint and capture.target(words[1], words[2])
-    if captured then return take_captures(captured, words, opts) end
-    local word, rows, code = endpoint_of(words[1], opts), {}, 0
+    local captured, rows, code = capture.target(words[1], words[2], opts.endpoint), {}, 0
     for i = 2, #words do
-      rows[#rows + 1] = take(word, words[i], opts)
-      if rows[#rows].problem then code = 3 end
-      if not opts.json and not opts.quiet and rows[#rows].file ~= "-" then io.write(line(rows[#rows])) end
+      local kind = words[i]
+      if captured and capture.has(captured, kind) then
+        rows[i - 1] = take_capture(captured, words[1], kind, opts)
+      else
+        rows[i - 1] = take_profile(endpoint_of(words[1], opts, captured), kind, opts)
+      end
+      if rows[i - 1].problem then code = 3 end
     end
-    if opts.json then io.write(text.document("snap", { target = words[1] }, rows)) end
+    if opts.json then print_document(words[1], rows) end
     return code
   end,
 }
