@@ -47,6 +47,7 @@ const char *tm_event_kind_name(tm_event_kind kind) {
       [TM_EVENT_EVIDENCE] = "evidence",
       [TM_EVENT_RULE_LOADED] = "rule_loaded",
       [TM_EVENT_RULE_LOAD_FAILED] = "rule_load_failed",
+      [TM_EVENT_RULE_UNLOADED] = "rule_unloaded",
       [TM_EVENT_RULE_ERROR] = "rule_error",
       [TM_EVENT_RULE_KILLED] = "rule_killed",
       [TM_EVENT_NOTE] = "note",

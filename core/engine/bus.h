@@ -16,6 +16,7 @@ typedef enum tm_event_kind {
   TM_EVENT_EVIDENCE,
   TM_EVENT_RULE_LOADED,
   TM_EVENT_RULE_LOAD_FAILED,
+  TM_EVENT_RULE_UNLOADED, // its file is gone
   TM_EVENT_RULE_ERROR,
   TM_EVENT_RULE_KILLED,
   TM_EVENT_NOTE, // a sentence for people

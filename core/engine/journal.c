@@ -197,7 +197,8 @@ static void event(void *ud, const tm_event *e) {
     end_line(j, &w);
   }
   if (j->history) {
-    bool rules = e->kind == TM_EVENT_RULE_LOADED || e->kind == TM_EVENT_RULE_LOAD_FAILED;
+    bool rules = e->kind == TM_EVENT_RULE_LOADED || e->kind == TM_EVENT_RULE_LOAD_FAILED
+                 || e->kind == TM_EVENT_RULE_UNLOADED;
     tm_history_entry entry = {.kind = rules ? TM_ENTRY_RULES : TM_ENTRY_EVENT,
                               .time_ns = e->time_ns,
                               .state = tm_event_kind_name(e->kind),

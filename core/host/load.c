@@ -409,7 +409,12 @@ static void deliver_report(void *arg) {
   report->notes = request->notes;
   tm_engine *engine = request->engine;
   char text[900];
-  if (!report->ok) {
+  if (request->unload) {
+    snprintf(text, sizeof text, "%s is gone: %zu rule%s ended", report->name, report->rules,
+             report->rules == 1 ? "" : "s");
+    tm_engine_note(engine, TM_EVENT_RULE_UNLOADED, TM_LEVEL_INFO, report->name, "", text,
+                   "{\"policies\":[]}");
+  } else if (!report->ok) {
     snprintf(text, sizeof text, "%s%s", report->problem,
              report->kept_old ? " (the version before goes on running)" : "");
     tm_engine_note(engine, TM_EVENT_RULE_LOAD_FAILED, TM_LEVEL_WARN, report->name, "", text, "{}");
@@ -429,6 +434,8 @@ static void unload_locked(tm_rulehost *host, load_request *request) {
   size_t index = 0;
   tm_package *old = find_package(host, request->name, &index);
   if (!old) return;
+  request->report.rules = old->rule_count;
+  request->report.ok = true;
   for (size_t r = 0; r < old->rule_count; r++) tm_host_post_policy(host, old, &old->rules[r], true);
   bool overrides = old->override_count > 0;
   tm_host_drop_overrides(host, old->name);
@@ -450,7 +457,7 @@ static void on_load(tm_rulehost *host, void *arg) {
     unload_locked(host, request);
   else
     status = load_locked(host, request);
-  request->report.ok = status == TM_OK;
+  if (!request->unload) request->report.ok = status == TM_OK;
   if (status != TM_OK) {
     snprintf(request->problem, sizeof request->problem, "%s", host->ctx.error.message);
     if (request->report.kept_old) set_stale(host, request->name, request->problem);
@@ -458,7 +465,7 @@ static void on_load(tm_rulehost *host, void *arg) {
   tm_host_set_due(host);
   pthread_mutex_unlock(&host->state_lock);
   request->report.took_ns = tm_clock_mono_ns() - start;
-  if (request->unload)
+  if (request->unload && !request->report.ok) // it was not there: nothing to tell
     free_request(request);
   else
     tm_host_post(host, deliver_report, request);

@@ -108,6 +108,19 @@ function M.begin(policy, now_ns)
   return w
 end
 
+--- What an earlier policy of the same app left: its debt of time, a take that runs, the timers of kinds that stay, and requests
+--- that somebody waits for.
+function M.succeed(w, old, now_ns)
+  w.free_ns, w.busy, w.taken, w.spent_ns = old.free_ns, old.busy, old.taken, old.spent_ns
+  for _, p in ipairs(w.policy.profiles) do
+    local due = p.every_ns and old.due[p.kind]
+    if due then w.due[p.kind] = math.min(due, now_ns + p.every_ns) end
+  end
+  for _, request in ipairs(old.queue) do
+    if request.done then M.ask(w, request) end
+  end
+end
+
 --- Asks for a profile out of turn; a kind that waits already is not asked for twice.
 ---@param request table  kind, reason, gc, seconds, urgent (does not wait for the budget), done (called with the outcome)
 function M.ask(w, request)

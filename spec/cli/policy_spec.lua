@@ -67,6 +67,23 @@ describe("a policy", function()
     assert.is_true(list[2].gc)
   end)
 
+  it("that takes another's place keeps its debt, its timers and who waits", function()
+    local old = policy.begin(policy.read { profiles = { heap = "60s", mutex = "60s" } }, 0)
+    assert.equal("heap", policy.next(old, 0).kind)
+    policy.ask(old, { kind = "block", reason = "message", done = function() end })
+    policy.ask(old, { kind = "allocs", reason = "timer" })
+    local new = policy.begin(policy.read { profiles = { heap = "60s", goroutine = "60s" } }, 10 * SECOND)
+    policy.succeed(new, old, 10 * SECOND)
+    assert.is_nil(policy.next(new, 10 * SECOND)) -- the take of the old one still runs
+    policy.done(new, 10 * SECOND, SECOND)
+    assert.equal(1, new.taken)
+    assert.equal(60 * SECOND, new.due.heap)
+    assert.is_true(new.waiting.block) -- somebody waits for it
+    assert.is_nil(new.waiting.allocs)
+    assert.is_nil(policy.next(new, 109 * SECOND)) -- 1 % of the time: a second costs a hundred
+    assert.equal("block", policy.next(new, 110 * SECOND).kind)
+  end)
+
   it("does not wait at a mark, but charges it", function()
     local marks = { { at = 7, reason = "mark a" }, { at = 8, reason = "mark b" } }
     local list = drive({ profiles = { heap = "10s" }, budget = "10%" }, 100, { heap = 5 }, nil, marks)
@@ -199,6 +216,49 @@ describe("a policy of a real app", function()
     result = helper.tidemark("rules", "check", rules)
     assert.equal(1, result.code)
     assert.matches("tm.policy needs app", result.out .. result.err)
+  end)
+
+  with_server("of a rule file ends with the file, and is replaced by an edit, while watch runs", function()
+    local dir, rules = helper.folder(), helper.folder()
+    local path = helper.write(rules .. "/own.lua", [[tm.policy { app = "server", profiles = { threadcreate = "1s" }, budget = "90%" }]])
+    assert.equal(0, helper.tidemark("rules", "trust", rules).code)
+    local command = helper.command("watch", server.url, "--no-history", "--no-builtin", "--jsonl", "--snap-dir", dir .. "/p", "--rules", rules,
+      "--allow", "act:snap", "--control", "unix:" .. dir .. "/c.sock", "--for", "30s")
+    helper.write(dir .. "/out", "")
+    os.execute(("{ exec %s; } >%s/out 2>%s/err & echo $! >%s/pid"):format(command, dir, dir, dir))
+    local function count_kind(kind)
+      local n = 0
+      for line in helper.read(dir .. "/out"):gmatch("[^\n]+\n") do
+        local object = core.json_decode(line)
+        n = n + (object and object.type == "snapshot" and object.kind == kind and 1 or 0)
+      end
+      return n
+    end
+    local function waits_for(condition)
+      for _ = 1, 200 do
+        if condition() then return true end
+        os.execute("sleep 0.05")
+      end
+      return false, helper.read(dir .. "/out") .. helper.read(dir .. "/err")
+    end
+    assert(waits_for(function() return count_kind "threadcreate" >= 1 end))
+    helper.save(path, [[tm.policy { app = "server", profiles = { mutex = "1s" }, budget = "90%" }]])
+    assert(waits_for(function() return count_kind "mutex" >= 1 end))
+    local before = count_kind "threadcreate"
+    assert(waits_for(function() return count_kind "mutex" >= 3 end))
+    assert.equal(before, count_kind "threadcreate") -- two periods later
+    os.remove(path)
+    assert(waits_for(function() return helper.read(dir .. "/out"):find('"type":"rule_unloaded"', 1, true) end))
+    before = count_kind "mutex"
+    os.execute("sleep 2.2")
+    assert.is_true(count_kind "mutex" <= before + 1) -- one may have been under way
+    -- Without a policy it can still be asked.
+    helper.write(dir .. "/line", '{"cmd":"snap","kind":"block"}\n')
+    local heard = core.json_decode(helper.shell(("%s say %s/c.sock %s/line"):format(server.binary, dir, dir)).out)
+    assert.is_true(heard.ok, heard.error)
+    helper.save(path, [[tm.policy { app = "server", profiles = { allocs = "1s" }, budget = "90%" }]])
+    assert(waits_for(function() return count_kind "allocs" >= 1 end))
+    os.execute("kill -INT $(cat " .. dir .. "/pid)")
   end)
 
   it("is declared in the config file", function()

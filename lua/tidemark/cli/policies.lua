@@ -69,7 +69,9 @@ local function failed(s, a, request, outcome)
 end
 
 local function taken(s, a, request, outcome)
-  policy.done(a.w, s.engine:now(), outcome.took_ns)
+  local heir = a
+  while heir.next do heir = heir.next end
+  policy.done(heir.w, s.engine:now(), outcome.took_ns)
   local path
   if outcome.bytes then
     core.mkdir(a.dir)
@@ -101,9 +103,17 @@ local function is_live(s, id)
   end
 end
 
+-- Nobody takes profiles of it any more: who waits for one is told.
+local function dismiss(a)
+  a.gone = true
+  for _, request in ipairs(a.w.queue) do
+    if request.done then request.done { ok = false, error = "no policy and no command takes profiles of it any more" } end
+  end
+end
+
 local function tick(s)
   for _, a in ipairs(s.apps) do
-    if not a.gone and not is_live(s, a.t.id) then a.gone = true end
+    if not a.gone and not is_live(s, a.t.id) then dismiss(a) end
     local when = a.w.policy.when
     local request = not a.gone and policy.next(a.w, s.engine:now(), when and s.engine:last(a.t.id, when.metric) or nil)
     if request then take(s, a, request) end
@@ -124,8 +134,16 @@ local function start(s)
   s.engine:every(SECOND / 4, function() tick(s) end)
 end
 
-local function add(s, t, p)
-  s.apps[#s.apps + 1] = { t = t, w = policy.begin(p, s.engine:now()), dir = p.dir or s.snap_dir or paths.state() .. "/profiles", failing = {} }
+-- The policy that holds for a target from now on, in the place of another.
+local function add(s, t, p, old)
+  local a = { t = t, w = policy.begin(p, s.engine:now()), dir = p.dir or s.snap_dir or paths.state() .. "/profiles", failing = {} }
+  local place = #s.apps + 1
+  if old then
+    policy.succeed(a.w, old.w, s.engine:now())
+    old.next = a
+    for i, one in ipairs(s.apps) do place = one == old and i or place end
+  end
+  s.apps[place] = a
   start(s)
   if p.when then s.engine:demand(t.id, p.when.metric, SECOND, 60) end
 end
@@ -135,13 +153,19 @@ local function glob(pattern, name)
   return name:match("^" .. lua .. "$") ~= nil
 end
 
---- A target is watched now: the first policy whose app it is holds for it. Without one it can still be asked for by message.
+-- The first policy whose app a target is. Without one it can still be asked for by message.
+local function policy_for(s, t)
+  for _, p in ipairs(s.policies) do
+    if glob(p.app, t.name) then return p end
+  end
+  return s.has_control and s.no_policy or nil
+end
+
+--- A target is watched now: its policy begins.
 function M.watch(s, t)
   s.watched[#s.watched + 1] = t
-  for _, p in ipairs(s.policies) do
-    if glob(p.app, t.name) then return add(s, t, p) end
-  end
-  if s.has_control then add(s, t, s.no_policy) end
+  local p = policy_for(s, t)
+  if p then add(s, t, p) end
 end
 
 local function allows(options)
@@ -151,35 +175,39 @@ local function allows(options)
   return false
 end
 
---- A rule file was loaded: its policies take the place of those it had before; they come after the user's own. A take acts on
---- the app, so it needs act:snap like any act of a rule.
----@param name string      the file
----@param specs table[]    what its tm.policy calls declared
-function M.loaded(s, name, specs)
-  local kept = {}
-  for _, p in ipairs(s.policies) do kept[#kept + 1] = p.file ~= name and p or nil end
-  s.policies = kept
-  for _, a in ipairs(s.apps) do a.gone = a.gone or a.w.policy.file == name end
-  if #specs == 0 then return end
-  if not s.may_snap then
-    return s.engine:note("warn", "", name .. " declares a policy that takes profiles: give --allow act:snap to let it", "{}")
-  end
+local function declare(s, name, specs)
   for _, spec in ipairs(specs) do
     local ok, p = pcall(policy.read, spec)
     if not ok then return s.engine:note("warn", "", name .. ": " .. tostring(type(p) == "table" and p.message or p), "{}") end
     p.file = name
     s.policies[#s.policies + 1] = p
   end
+end
+
+local function app_under_watch(s, t)
+  for _, a in ipairs(s.apps) do
+    if a.t.id == t.id and not a.gone then return a end
+  end
+end
+
+--- A rule file was loaded, or is gone (no specs): its policies take the place of those it had before; they come after the user's
+--- own. A take acts on the app, so it needs act:snap like any act of a rule.
+---@param name string      the file
+---@param specs table[]    what its tm.policy calls declared
+function M.loaded(s, name, specs)
+  local kept, had = {}, #s.policies
+  for _, p in ipairs(s.policies) do kept[#kept + 1] = p.file ~= name and p or nil end
+  s.policies = kept
+  if #specs > 0 and s.may_snap then
+    declare(s, name, specs)
+  elseif #specs > 0 then
+    s.engine:note("warn", "", name .. " declares a policy that takes profiles: give --allow act:snap to let it", "{}")
+  end
+  if #specs == 0 and #kept == had then return end
   for _, t in ipairs(s.watched) do
-    local ruled = false
-    for _, a in ipairs(s.apps) do ruled = ruled or a.t.id == t.id and not a.gone and a.w.policy ~= s.no_policy end
-    for _, p in ipairs(ruled and {} or s.policies) do
-      if glob(p.app, t.name) and is_live(s, t.id) then
-        for _, a in ipairs(s.apps) do a.gone = a.gone or a.t.id == t.id end
-        add(s, t, p)
-        break
-      end
-    end
+    local a, p = app_under_watch(s, t), is_live(s, t.id) and policy_for(s, t) or nil
+    if p and not (a and a.w.policy == p) then add(s, t, p, a)
+    elseif a and not p then dismiss(a) end
   end
 end
 

@@ -160,8 +160,8 @@ local function listen(s)
       text = x.text, gained_bytes = x.gained_bytes, disabled = x.disabled })
   end)
   s.engine:on(function(e)
-    if e.kind == "rule_loaded" or e.kind == "rule_load_failed" then
-      for _, dir in ipairs(s.folders) do trust.accept(dir .. "/" .. e.rule) end
+    if e.kind == "rule_loaded" or e.kind == "rule_load_failed" or e.kind == "rule_unloaded" then
+      for _, dir in ipairs(e.kind ~= "rule_unloaded" and s.folders or {}) do trust.accept(dir .. "/" .. e.rule) end
       local fields = core.json_decode(e.json)
       if fields and fields.policies then policies.loaded(s, e.rule, fields.policies) end
       -- At the start they are not worth a line each.
