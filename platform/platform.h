@@ -175,6 +175,18 @@ TM_NODISCARD tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
                                             bool (*fn)(void *ud, const tm_mapping_row *row),
                                             void *ud);
 
+// Copies memory of a process that runs on: what is read may be torn. Ranges that are not mapped stay
+// unread; the rest is read nevertheless. TM_E_PERM where the process may not be looked into,
+// TM_E_GONE. Costs a system call per 256 ranges.
+typedef struct tm_memory_range {
+  uint64_t address;
+  void *to;
+  size_t bytes;
+  bool read; // out: all of it
+} tm_memory_range;
+TM_NODISCARD tm_status tm_proc_copy(tm_ctx *ctx, tm_proc *proc, tm_memory_range *ranges,
+                                    size_t count);
+
 // Bulk reading of RSS, anon/file/shmem/swap, threads, mapping count and major faults of all
 // processes at once. TM_E_UNSUPPORTED or TM_E_PERM where it is not to be had: then read each
 // process. row.value holds the groups' values.

@@ -27,7 +27,6 @@ end
 table.sort(rows)
 print(table.concat(rows, "\n"))
 LUA
-binaries=()
 for version; do
   for arch in amd64 386; do
     case $version in
@@ -42,5 +41,10 @@ cat <<'LUA'
 -- Printed by scripts/go_layouts.sh from the DWARF of programs that each version built; 64-bit rows hold for amd64 and arm64.
 return {
 LUA
-"$tidemark" lua print.lua "${binaries[@]}"
+"$tidemark" lua print.lua "${binaries[@]}" | awk 'length($0) <= 158 { print; next }
+  { n = split($0, part, ", "); line = part[1]
+    for (i = 2; i <= n; i++) {
+      if (length(line) + length(part[i]) > 148) { print line ","; line = "    " part[i] } else line = line ", " part[i]
+    }
+    print line }'
 echo '}'

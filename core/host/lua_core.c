@@ -4,6 +4,7 @@
 #include "bind/lua_model.h"
 #include "bind/lua_sites.h"
 #include "bind/lua_stats.h"
+#include "bind/lua_census.h"
 #include "bind/lua_symbol.h"
 #include "host/embedded.h"
 #include "host/lua_capture.h"
@@ -82,6 +83,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_models(L);
   tm_lua_add_sites(L);
   tm_lua_add_symbols(L);
+  tm_lua_add_census(L);
   tm_lua_add_stats(L);
   return 1;
 }

@@ -61,6 +61,11 @@ tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
   return unsupported(ctx, "listing mappings");
 }
 
+tm_status tm_proc_copy(tm_ctx *ctx, tm_proc *proc, tm_memory_range *ranges, size_t count) {
+  (void)proc, (void)ranges, (void)count;
+  return unsupported(ctx, "reading a process's memory");
+}
+
 tm_status tm_plat_bulk(tm_ctx *ctx, tm_plat *plat, const tm_bulk_row **out_rows,
                        size_t *out_count) {
   (void)plat, (void)out_rows, (void)out_count;
