@@ -237,6 +237,7 @@ static tm_status read_v8heap(tm_ctx *ctx, const tm_source *src, tm_snapshot *out
   h->ctx = ctx;
   h->out = out;
   h->graph = g;
+  h->source = src;
   h->data = (const char *)src->data;
   h->size = src->size;
   h->json = json;

@@ -7,6 +7,7 @@
 #include "base/json_read.h"
 #include "model/graph.h"
 #include "model/snapshot.h"
+#include "read/source.h"
 
 enum { FIELDS_MAX = 16, TYPE_NAMES_MAX = 64, TICK = 1 << 16, NAME_ROOM = 1024 };
 
@@ -107,6 +108,7 @@ typedef struct v8heap {
   tm_ctx *ctx;
   tm_snapshot *out;
   tm_graph *graph;
+  const tm_source *source; // while it is read
   const char *data;
   uint64_t size;
   tm_json_reader *json;
@@ -114,6 +116,7 @@ typedef struct v8heap {
   uint8_t node_fields[FIELDS_MAX], edge_fields[FIELDS_MAX];
   uint8_t location_fields[FIELDS_MAX], function_fields[FIELDS_MAX];
   uint32_t node_field_count, edge_field_count, location_field_count, function_field_count;
+  uint8_t node_at[N_OTHER], edge_at[E_OTHER]; // places of fields in a record
   uint8_t node_types[TYPE_NAMES_MAX], edge_types[TYPE_NAMES_MAX];
   char node_type_names[TYPE_NAMES_MAX][24];
   uint32_t node_type_count, edge_type_count;

@@ -26,36 +26,57 @@ static inline const char *take_record(const char *p, const char *end, uint64_t *
                                       uint32_t count) {
   for (uint32_t i = 0; i < count; i++) {
     if (p < end && *p == ',') p++;
-    if (p < end && (unsigned)(*p - '0') >= 10) p = v8heap_skip_gap(p, end);
-    p = v8heap_number(p, end, &values[i]);
-    if (!p) return NULL;
+    const char *next = v8heap_number(p, end, &values[i]);
+    if (TM_UNLIKELY(!next)) next = v8heap_number(v8heap_skip_gap(p, end), end, &values[i]);
+    if (TM_UNLIKELY(!next)) return NULL;
+    p = next;
   }
   return p < end ? p : NULL;
 }
 
-tm_status v8heap_read_numbers(v8heap *h, const char *what, uint32_t fields,
-                              tm_status (*push)(v8heap *, const uint64_t *)) {
-  uint64_t values[FIELDS_MAX], count = 0;
-  const char *p = h->json->at, *end = h->data + h->size;
+static tm_status not_a_record(v8heap *h, const char *p, const char *what) {
+  const char *end = h->data + h->size;
+  while (p < end && (*p == ',' || (unsigned)(*p - '0') < 10 || *p == '\n')) p++;
+  return v8heap_cut(h, p, what);
+}
+
+typedef tm_status push_fn(v8heap *, const uint64_t *);
+
+// Inlined with its push, which is most of the work. Records lie in the file line by line:
+// "\n,1,2,3".
+static inline tm_status read_records(v8heap *h, const char *what, uint32_t fields, push_fn *push) {
+  uint64_t values[FIELDS_MAX + 1] = {0}, count = 0;
+  const char *p = h->json->at, *end = h->data + h->size, *kept = p;
   if (!fields) return tm_fail(h->ctx, TM_E_FORMAT, 0, "%s come before their \"meta\"", what);
   for (;;) {
     p = v8heap_skip_gap(p, end);
     if (p < end && *p == ']') break;
     const char *next = take_record(p, end, values, fields);
-    if (!next) {
-      while (p < end && (*p == ',' || (unsigned)(*p - '0') < 10 || *p == '\n')) p++;
-      return v8heap_cut(h, p, what);
-    }
+    if (TM_UNLIKELY(!next)) return not_a_record(h, p, what);
     if (TM_UNLIKELY(push(h, values) != TM_OK)) {
       if (h->ctx->error.offset_bytes == TM_NO_OFFSET)
         h->ctx->error.offset_bytes = (uint64_t)(p - h->data);
       return h->ctx->error.status;
     }
     p = next;
-    if (++count % TICK == 0) TM_TRY(tm_ctx_tick(h->ctx, (uint64_t)(p - h->data)));
+    if (++count % TICK) continue;
+    tm_source_forget(h->source, (uint64_t)(kept - h->data), (uint64_t)(p - h->data));
+    kept = p;
+    TM_TRY(tm_ctx_tick(h->ctx, (uint64_t)(p - h->data)));
   }
   h->json->at = p;
   return TM_OK;
+}
+
+tm_status v8heap_read_numbers(v8heap *h, const char *what, uint32_t fields, push_fn *push) {
+  return read_records(h, what, fields, push);
+}
+
+// Where each field stands in a record; absent ones read the zero behind the last.
+static void place_fields(const uint8_t *fields, uint32_t count, uint8_t *at, uint32_t kinds) {
+  memset(at, FIELDS_MAX, kinds);
+  for (uint32_t i = 0; i < count; i++)
+    if (fields[i] < kinds) at[fields[i]] = (uint8_t)i;
 }
 
 // All columns of nodes have the same count and room; that of the type is kept while they fill.
@@ -82,21 +103,21 @@ static tm_status big_size(v8heap *h, uint64_t bytes) {
   return tm_vec_push(h->ctx, &h->self_big, big);
 }
 
-static tm_status push_node(v8heap *h, const uint64_t *v) {
-  uint64_t f[N_OTHER + 1] = {0};
+static inline tm_status push_node(v8heap *h, const uint64_t *v) {
+  const uint8_t *at = h->node_at;
   size_t n = h->type.count;
-  for (uint32_t i = 0; i < h->node_field_count; i++) f[h->node_fields[i]] = v[i];
+  uint64_t type = v[at[N_TYPE]], bytes = v[at[N_SIZE]], edges = v[at[N_EDGES]];
   if (TM_UNLIKELY(n == h->type.room)) TM_TRY(reserve_nodes(h, 1));
   if (TM_UNLIKELY(n >= UINT32_MAX - 1))
     return tm_fail(h->ctx, TM_E_LIMIT, TM_NO_OFFSET, "more than 4294967294 nodes");
-  if (TM_UNLIKELY(f[N_SIZE] >= UINT32_MAX)) TM_TRY(big_size(h, f[N_SIZE]));
-  h->type.items[n] = (uint8_t)(f[N_TYPE] < h->node_type_count ? f[N_TYPE] : TYPE_NAMES_MAX - 1);
-  h->name.items[n] = (uint32_t)f[N_NAME];
-  h->id.items[n] = (uint32_t)f[N_ID];
-  h->self.items[n] = f[N_SIZE] < UINT32_MAX ? (uint32_t)f[N_SIZE] : UINT32_MAX;
-  h->edge_count.items[n] = f[N_EDGES] < UINT32_MAX ? (uint32_t)f[N_EDGES] : UINT32_MAX;
-  if (h->has_detached) h->detached.items[n] = f[N_DETACHED] & TM_NODE_LINK;
-  if (h->has_trace) h->trace.items[n] = (uint32_t)f[N_TRACE];
+  if (TM_UNLIKELY(bytes >= UINT32_MAX)) TM_TRY(big_size(h, bytes));
+  h->type.items[n] = (uint8_t)(type < h->node_type_count ? type : TYPE_NAMES_MAX - 1);
+  h->name.items[n] = (uint32_t)v[at[N_NAME]];
+  h->id.items[n] = (uint32_t)v[at[N_ID]];
+  h->self.items[n] = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+  h->edge_count.items[n] = edges < UINT32_MAX ? (uint32_t)edges : UINT32_MAX;
+  if (h->has_detached) h->detached.items[n] = v[at[N_DETACHED]] & TM_NODE_LINK;
+  if (h->has_trace) h->trace.items[n] = (uint32_t)v[at[N_TRACE]];
   h->type.count = n + 1;
   return TM_OK;
 }
@@ -106,7 +127,8 @@ tm_status v8heap_read_nodes(v8heap *h) {
   if (h->type.count) return tm_fail(h->ctx, TM_E_FORMAT, 0, "\"nodes\" come twice");
   if (h->node_field_count && told <= h->size / (2 * (uint64_t)h->node_field_count))
     TM_TRY(reserve_nodes(h, told));
-  tm_status status = v8heap_read_numbers(h, "its nodes", h->node_field_count, push_node);
+  place_fields(h->node_fields, h->node_field_count, h->node_at, N_OTHER);
+  tm_status status = read_records(h, "its nodes", h->node_field_count, push_node);
   count_nodes(h);
   return status;
 }
@@ -118,20 +140,18 @@ static tm_status reserve_edges(v8heap *h, size_t more) {
   return tm_vec_reserve(h->ctx, &h->to, more);
 }
 
-static tm_status push_edge(v8heap *h, const uint64_t *v) {
-  uint64_t f[E_OTHER + 1] = {0};
+static inline tm_status push_edge(v8heap *h, const uint64_t *v) {
+  const uint8_t *at = h->edge_at;
   size_t e = h->to.count;
-  for (uint32_t i = 0; i < h->edge_field_count; i++) f[h->edge_fields[i]] = v[i];
-  if (TM_UNLIKELY(f[E_TO] > UINT32_MAX - 1))
-    return tm_fail(h->ctx, TM_E_FORMAT, TM_NO_OFFSET, "edge %zu leads to no node", e);
-  uint32_t to = (uint32_t)f[E_TO] / h->node_field_count;
-  if (TM_UNLIKELY(to >= h->type.count || to * h->node_field_count != (uint32_t)f[E_TO]))
+  uint64_t type = v[at[E_TYPE]], index = v[at[E_TO]];
+  uint32_t to = (uint32_t)index / h->node_field_count;
+  if (TM_UNLIKELY(index > UINT32_MAX || to >= h->type.count || to * h->node_field_count != index))
     return tm_fail(h->ctx, TM_E_FORMAT, TM_NO_OFFSET, "edge %zu leads to no node", e);
   if (TM_UNLIKELY(e == h->to.room)) TM_TRY(reserve_edges(h, 1));
   if (TM_UNLIKELY(e >= UINT32_MAX - 1))
     return tm_fail(h->ctx, TM_E_LIMIT, TM_NO_OFFSET, "more than 4294967294 edges");
-  h->edge_type.items[e] = f[E_TYPE] < TYPE_NAMES_MAX ? h->edge_types[f[E_TYPE]] : (uint8_t)X_OTHER;
-  h->edge_name.items[e] = (uint32_t)f[E_NAME];
+  h->edge_type.items[e] = type < TYPE_NAMES_MAX ? h->edge_types[type] : (uint8_t)X_OTHER;
+  h->edge_name.items[e] = (uint32_t)v[at[E_NAME]];
   h->to.items[e] = to;
   h->to.count = e + 1;
   return TM_OK;
@@ -141,7 +161,8 @@ tm_status v8heap_read_edges(v8heap *h) {
   uint64_t told = h->told_edges;
   if (h->edge_field_count && told <= h->size / (2 * (uint64_t)h->edge_field_count))
     TM_TRY(reserve_edges(h, told));
-  tm_status status = v8heap_read_numbers(h, "its edges", h->edge_field_count, push_edge);
+  place_fields(h->edge_fields, h->edge_field_count, h->edge_at, E_OTHER);
+  tm_status status = read_records(h, "its edges", h->edge_field_count, push_edge);
   h->edge_type.count = h->edge_name.count = h->to.count;
   return status;
 }

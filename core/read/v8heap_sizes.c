@@ -21,7 +21,7 @@ bool v8heap_is_user_root(const v8heap *h, uint32_t node) {
 // ---- shallow sizes ----
 
 #define UNOWNED UINT32_MAX
-#define SHARED (UINT32_MAX - 1)
+#define SHARED  (UINT32_MAX - 1)
 
 typedef struct owning {
   uint32_t *owner; // by node: itself unless it is a part
