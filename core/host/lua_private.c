@@ -196,4 +196,5 @@ void tm_lua_add_private(lua_State *L) {
                                        {"ask_inspector", core_ask_inspector},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);
+  tm_lua_add_redact(L);
 }
