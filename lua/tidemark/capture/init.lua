@@ -84,6 +84,22 @@ end
 --- True when a kind is a capture. Of a JVM and a V8 nothing else can be had, so that a wrong word is explained by M.run.
 function M.has(t, name) return t.runtime ~= "go" or go.kinds[name] ~= nil end
 
+local redactable = { [".hprof"] = true, [".heapsnapshot"] = true, [".goheap"] = true }
+
+--- Writes a heap dump anew without its contents; from and to may be one file.
+---@return table|nil done  { format, blanked_count, blanked_bytes }
+---@return table|nil err
+function M.redact(from, to, options)
+  local done
+  local ok, err = files.through(to, function(part)
+    local problem
+    done, problem = core.redact(from, part, { gz = to:match("%.gz$") ~= nil, progress = options.progress })
+    return done, problem
+  end)
+  if not ok then return nil, err end
+  return done
+end
+
 --- Takes one. Raises for an unknown kind; answers nil and an error when the world fails.
 function M.run(t, name, options)
   local runtime = M.runtimes[t.runtime]
@@ -91,11 +107,20 @@ function M.run(t, name, options)
   if not kind then
     bad(("%s has no capture called '%s'"):format(t.name, name), "it has " .. table.concat(runtime.order, ", "))
   end
+  if options.redact and not redactable[kind.ending] then bad("--redact is for heap dumps, not for " .. name) end
   local path = kind.ending and (options.output or files.name(t.name, name, kind.ending .. (options.gz and ".gz" or "")))
   if path and path:match("^%-$") then bad("a capture goes into a file, not to standard output") end
   local _, began = core.now()
   t.note = options.note
   local result, err = kind.run(t, options, path)
+  if result and options.redact then
+    result.redacted, err = M.redact(path, path, options)
+    if not result.redacted then
+      os.remove(path)
+      return nil, err
+    end
+    result.bytes = core.stat(path).size_bytes
+  end
   if not result then return nil, err end
   local _, now = core.now()
   result.took_ns = now - began

@@ -1,5 +1,7 @@
--- convert: profiles in, one profile out in another format; merging and subtracting on the way.
+-- convert: profiles in, one profile out in another format; merging and subtracting on the way. --redact: a heap dump in, the same
+-- without its contents out.
 local args = require "tidemark.cli.args"
+local capture = require "tidemark.capture"
 local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
@@ -44,16 +46,31 @@ local function format_of(options)
   return by_ending[name:match("%.([^./]+%.[^./]+)$") or ""] or by_ending[name:match("%.([^./]+)$") or ""] or "pprof"
 end
 
+local function redact(options, words)
+  if #words ~= 1 or not options.output or options.output == "-" then args.usage("--redact wants one heap dump, and -o FILE") end
+  local done, err = capture.redact(words[1], options.output, {})
+  if not done then error(err, 0) end
+  if options.json then
+    local row = { file = options.output, format = done.format, blanked_count = done.blanked_count, blanked_bytes = done.blanked_bytes }
+    io.write(text.document("convert", { files = words }, { row }))
+  elseif not options.quiet then
+    io.write(("%s: %s, contents of %d %s blanked\n"):format(options.output, done.format, done.blanked_count,
+      done.format == "v8heap" and "strings" or done.format == "hprof" and "arrays" or "objects"))
+  end
+end
+
 return {
   name = "convert", summary = "profiles into another format, merged and subtracted on the way", pprof_flags = true,
   usage = "convert PROFILE... -o FILE [--to FORMAT]",
   examples = { "tidemark convert heap.txt -o heap.pb.gz", "tidemark convert a.pb.gz b.pb.gz -o both.pb.gz",
-    "tidemark convert cpu.pb.gz --to collapsed | flamegraph.pl", "tidemark convert heap.pb.gz -o heap.speedscope.json" },
+    "tidemark convert cpu.pb.gz --to collapsed | flamegraph.pl", "tidemark convert heap.pb.gz -o heap.speedscope.json",
+    "tidemark convert app.hprof --redact -o clean.hprof" },
   options = profiles.options_with({ "to", "FORMAT", table.concat(names, ", ") .. "; else by FILE's ending",
-    choices = names }),
+    choices = names }, { "redact", "of a heap dump: blank what strings and arrays hold; sizes stay" }),
   writers = writers,
   run = function(options, words)
     if #words == 0 then args.usage("a profile is needed") end
+    if options.redact then return redact(options, words) end
     local p, about = profile.open(words, options)
     local to = format_of(options)
     local out, err = writers[to](p, profile.report_options(options))

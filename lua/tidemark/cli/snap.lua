@@ -15,6 +15,7 @@ local options = {
   { "endpoint", "URL", "the app's pprof endpoint, when TARGET is a process (found where it listens)" },
   { "gz", "let the JVM compress its dump (JDK 16 and later)" },
   { "force", "dump though memory or disk are short" },
+  { "redact", "blank what strings and arrays of a heap dump hold; sizes stay" },
 }
 table.move(fetch.options, 1, #fetch.options, #options + 1, options)
 
@@ -137,7 +138,7 @@ local function print_capture(row, opts)
 end
 
 local function take_capture(t, word, kind, opts)
-  local how = { output = opts.output, force = opts.force, gz = opts.gz, seconds = opts.seconds, timeout_ns = opts.timeout,
+  local how = { output = opts.output, force = opts.force, gz = opts.gz, redact = opts.redact, seconds = opts.seconds, timeout_ns = opts.timeout,
     progress = capture_progress(kind, opts.quiet or opts.json),
     note = function(said) if not opts.quiet then io.stderr:write("tidemark: ", said, "\n") end end }
   local result, err = capture.run(t, kind, how)
