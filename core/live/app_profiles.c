@@ -198,13 +198,20 @@ static void on_answer(void *ud, tm_http_result *result) {
 
 // ---- a turn ----
 
-static tm_status ask(tm_app_profiles *a, const char *metric) {
+// What comes rarely may take long; a hang of what is asked for every second is told soon.
+static uint64_t timeout_of(const tm_app_profiles *a, uint64_t period_ns) {
+  if (a->options.timeout_ns) return a->options.timeout_ns;
+  if (period_ns > 15 * SECOND_NS) return 30 * SECOND_NS;
+  return period_ns < 2500 * MS_NS ? 5 * SECOND_NS : 2 * period_ns;
+}
+
+static tm_status ask(tm_app_profiles *a, const char *metric, uint64_t period_ns) {
   char name[METRIC_MAX_BYTES], address[TM_URL_FORMAT_MAX];
   const char *query;
   tm_ctx ctx;
   tm_ctx_init(&ctx, &a->ctx->alloc);
   split_metric(metric, name, &query);
-  uint64_t timeout_ns = a->options.timeout_ns ? a->options.timeout_ns : 30 * SECOND_NS;
+  uint64_t timeout_ns = timeout_of(a, period_ns);
   const tm_http_request request = {.url = address,
                                    .first_byte_timeout_ns = timeout_ns,
                                    .total_timeout_ns = timeout_ns,
@@ -241,7 +248,7 @@ static void take_turn(uv_timer_t *timer) {
   memcpy(a->asked, r->metric, sizeof a->asked);
   r->due_ns += r->period_ns;
   if (r->due_ns <= a->asked_ns) r->due_ns = a->asked_ns + r->period_ns; // turns that were missed
-  if (ask(a, a->asked) != TM_OK && !a->closing) end_turn(a);
+  if (ask(a, a->asked, r->period_ns) != TM_OK && !a->closing) end_turn(a);
 }
 
 // ---- the plan ----

@@ -18,7 +18,7 @@ typedef struct tm_profile_want {
 typedef struct tm_app_profiles_options {
   void *uv_loop;               // uv_loop_t
   uint32_t *running;           // shared by all of one loop
-  uint64_t timeout_ns;         // 0 = 30 s
+  uint64_t timeout_ns;         // 0 = twice the period, 5 to 30 s
   uint64_t max_bytes;          // of one answer; 0 = 64 MiB
   int64_t (*now_ns)(void *ud); // engine time
   void (*profile)(void *ud, const char *metric, int64_t time_ns, tm_profile *profile); // takes it

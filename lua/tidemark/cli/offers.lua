@@ -28,6 +28,13 @@ local function try(word, kind, how)
   return false, err.code == "unsupported" and err.message or (err.message:gsub("^%S+/%S+ ", "it "))
 end
 
+--- Whether the snapshots of a rule's input can be fetched from an app: true and how large one is, or false and why not. Asked
+--- without a collection, whatever the rule wants.
+function M.snapshot(word, metric, how)
+  local kind = metric:match("^go%.goroutines") and "goroutine" or metric:match("^pprof%.([^?]+)")
+  return try(word, kind, how)
+end
+
 local function records(count) return count == 1 and "1 record" or count .. " records" end
 
 -- failed: reason -> kinds

@@ -1,18 +1,25 @@
 -- rules: the rule library: list, new, check, test, explain, trust.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local endpoint = require "tidemark.endpoint"
+local fetch = require "tidemark.fetch"
+local offers = require "tidemark.cli.offers"
 local paths = require "tidemark.cli.paths"
 local session = require "tidemark.cli.session"
+local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
 local trust = require "tidemark.cli.trust"
 
 local M = {
   name = "rules", summary = "list, make, check, test, explain and trust rules", usage = "rules list|new|check|test|explain|trust [ARGS]",
   examples = { "tidemark rules list", "tidemark rules new my.rule -o rules/my_rule.lua", "tidemark rules test rules/",
-    "tidemark rules test rules/my_rule.lua --replay leak.tmr --expect 1", "tidemark rules explain pressure", "tidemark rules trust rules/" },
+    "tidemark rules test rules/my_rule.lua --replay leak.tmr --expect 1", "tidemark rules explain pressure",
+    "tidemark rules explain go.heap_growth 4711", "tidemark rules trust rules/" },
   options = { { "output", "FILE", "where `new` writes" }, { "rules", "PATH", "more rules (repeatable)", kind = "list" },
-    { "replay", "FILE", "run the rules over a recording too" }, { "expect", "N", "so many findings are expected of the replay", kind = "integer" } },
+    { "replay", "FILE", "run the rules over a recording too" }, { "expect", "N", "so many findings are expected of the replay", kind = "integer" },
+    { "endpoint", "URL", "explain: the app's pprof endpoint" } },
 }
+table.move(fetch.options, 1, #fetch.options, #M.options + 1, M.options)
 
 -- {name, origin, source} of the files meant: words are files or folders; none = the built-in ones.
 local function sources(words)
@@ -140,6 +147,35 @@ end
 local cost_us = { statm = 1, stat = 3, fds = 0.6, oom = 0.4, io = 1, status = 5, limits = 3, cgroup = 20, system = 25, psi = 4, tree = 500,
   handles = 20, maps = 30, rollup = 20 }
 
+-- Whether a rule's snapshots can be fetched of a program, as fields of their rows; where it was asked.
+local function try_snapshots(rows, word, options)
+  local how, err = fetch.from_options(options), nil
+  local address = options.endpoint or target.is_address(word) and word
+  if not address then address, err = endpoint.find(target.resolve(word), how) end
+  for _, row in ipairs(rows) do
+    if row.kind == "snapshots" then
+      local detail = err and err.message
+      row.fetched = false
+      if address then row.fetched, detail = offers.snapshot(address, row.metric, how) end
+      row.fetch = detail
+    end
+  end
+  return address
+end
+
+local function print_snapshots(rows, word, address)
+  for _, row in ipairs(rows) do
+    if row.fetch then
+      local from = address and " from " .. address or ""
+      if row.fetched then io.write(("  %s: comes%s (%s)\n"):format(row.metric, from, row.fetch))
+      else
+        io.write(text.style("yellow", ("  %s: cannot be fetched%s: %s\n"):format(row.metric, from, text.clean(row.fetch))),
+          ("  the rule stays without snapshots of %s; `tidemark attach` says what it offers\n"):format(text.clean(word)))
+      end
+    end
+  end
+end
+
 local function explain(words, options)
   if not words[1] then args.usage("which rule? `tidemark rules list` shows them") end
   local rules = loaded(options)
@@ -159,8 +195,10 @@ local function explain(words, options)
         rows[#rows + 1] = { input = i.name, metric = i.metric, kind = i.kind, every_ns = i.every_ns, keep = i.keep,
           read_with = group, armed_only = i.arm, memory_bytes = i.keep * 16, core_ratio = share }
       end
+      local address = words[2] and try_snapshots(rows, words[2], options)
       if options.json then
-        io.write(text.document("rules-explain", { rule = r.id, origin = r.origin, doc = r.doc, every_ns = r.every_ns, hold_ns = r.hold_ns,
+        io.write(text.document("rules-explain", { target = words[2], endpoint = address or nil,
+           rule = r.id, origin = r.origin, doc = r.doc, every_ns = r.every_ns, hold_ns = r.hold_ns,
           linger_ns = r.linger_ns, budget_ratio = r.budget_ratio, caps = text.array(r.caps), core_ratio = total }, rows))
         return 0
       end
@@ -174,6 +212,7 @@ local function explain(words, options)
         { key = "core_ratio", title = "CORE", unit = "ratio", right = true } }, rows))
       io.write(("\n  sampling costs about %s of a core per target; checks may take %s\n"):format(core.format(total, "ratio"),
         core.format(r.budget_ratio, "ratio")))
+      print_snapshots(rows, words[2], address)
       return 0
     end
   end
