@@ -2,7 +2,7 @@
 #ifndef TM_BIND_LUA_GRAPH_H
 #define TM_BIND_LUA_GRAPH_H
 
-#include "analyze/domtree.h"
+#include "analyze/node_set.h"
 #include "bind/lua_model.h"
 
 #include <lauxlib.h>
@@ -39,8 +39,17 @@ lua_Integer tm_lua_graph_count(lua_State *L, int index, const char *name);
 // The node number at index, checked.
 uint32_t tm_lua_graph_node(lua_State *L, const tm_graph *g, int index);
 
+// ---- sets (lua_graph_sets.c) ----
+
+// The Set at index, or Lua's argument error.
+tm_node_set *tm_lua_check_set(lua_State *L, int index);
+// Pushes an empty Set of the Graph at index `graph`, to be filled: nothing leaks when Lua has no
+// memory.
+tm_node_set *tm_lua_push_set(lua_State *L, int graph);
+
 // Methods of Graph in files of their own, each list ended by NULL.
 extern const luaL_Reg tm_lua_graph_sets[];
 extern const luaL_Reg tm_lua_graph_suspects[];
+extern const luaL_Reg tm_lua_graph_lint[];
 
 #endif

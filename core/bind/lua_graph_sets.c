@@ -10,7 +10,7 @@
 
 #define SET_META "tidemark.Set"
 
-static tm_node_set *check_set(lua_State *L, int index) {
+tm_node_set *tm_lua_check_set(lua_State *L, int index) {
   tm_node_set *set = luaL_checkudata(L, index, SET_META);
   if (!set->bits) luaL_error(L, "this set was freed");
   return set;
@@ -29,8 +29,7 @@ static int set_gc(lua_State *L) {
 
 static void push_methods(lua_State *L);
 
-// An empty Set of the Graph at index `graph`, to be filled: nothing leaks when Lua has no memory.
-static tm_node_set *push_set(lua_State *L, int graph) {
+tm_node_set *tm_lua_push_set(lua_State *L, int graph) {
   graph = lua_absindex(L, graph);
   tm_node_set *set = lua_newuserdatauv(L, sizeof *set, 1);
   *set = (tm_node_set){0};
@@ -137,7 +136,7 @@ static int graph_where(lua_State *L) {
   }
   tm_lua_graph_names(L, 2, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
-  tm_node_set *set = push_set(L, 1), *listed = push_set(L, 1);
+  tm_node_set *set = tm_lua_push_set(L, 1), *listed = tm_lua_push_set(L, 1);
   tm_lua_work *work = tm_lua_push_work(L);
   tm_node_query q = {0};
   tm_status status = read_query(L, &work->ctx, 2, &q);
@@ -153,20 +152,20 @@ static int graph_where(lua_State *L) {
 // ---- sets ----
 
 static int set_len(lua_State *L) {
-  lua_pushinteger(L, tm_node_set_count(check_set(L, 1)));
+  lua_pushinteger(L, tm_node_set_count(tm_lua_check_set(L, 1)));
   return 1;
 }
 
 static int set_tostring(lua_State *L) {
-  lua_pushfstring(L, "set of %I objects", (lua_Integer)tm_node_set_count(check_set(L, 1)));
+  lua_pushfstring(L, "set of %I objects", (lua_Integer)tm_node_set_count(tm_lua_check_set(L, 1)));
   return 1;
 }
 
 static int join(lua_State *L, tm_node_set_op op) {
-  const tm_node_set *a = check_set(L, 1), *b = check_set(L, 2);
+  const tm_node_set *a = tm_lua_check_set(L, 1), *b = tm_lua_check_set(L, 2);
   tm_lua_graph *box = push_graph_of(L, 1);
   if (push_graph_of(L, 2) != box) return luaL_error(L, "these sets are of different dumps");
-  tm_node_set *set = push_set(L, 3);
+  tm_node_set *set = tm_lua_push_set(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);
   if (tm_node_set_init(&work->ctx, tm_lua_graph_of(box), set) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
@@ -187,7 +186,7 @@ static int set_without(lua_State *L) {
 }
 
 static int set_shallow(lua_State *L) { // s:shallow() -> bytes
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_pushinteger(L, (lua_Integer)tm_node_set_shallow(set, tm_lua_graph_of(push_graph_of(L, 1))));
   return 1;
 }
@@ -198,13 +197,13 @@ typedef enum follow_what { RETAINED, DOMINATORS, INCOMING, OUTGOING } follow_wha
 // tm_lua_failed's values are pushed.
 static tm_node_set *follow(lua_State *L, follow_what what) {
   static const char *const allowed[] = {"follow", "exact", NULL};
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 2);
   tm_lua_graph_names(L, 2, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_graph *box = push_graph_of(L, 1);
   const tm_graph *g = tm_lua_graph_of(box);
-  tm_node_set *out = push_set(L, 3);
+  tm_node_set *out = tm_lua_push_set(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);
   tm_ctx *ctx = &work->ctx;
   tm_status status = what <= DOMINATORS ? tm_lua_graph_tree(ctx, box, weakest) : TM_OK;
@@ -235,7 +234,7 @@ static int set_outgoing(lua_State *L) { // s:outgoing{follow=} -> Set
 }
 
 static int least_retained(lua_State *L) {
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_graph *box = push_graph_of(L, 1);
   tm_lua_work *work = tm_lua_push_work(L);
@@ -265,7 +264,7 @@ static int set_retained(lua_State *L) { // s:retained{follow=, exact=true} -> by
 }
 
 static int set_nodes(lua_State *L) { // s:nodes(limit) -> list of nodes
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_Integer limit = luaL_optinteger(L, 2, LUA_MAXINTEGER), i = 0;
   lua_newtable(L);
   for (uint32_t n = tm_node_set_next(set, 0); n != TM_NODE_NONE && i < limit;
@@ -277,11 +276,11 @@ static int set_nodes(lua_State *L) { // s:nodes(limit) -> list of nodes
 }
 
 static int set_filter(lua_State *L) { // s:filter(function(object) return keep end) -> Set
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   lua_settop(L, 2);
   tm_lua_graph *box = push_graph_of(L, 1);
-  tm_node_set *out = push_set(L, 3);
+  tm_node_set *out = tm_lua_push_set(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);
   if (tm_node_set_init(&work->ctx, tm_lua_graph_of(box), out) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
@@ -326,7 +325,7 @@ static int option_word(lua_State *L, int index, const char *name, const char *ot
 static int set_rows(lua_State *L) { // s:rows{order=, nodecount=, follow=} -> Table
   static const char *const allowed[] = {"order", "nodecount", "follow", NULL};
   static const char *const orders[] = {"retained", "shallow", "node", NULL};
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 2);
   tm_lua_graph_names(L, 2, allowed);
   tm_node_order order = (tm_node_order)option_word(L, 2, "order", "retained", orders);
@@ -344,7 +343,7 @@ static int set_rows(lua_State *L) { // s:rows{order=, nodecount=, follow=} -> Ta
 static int set_group(lua_State *L) { // s:group("type", {nodecount=, follow=}) -> Table
   static const char *const allowed[] = {"nodecount", "follow", NULL};
   static const char *const groups[] = {"type", "package", "loader", "dominator", NULL};
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 3);
   tm_node_group by = (tm_node_group)luaL_checkoption(L, 2, "type", groups);
   tm_lua_graph_names(L, 3, allowed);
@@ -362,7 +361,7 @@ static int set_group(lua_State *L) { // s:group("type", {nodecount=, follow=}) -
 static int set_paths(lua_State *L) { // s:paths{by="object", nodecount=, follow=} -> Table
   static const char *const allowed[] = {"by", "nodecount", "follow", NULL};
   static const char *const words[] = {"object", "type", NULL};
-  const tm_node_set *set = check_set(L, 1);
+  const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 2);
   tm_lua_graph_names(L, 2, allowed);
   bool by_type = option_word(L, 2, "by", "object", words);

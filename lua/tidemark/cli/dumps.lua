@@ -52,6 +52,31 @@ function M.show(options, verb, g, words, problems, t, columns, head)
   profiles.output(options, head .. text.table(columns, rows))
 end
 
+local function csv_cell(cell)
+  cell = tostring(cell == nil and "" or cell)
+  return cell:find('[,"\r\n]') and '"' .. cell:gsub('"', '""') .. '"' or cell
+end
+
+--- Prints rows that were made in Lua, as M.show prints a table. names: all columns in order; meta: more of --json's.
+function M.show_rows(options, verb, g, words, problems, names, rows, columns, head, meta)
+  if options.csv then
+    local lines = { table.concat(names, ",") }
+    for i, row in ipairs(rows) do
+      local cells = {}
+      for c, name in ipairs(names) do cells[c] = csv_cell(row[name]) end
+      lines[i + 1] = table.concat(cells, ",")
+    end
+    return profiles.output(options, table.concat(lines, "\n") .. "\n")
+  end
+  if options.json then
+    local all = { files = text.array(words), format = g.format, partial = g.partial, problems = text.array(problems) }
+    for key, value in pairs(meta or {}) do all[key] = value end
+    return profiles.output(options, text.document(verb, all, text.array(rows)))
+  end
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.output(options, columns and (head or "") .. text.table(columns, rows) or head)
+end
+
 --- A column of bytes, and one of counts.
 function M.size(key, title) return { key = key, title = title, unit = "bytes", right = true } end
 function M.number(key, title) return { key = key, title = title, right = true } end

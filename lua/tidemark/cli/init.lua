@@ -14,7 +14,7 @@ M.groups = {
     "flame", "graph", "diff", "growth", "rate", "survival", "pprof" },
   { "Verdicts", "hotspots", "gate" },
   { "Heap dumps", "suspects", "objects", "holders", "path", "references", "object", "consumers", "garbage",
-    "query" },
+    "lint", "query" },
   { "Traces", "goroutines", "census", "proof", "check" },
   { "Files", "inspect", "convert" },
   { "Rules", "rules" },

@@ -2,7 +2,6 @@
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local dumps = require "tidemark.cli.dumps"
-local profiles = require "tidemark.cli.profiles"
 local suspects = require "tidemark.report.suspects"
 local text = require "tidemark.show.text"
 
@@ -16,19 +15,6 @@ end
 
 local columns = { "kind", "node", "type", "count", "retained_bytes", "share_ratio", "owner_node", "owner_type", "place", "thread", "loader",
   "piled_type", "piled_count", "piled_bytes", "text" }
-
-local function csv(rows)
-  local out = { table.concat(columns, ",") }
-  for i, row in ipairs(rows) do
-    local cells = {}
-    for c, name in ipairs(columns) do
-      local cell = tostring(row[name] == nil and "" or row[name])
-      cells[c] = cell:find('[,"\r\n]') and '"' .. cell:gsub('"', '""') .. '"' or cell
-    end
-    out[i + 1] = table.concat(cells, ",")
-  end
-  return table.concat(out, "\n") .. "\n"
-end
 
 local function people(g, rows, notes)
   local out, fans = {}, false
@@ -61,16 +47,9 @@ return {
     local rows, notes = suspects.rows(g, { share = share, follow = options.follow })
     if not rows then error(notes, 0) end
     local found = rows[1] ~= nil and rows[1].kind ~= "fan"
-    if options.json then
-      for _, row in ipairs(rows) do row.top_node = nil end
-      profiles.output(options, text.document("suspects", { files = text.array(words), format = g.format, partial = g.partial,
-        problems = text.array(problems), reachable_bytes = notes.reachable_bytes, share_ratio = share }, text.array(rows)))
-    elseif options.csv then
-      profiles.output(options, csv(rows))
-    else
-      for _, p in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(p), "\n") end
-      profiles.output(options, people(g, rows, notes))
-    end
+    for _, row in ipairs(rows) do row.top_node = nil end
+    dumps.show_rows(options, "suspects", g, words, problems, columns, rows, nil, people(g, rows, notes),
+      { reachable_bytes = notes.reachable_bytes, share_ratio = share })
     return found and 1 or 0
   end,
 }
