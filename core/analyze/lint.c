@@ -24,8 +24,8 @@ typedef struct finder {
   tm_ctx *ctx;
   const tm_graph *g;
   const tm_domtree *t;
-  tm_idmap by_hash;  // hash of kind and bytes -> index of groups
-  tm_idmap by_place; // where contents begin -> 0: what is shared counts once
+  tm_idmap by_hash; // hash of kind and bytes -> index of groups
+  tm_idmap owners;  // of contents taken so far: what is shared counts once
   TM_VEC(same) groups;
   uint64_t contents;
 } finder;
@@ -36,9 +36,8 @@ static bool is_equal(const tm_contents *a, const tm_contents *b) {
 }
 
 static tm_status take(finder *f, uint32_t node, const tm_contents *c) {
-  uint64_t place = (uint64_t)(uintptr_t)c->data;
-  if (tm_idmap_get(&f->by_place, place) != TM_IDMAP_NONE) return TM_OK;
-  TM_TRY(tm_idmap_put(f->ctx, &f->by_place, place, 0));
+  if (tm_idmap_get(&f->owners, c->owner) != TM_IDMAP_NONE) return TM_OK;
+  TM_TRY(tm_idmap_put(f->ctx, &f->owners, c->owner, 0));
   uint64_t hash = tm_hash_add(tm_hash_bytes(c->data, c->size_bytes), c->kind);
   uint32_t at = tm_idmap_get(&f->by_hash, hash);
   if (at == TM_IDMAP_NONE) {
@@ -116,7 +115,7 @@ tm_status tm_lint_duplicates(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t
   if (g->detail && g->detail->contents) status = take_all(&f, set);
   if (status == TM_OK) status = write_groups(&f, row_count, out);
   tm_idmap_free(ctx, &f.by_hash);
-  tm_idmap_free(ctx, &f.by_place);
+  tm_idmap_free(ctx, &f.owners);
   tm_vec_free(ctx, &f.groups);
   return status;
 }

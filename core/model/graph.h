@@ -88,9 +88,10 @@ typedef struct tm_graph tm_graph;
 
 // The bytes of a string or an array without references, as the dump has them (not NUL-terminated).
 typedef struct tm_contents {
-  const uint8_t *data; // inside the kept dump; the same for objects that share it
+  const uint8_t *data; // inside the kept dump
   uint64_t size_bytes;
-  uint32_t kind; // contents of different kinds are different though their bytes are alike
+  uint32_t owner; // the node whose bytes these are: of Strings that share an array, the array
+  uint32_t kind;  // contents of different kinds are different though their bytes are alike
 } tm_contents;
 
 // A field: what it refers to, or its number. Real numbers are given by their bits.

@@ -131,7 +131,7 @@ static bool contents(const tm_graph *g, uint32_t node, tm_contents *out) {
   if (!goheap_object_of(of(g), node, &o)) return false;
   goheap_slots slots = goheap_slots_of(of(g), o.fields, o.contents.size);
   if (goheap_next_slot(&slots, &offset)) return false;
-  *out = (tm_contents){o.contents.data, o.contents.size, 0};
+  *out = (tm_contents){o.contents.data, o.contents.size, node, 0};
   return true;
 }
 

@@ -336,9 +336,9 @@ static tm_status preview(tm_ctx *ctx, const tm_graph *g, uint32_t node, char *ou
 
 enum { KIND_STRING = 0x100 }; // of contents, above the types of elements
 
-static bool array_contents(const hprof_object *o, tm_contents *out) {
+static bool array_contents(const hprof_object *o, uint32_t node, tm_contents *out) {
   if (o->tag != HPROF_PRIMITIVE_ARRAY) return false;
-  *out = (tm_contents){o->body, o->body_bytes, o->element};
+  *out = (tm_contents){o->body, o->body_bytes, node, o->element};
   return true;
 }
 
@@ -346,16 +346,17 @@ static bool array_contents(const hprof_object *o, tm_contents *out) {
 static bool contents(const tm_graph *g, uint32_t node, tm_contents *out) {
   hprof_object o, array;
   if (!object_of(g, node, &o)) return false;
-  if (o.tag != HPROF_INSTANCE) return array_contents(&o, out);
+  if (o.tag != HPROF_INSTANCE) return array_contents(&o, node, out);
   if (strcmp(tm_graph_type_name(g, node), "java.lang.String") != 0) return false;
   string_parts s = {.count = -1};
   each_instance_field(of(g), &o, on_string_part, &s);
   uint32_t at = s.value ? find_node(g, s.value) : TM_NODE_NONE;
-  if (at == TM_NODE_NONE || !object_of(g, at, &array) || !array_contents(&array, out)) return false;
+  if (at == TM_NODE_NONE || !object_of(g, at, &array) || !array_contents(&array, at, out))
+    return false;
   uint64_t from = 2 * (uint64_t)s.offset, size = 2 * (uint64_t)s.count;
   if (s.count >= 0 && s.offset >= 0 && array.element == HPROF_CHAR
       && from + size <= out->size_bytes)
-    *out = (tm_contents){out->data + from, size, 0};
+    *out = (tm_contents){out->data + from, size, node, 0};
   out->kind = KIND_STRING + (uint32_t)s.coder;
   return true;
 }

@@ -127,7 +127,7 @@ static bool contents(const tm_graph *g, uint32_t node, tm_contents *out) {
   const char *begin = h->data + h->string_at.items[string] + 1, *end = h->data + h->size;
   const char *p = begin;
   for (; p < end && *p != '"'; p++) p += *p == '\\' && end - p > 1;
-  *out = (tm_contents){(const uint8_t *)begin, (uint64_t)(p - begin), g->size[node]};
+  *out = (tm_contents){(const uint8_t *)begin, (uint64_t)(p - begin), node, g->size[node]};
   return true;
 }
 
