@@ -2,7 +2,16 @@
 --
 -- A dump of all goroutines tells state and creator of each. One creation site is named when its waiting goroutines became
 -- more in each of the last snapshots, or when there are very many of them.
-tm.list("go.quiet_sites", { "net/http.(*Server).Serve, *", "os/signal.*", "runtime.*" })
+tm.list("go.quiet_sites", { "net/http.(*Server).Serve, *", "os/signal.*", "runtime.*",
+  -- go.unread_bodies, go.uncancelled_contexts and go.lock_waiters name these
+  "net/http.(*Transport).dialConn, *", "context.*", "*, sync.*", "*, semacquire*" })
+
+local function advice(reason)
+  if reason:find("nil chan", 1, true) or reason:find("no cases", 1, true) then return "such a wait never ends: look at the place" end
+  if reason:find("^chan") or reason:find("^select") then return "close the channel when its other side ends, or wait with a context" end
+  if reason == "IO wait" then return "give the connection a deadline" end
+  return "look at the stack"
+end
 
 local function split(key)
   local site, reason = key:match("^(.*), (.-)$")
@@ -25,7 +34,7 @@ tm.rule {
         local site, reason = split(row.key)
         if not seen[row.key] then
           list[#list + 1] = c:finding { level = level, key = row.key, value = row.last, unit = "count", delta = row.delta, steps = row.steps,
-            per_hour = row.per_hour, site = site, reason = reason, trace = of:stack(i) }
+            per_hour = row.per_hour, site = site, reason = reason, advice = advice(reason), trace = of:stack(i) }
         end
         seen[row.key] = true
       end
@@ -39,7 +48,7 @@ tm.rule {
     high = function(c) c:attach(c:await(c.take.goroutine_profile { timeout = "30s" }), "goroutine profile") end,
   },
   caps = { "take:goroutine_profile" },
-  say = "{target} leaks goroutines: {value:count} started by {site} wait in {reason}, {delta:count} more in {steps} snapshots",
+  say = "{target} leaks goroutines: {value:count} started by {site} wait in {reason}, {delta:count} more in {steps} snapshots; {advice}",
   tests = (function()
     local function row(site, state, n)
       return { stack = "main.worker;runtime.gopark", value = n, created_by = site, state = state }

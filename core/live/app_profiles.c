@@ -98,6 +98,11 @@ static void end_turn(tm_app_profiles *a) {
   schedule(a);
 }
 
+// Few programs are built with it: that one has it not is nothing to tell.
+static bool is_optional(const char *metric) {
+  return strncmp(metric, "pprof.goroutineleak", 19) == 0;
+}
+
 // Said once until it works again; the address is not shown, since it may hold a token.
 static void fail(tm_app_profiles *a, const char *metric, const char *message) {
   row *r = row_of(a, metric);
@@ -109,7 +114,7 @@ static void fail(tm_app_profiles *a, const char *metric, const char *message) {
   r->due_ns = a->asked_ns + r->pause_ns;
   bool first = !r->failing;
   r->failing = true;
-  if (first) a->options.trouble(a->options.ud, metric, message);
+  if (first && !is_optional(metric)) a->options.trouble(a->options.ud, metric, message);
 }
 
 static void succeed(tm_app_profiles *a, work *w) {
@@ -119,7 +124,7 @@ static void succeed(tm_app_profiles *a, work *w) {
     bool was = r->failing;
     r->failing = false;
     r->pause_ns = 0;
-    if (was) a->options.trouble(a->options.ud, w->metric, NULL);
+    if (was && !is_optional(w->metric)) a->options.trouble(a->options.ud, w->metric, NULL);
   }
   tm_profile *profile = w->snapshot.model;
   w->snapshot.model = NULL;
