@@ -173,7 +173,7 @@ static inline const char *v8heap_skip_gap(const char *p, const char *end) {
 
 // The whole number at p; NULL when there is none. Eight digits at once: the bytes that are no
 // digits end it, the others are shifted up and weighed in pairs.
-static inline const char *v8heap_number(const char *p, const char *end, uint64_t *out) {
+static TM_ALWAYS_INLINE const char *v8heap_number(const char *p, const char *end, uint64_t *out) {
   uint64_t value = 0;
   if (end - p > 8) {
     const uint8_t *b = (const uint8_t *)p;
