@@ -3,6 +3,8 @@
 // it. Targets, rules and what is kept have files of their own.
 #include "host/lua_engine.h"
 
+#include "host/capture_take.h"
+
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -158,10 +160,24 @@ static void taken(void *ud, uint64_t id, tm_status status, const void *bytes, si
   tm_rulehost_job_done(ud, id, status, bytes, size);
 }
 
+// A dump stops the program and fills the disk: it needs the grant that policies need.
+static void take_capture(lua_engine *e, tm_target *target, const char *name,
+                         const char *options_json, uint64_t timeout_ns, uint64_t job_id) {
+  static const char refused[] = "a capture stops the program: give --allow act:snap to let rules";
+  tm_capture_options options = tm_capture_of_take(name, options_json, timeout_ns);
+  options.folder = *e->dump_folder ? e->dump_folder : NULL;
+  if (tm_actions_granted(tm_engine_actions(e->engine), "", "act:snap"))
+    tm_capture_take(e->runner, target, &options, job_id, taken, e->host);
+  else
+    tm_rulehost_job_done(e->host, job_id, TM_E_PERM, refused, sizeof refused - 1);
+}
+
 static void take(void *ud, tm_target *target, const char *name, const char *options_json,
                  uint64_t timeout_ns, uint64_t job_id) {
   lua_engine *e = ud;
-  if (e->runner)
+  if (e->runner && tm_capture_is(name))
+    take_capture(e, target, name, options_json, timeout_ns, job_id);
+  else if (e->runner)
     tm_runner_take(e->runner, target, name, options_json, timeout_ns, job_id, taken, e->host);
   else
     tm_rulehost_job_done(e->host, job_id, TM_E_UNSUPPORTED, "not available in a replay", 25);
@@ -283,6 +299,8 @@ static tm_status open_parts(lua_State *L, lua_engine *e) {
   TM_TRY(tm_bus_subscribe(tm_engine_bus(e->engine), kinds, on_bus_event, e, &id));
   TM_TRY(grant_all(L, e));
   if (!is_virtual) TM_TRY(open_runner(L, e));
+  const char *dumps = option_string(L, 1, "dumps");
+  snprintf(e->dump_folder, sizeof e->dump_folder, "%s", dumps ? dumps : "");
   const char *history = option_string(L, 1, "history");
   if (history) {
     tm_history_options keeping = {.log = log};

@@ -45,6 +45,7 @@ typedef struct lua_engine {
   uv_signal_t signals[2];
   uv_timer_t deadline, flusher;
   bool handles_open;
+  char dump_folder[512]; // of captures that rules take; "" = the working folder
 } lua_engine;
 
 // The engine at stack index 1; raises when it is closed (check), or virtual (check_live).

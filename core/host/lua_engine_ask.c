@@ -1,6 +1,7 @@
 // What is asked of a running engine from outside and by policies: profiles taken at once, notes in
 // the journal, and a control socket. Answers come as calls of Lua functions from the loop.
 #include "base/clock.h"
+#include "host/capture_take.h"
 #include "host/lua_engine.h"
 
 #include <stdio.h>
@@ -53,6 +54,27 @@ static int engine_take(lua_State *L) {
   if (!t) return luaL_error(L, "out of memory");
   *t = (lua_take){e, luaL_ref(L, LUA_REGISTRYINDEX), tm_clock_mono_ns()};
   tm_runner_take(e->runner, target, name, json, (uint64_t)timeout_ns, 0, on_taken, t);
+  return 0;
+}
+
+// e:capture(id, {kind=, folder=, redact=, timeout_ns=}, fn): as take, of a heap dump; the bytes are
+// the document of `tidemark snap --json`.
+static int engine_capture(lua_State *L) {
+  lua_engine *e = tm_lua_check_live(L);
+  tm_target *target = tm_lua_check_target(L, e, 2);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  luaL_checktype(L, 4, LUA_TFUNCTION);
+  lua_settop(L, 4);
+  tm_capture_options options = {.kind = option_string(L, 3, "kind"),
+                                .folder = option_string(L, 3, "folder"),
+                                .redact = option_true(L, 3, "redact"),
+                                .json = true};
+  options.timeout_ns = (uint64_t)option_integer(L, 3, "timeout_ns", 1800000000000);
+  if (!options.kind) return luaL_error(L, "capture: kind is missing");
+  lua_take *t = calloc(1, sizeof *t);
+  if (!t) return luaL_error(L, "out of memory");
+  *t = (lua_take){e, luaL_ref(L, LUA_REGISTRYINDEX), tm_clock_mono_ns()};
+  tm_capture_take(e->runner, target, &options, 0, on_taken, t);
   return 0;
 }
 
@@ -110,8 +132,6 @@ static int engine_answer(lua_State *L) { // e:answer(client, line) -> true | nil
   return 1;
 }
 
-const luaL_Reg tm_lua_ask_methods[] = {{"take", engine_take},
-                                       {"note", engine_note},
-                                       {"control", engine_control},
-                                       {"answer", engine_answer},
-                                       {NULL, NULL}};
+const luaL_Reg tm_lua_ask_methods[] = {{"take", engine_take},     {"capture", engine_capture},
+                                       {"note", engine_note},     {"control", engine_control},
+                                       {"answer", engine_answer}, {NULL, NULL}};

@@ -5,10 +5,12 @@ local M = {}
 
 function M.folder_of(path) return path:match("^(.*)/[^/]*$") or "." end
 
---- STEM-KIND-TIME.ENDING, as does not exist yet.
-function M.name(stem, kind, ending)
+--- DIR/STEM-KIND-TIME.ENDING, as does not exist yet. dir: made if need be; nil = here.
+function M.name(dir, stem, kind, ending)
+  if dir then core.mkdir(dir) end
   stem = ("%s-%s-%s"):format((stem:gsub("[^%w._-]+", "-"):gsub("^%-+", ""):gsub("%-+$", "")), (kind:gsub("[^%w._-]+", "-")),
     os.date("!%Y%m%dT%H%M%SZ"))
+  if dir then stem = dir .. "/" .. stem end
   local path, n = stem .. ending, 1
   while core.stat(path) do
     n = n + 1

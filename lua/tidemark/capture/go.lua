@@ -67,6 +67,7 @@ M.kinds = {
   sessions = { what = "what sessions hold, by their own word", run = sessions },
 }
 M.order = { "heapdump", "flight", "gc", "free-os-memory", "sessions" }
+M.dump = "heapdump"
 
 --- True when an agent answers at the address.
 function M.is_there(base)

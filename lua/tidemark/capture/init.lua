@@ -67,7 +67,7 @@ function M.target(word, kind, endpoint)
   end
   if word:match("^%d+$") then return M.of(math.tointeger(tonumber(word)), endpoint) end
   local base = agent_base(word)
-  if base and kind and go.kinds[kind] then
+  if base and kind and (go.kinds[kind] or kind == "dump") then
     local pid = word:match("^unix:") and core.listener("unix", word:match("^unix:([^:]+)"))
     local p = pid and core.describe(pid)
     return { runtime = "go", base = base, name = p and p.name .. "-" .. pid or "go" }
@@ -81,8 +81,16 @@ function M.kinds(t)
   return out
 end
 
+-- One word for what is a dump, a heap or a heapdump of the runtime.
+local dumps = { dump = true, heapdump = true }
+
+--- True when a kind is a capture of some runtime and not a profile that a policy takes over HTTP.
+function M.is_dump(name)
+  return dumps[name] or M.runtimes.jvm.kinds[name] ~= nil and M.runtimes.jvm.kinds[name].ending ~= nil
+end
+
 --- True when a kind is a capture. Of a JVM and a V8 nothing else can be had, so that a wrong word is explained by M.run.
-function M.has(t, name) return t.runtime ~= "go" or go.kinds[name] ~= nil end
+function M.has(t, name) return t.runtime ~= "go" or go.kinds[name] ~= nil or dumps[name] ~= nil end
 
 local redactable = { [".hprof"] = true, [".heapsnapshot"] = true, [".goheap"] = true }
 
@@ -103,12 +111,13 @@ end
 --- Takes one. Raises for an unknown kind; answers nil and an error when the world fails.
 function M.run(t, name, options)
   local runtime = M.runtimes[t.runtime]
+  name = runtime.kinds[name] and name or dumps[name] and runtime.dump or name
   local kind = runtime.kinds[name]
   if not kind then
     bad(("%s has no capture called '%s'"):format(t.name, name), "it has " .. table.concat(runtime.order, ", "))
   end
   if options.redact and not redactable[kind.ending] then bad("--redact is for heap dumps, not for " .. name) end
-  local path = kind.ending and (options.output or files.name(t.name, name, kind.ending .. (options.gz and ".gz" or "")))
+  local path = kind.ending and (options.output or files.name(options.dir, t.name, name, kind.ending .. (options.gz and ".gz" or "")))
   if path and path:match("^%-$") then bad("a capture goes into a file, not to standard output") end
   local _, began = core.now()
   t.note = options.note

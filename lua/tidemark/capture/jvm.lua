@@ -138,5 +138,6 @@ M.kinds = {
   memory = { what = "heap and metaspace; native memory where it is tracked", run = memory },
 }
 M.order = { "dump", "dump-all", "histogram", "histogram-all", "gc", "memory" }
+M.dump = "dump"
 
 return M

@@ -183,5 +183,6 @@ M.kinds = {
   counters = { what = "the heap's size; nodes, documents and listeners of a page", run = counters },
 }
 M.order = { "heap", "sampling", "gc", "counters" }
+M.dump = "heap"
 
 return M

@@ -1,4 +1,5 @@
 -- Policies and the control socket of a session: profiles of watched apps by timer, threshold, mark and message, into files.
+local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
 local paths = require "tidemark.cli.paths"
@@ -10,11 +11,12 @@ local M = {}
 local SECOND <const> = 1000000000
 
 M.options = {
-  { "snap", "KIND=EVERY", "take this profile so often, such as heap=10m (repeatable)", kind = "list" },
+  { "snap", "KIND=EVERY", "take this profile or heap dump so often: heap=10m, dump=30m (repeatable)", kind = "list" },
   { "snap-when", "COND", "take them when this is reached, such as 'proc.rss > 512MB'" },
   { "snap-budget", "SHARE", "share of time that taking them may cost (1%)" },
   { "snap-dir", "DIR", "where they go (state folder)" },
   { "snap-keep", "N", "so many files are kept (100)" },
+  { "snap-redact", "blank what strings and arrays of heap dumps hold" },
   { "control", "unix:PATH", "take commands: {\"cmd\":\"snap\",\"kind\":\"heap\"}, mark, status" },
 }
 
@@ -37,13 +39,15 @@ local function path_of(dir, t, kind)
   return path
 end
 
+local endings = { [".pb.gz"] = true, [".trace"] = true, [".hprof"] = true, [".heapsnapshot"] = true, [".goheap"] = true }
+
 -- Only files that a policy wrote for this app count, and go.
 local function prune(dir, t, p)
   local files = {}
   local start = clean_name(t.name) .. "-"
   for _, name in ipairs(core.list(dir) or {}) do
     local rest = name:sub(1, #start) == start and name:sub(#start + 1)
-    if rest and rest:match("^%d+%-.+%-%d+T%d+Z[%-%d]*%.") and (rest:match("%.pb%.gz$") or rest:match("%.trace$")) then
+    if rest and rest:match("^%d+%-.+%-%d+T%d+Z[%-%d]*%.") and endings[rest:match("Z[%-%d]*(%..+)$")] then
       local st = core.stat(dir .. "/" .. name)
       if st and st.kind == "file" then files[#files + 1] = { name = name, bytes = st.size_bytes, time_ns = st.mtime_ns } end
     end
@@ -58,38 +62,52 @@ local function note(s, level, t, words, fields)
   s.engine:note(level, t.id, words, core.json(fields))
 end
 
+local function what(kind) return capture.is_dump(kind) and "heap " .. kind or kind .. " profile" end
+
 -- A failure is said once per kind until it works again.
 local function failed(s, a, request, outcome)
   if a.failing[request.kind] ~= outcome.code then
-    note(s, "warn", a.t, ("no %s profile: %s"):format(request.kind, outcome.message), { kind = request.kind, error = outcome.code,
+    note(s, "warn", a.t, ("no %s: %s"):format(what(request.kind), outcome.message), { kind = request.kind, error = outcome.code,
       reason = request.reason })
   end
   a.failing[request.kind] = outcome.code
   if request.done then request.done { ok = false, error = outcome.message, code = outcome.code } end
 end
 
+-- A file that another process wrote: its document says which.
+local function written(outcome)
+  local document = core.json_decode(outcome.bytes)
+  local row = type(document) == "table" and type(document.rows) == "table" and document.rows[1]
+  if type(row) ~= "table" or not row.file then return { code = "format", message = "the capture wrote no file", took_ns = outcome.took_ns } end
+  return { file = row.file, size = row.bytes, took_ns = outcome.took_ns }
+end
+
 local function taken(s, a, request, outcome)
   local heir = a
   while heir.next do heir = heir.next end
   policy.done(heir.w, s.engine:now(), outcome.took_ns)
-  local path
+  if capture.is_dump(request.kind) and outcome.bytes then outcome = written(outcome) end
+  local path, size = outcome.file, outcome.size
   if outcome.bytes then
     core.mkdir(a.dir)
     path = path_of(a.dir, a.t, request.kind)
     local ok, err = core.write_private(path, outcome.bytes)
+    size = #outcome.bytes
     if not ok then outcome = { code = err.code, message = err.message } end
   end
-  if not outcome.bytes then return failed(s, a, request, outcome) end
+  if outcome.code then return failed(s, a, request, outcome) end
   a.failing[request.kind] = nil
   prune(a.dir, a.t, a.w.policy)
-  local size = #outcome.bytes
-  note(s, "info", a.t, ("%s profile: %s (%s, %s, %s)"):format(request.kind, path, core.format(size, "bytes"),
+  note(s, "info", a.t, ("%s: %s (%s, %s, %s)"):format(what(request.kind), path, core.format(size, "bytes"),
     core.format(outcome.took_ns, "ns"), request.reason), { kind = request.kind, file = path, bytes = size, took_ns = outcome.took_ns,
     reason = request.reason })
   if request.done then request.done { ok = true, kind = request.kind, file = path, bytes = size, took_ns = outcome.took_ns } end
 end
 
 local function take(s, a, request)
+  if capture.is_dump(request.kind) then
+    return s.engine:capture(a.t.id, { kind = request.kind, folder = a.dir, redact = s.snap_redact }, function(outcome) taken(s, a, request, outcome) end)
+  end
   local known = fetch.kinds[request.kind]
   local seconds = request.seconds or known and known.seconds
   local timeout_ns = seconds and math.ceil(math.max(seconds * 1.5, seconds + 10) * SECOND) or 60 * SECOND
@@ -267,7 +285,7 @@ end
 --- Prepares a session: reads policies from options and config. Before targets are watched. Raises a usage error.
 function M.open(s, options)
   s.policies, s.apps, s.watched, s.snap_dir = {}, {}, {}, options["snap-dir"]
-  s.may_snap = allows(options)
+  s.may_snap, s.snap_redact = allows(options), options["snap-redact"]
   s.no_policy = policy.read { profiles = { heap = {} }, marks = false, dir = options["snap-dir"], keep = options["snap-keep"] }
   local own = policy.from_options(options)
   if own then s.policies[1] = own end

@@ -13,6 +13,7 @@ local options = {
   { "debug", "N", "text instead of a profile: 1, or 2 for goroutines", kind = "integer" },
   { "output", "FILE", "where to; - is standard output (TARGET-KIND-TIME.pb.gz)" },
   { "endpoint", "URL", "the app's pprof endpoint, when TARGET is a process (found where it listens)" },
+  { "dir", "DIR", "the folder for files that are named here (made if need be)" },
   { "gz", "let the JVM compress its dump (JDK 16 and later)" },
   { "force", "dump though memory or disk are short" },
   { "redact", "blank what strings and arrays of a heap dump hold; sizes stay" },
@@ -138,7 +139,7 @@ local function print_capture(row, opts)
 end
 
 local function take_capture(t, word, kind, opts)
-  local how = { output = opts.output, force = opts.force, gz = opts.gz, redact = opts.redact, seconds = opts.seconds, timeout_ns = opts.timeout,
+  local how = { output = opts.output, dir = opts.dir, force = opts.force, gz = opts.gz, redact = opts.redact, seconds = opts.seconds, timeout_ns = opts.timeout,
     progress = capture_progress(kind, opts.quiet or opts.json),
     note = function(said) if not opts.quiet then io.stderr:write("tidemark: ", said, "\n") end end }
   local result, err = capture.run(t, kind, how)
