@@ -229,12 +229,13 @@ static tm_status trace_frames(census *c, const tm_trace *t, uint32_t stack) {
   return TM_OK;
 }
 
-// The function with the `go` statement.
-static tm_status creation_of(census *c, const tm_trace *t, uint32_t stack, const char **out) {
-  TM_TRY(trace_frames(c, t, stack));
-  const frame *f = site_of(c->frames.items, c->frames.count);
-  *out = f ? f->function : "";
-  return TM_OK;
+const char *tm_goroutine_creator(const tm_trace *t, uint32_t creation) {
+  const tm_trace_stack *s = &t->stacks.items[creation];
+  for (uint32_t i = s->begin; i < s->end; i++) {
+    const char *name = tm_trace_text(t, t->frames.items[i].function);
+    if (!is_plumbing(name)) return name;
+  }
+  return s->begin < s->end ? tm_trace_text(t, t->frames.items[s->begin].function) : "";
 }
 
 static const tm_go_pile *find_pile(const tm_trace *t, const tm_idmap *piles,
@@ -243,11 +244,20 @@ static const tm_go_pile *find_pile(const tm_trace *t, const tm_idmap *piles,
   return i == TM_IDMAP_NONE ? NULL : &t->piles.items[i];
 }
 
+bool tm_goroutine_is_system(const char *entry) {
+  return (starts(entry, "runtime.") && strcmp(entry, "runtime.main") != 0)
+         || starts(entry, "runtime/trace.");
+}
+
+static bool is_left_out(const census *c, const tm_trace *t, uint32_t entry) {
+  return !c->options->system && tm_goroutine_is_system(tm_trace_text(t, entry));
+}
+
 static tm_status add_alive(census *c, const tm_trace *t, const tm_idmap *piles) {
   static const char *const words[] = {"", "runnable", "running", "syscall", ""};
   for (size_t i = 0; i < t->goroutines.count; i++) {
     const tm_goroutine *g = &t->goroutines.items[i];
-    if (g->foreign) continue;
+    if (g->foreign || is_left_out(c, t, g->entry)) continue;
     seen s = {.count = 1, .state = words[g->state], .entry = tm_trace_text(t, g->entry)};
     s.waiting = g->state == TM_GO_WAITING;
     if (s.waiting) s.state = tm_trace_text(t, g->reason);
@@ -256,7 +266,7 @@ static tm_status add_alive(census *c, const tm_trace *t, const tm_idmap *piles) 
     const tm_go_pile *pile = known ? find_pile(t, piles, g) : NULL;
     s.created_count = pile ? (int64_t)pile->created_count : 0;
     s.ended_count = pile ? (int64_t)pile->ended_count : 0;
-    TM_TRY(creation_of(c, t, g->creation, &s.creation));
+    s.creation = tm_goroutine_creator(t, g->creation);
     TM_TRY(trace_frames(c, t, g->site));
     TM_TRY(add(c, &s, NULL));
   }
@@ -268,10 +278,11 @@ static tm_status add_gone(census *c, const tm_trace *t) {
   for (size_t i = 0; c->options->gone && i < t->piles.count; i++) {
     const tm_go_pile *p = &t->piles.items[i];
     if (p->foreign || p->ended_count < p->created_count || !p->ended_count) continue;
+    if (is_left_out(c, t, p->entry)) continue;
     seen s = {.state = "ended", .entry = tm_trace_text(t, p->entry)};
     s.created_count = (int64_t)p->created_count;
     s.ended_count = (int64_t)p->ended_count;
-    TM_TRY(creation_of(c, t, p->creation, &s.creation));
+    s.creation = tm_goroutine_creator(t, p->creation);
     c->frames.count = 0;
     TM_TRY(add(c, &s, NULL));
   }
@@ -279,13 +290,16 @@ static tm_status add_gone(census *c, const tm_trace *t) {
 }
 
 static tm_status trace_notes(tm_ctx *ctx, const tm_trace *t, tm_table *out) {
-  uint64_t foreign = 0;
+  uint64_t foreign = 0, system = 0;
+  for (size_t i = 0; i < t->goroutines.count; i++)
+    system += tm_goroutine_is_system(tm_trace_text(t, t->goroutines.items[i].entry));
   for (size_t i = 0; i < t->piles.count; i++)
     if (t->piles.items[i].foreign) foreign += t->piles.items[i].created_count;
   TM_TRY(tm_table_note_int(ctx, out, "alive", (int64_t)t->goroutines.count));
   TM_TRY(tm_table_note_int(ctx, out, "created", (int64_t)t->created_count));
   TM_TRY(tm_table_note_int(ctx, out, "ended", (int64_t)t->ended_count));
   TM_TRY(tm_table_note_int(ctx, out, "foreign", (int64_t)foreign));
+  TM_TRY(tm_table_note_int(ctx, out, "system", (int64_t)system));
   TM_TRY(tm_table_note_int(ctx, out, "duration_ns", t->duration_ns));
   return tm_table_note_text(ctx, out, "unit", "count");
 }

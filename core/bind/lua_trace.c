@@ -1,6 +1,9 @@
 // Traces for trusted Lua: t:goroutines{} answers a Table, t:info() the facts, t:counter(name) the
 // points of a counter. goroutines of a profile or dump: core.goroutines(p, options).
 #include "analyze/goroutines.h"
+#include "analyze/trace_floors.h"
+#include "analyze/trace_profile.h"
+#include "analyze/trace_times.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 
@@ -23,7 +26,7 @@ static bool option_flag(lua_State *L, int index, const char *name) {
 }
 
 static tm_goroutines_options check_options(lua_State *L, int index) {
-  static const char *const allowed[] = {"stacks", "gone", "nodecount"};
+  static const char *const allowed[] = {"stacks", "gone", "system", "nodecount"};
   tm_goroutines_options o = {0};
   if (lua_isnoneornil(L, index)) return o;
   luaL_checktype(L, index, LUA_TTABLE);
@@ -37,6 +40,7 @@ static tm_goroutines_options check_options(lua_State *L, int index) {
   }
   o.stacks = option_flag(L, index, "stacks");
   o.gone = option_flag(L, index, "gone");
+  o.system = option_flag(L, index, "system");
   lua_getfield(L, index, "nodecount");
   lua_Integer n = luaL_optinteger(L, -1, 0);
   lua_pop(L, 1);
@@ -71,6 +75,46 @@ int tm_lua_profile_goroutines(lua_State *L) {
   return finish_table(L, work, status);
 }
 
+typedef tm_status trace_analysis(tm_ctx *ctx, const tm_trace *trace, tm_table *out);
+
+static int analyze(lua_State *L, trace_analysis *of) {
+  const tm_snapshot *box = check_box(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = of(&work->ctx, box->model, work->table);
+  return finish_table(L, work, status);
+}
+
+static int trace_spans(lua_State *L) { // t:spans() -> Table: regions and tasks by name
+  return analyze(L, tm_trace_regions);
+}
+
+static int trace_unfinished(lua_State *L) { // t:unfinished() -> Table
+  return analyze(L, tm_trace_unfinished);
+}
+
+static int trace_floors(lua_State *L) { // t:floors() -> Table: what each collection left
+  return analyze(L, tm_trace_floors);
+}
+
+// t:frames{region= or log=, pause_ns=} -> Table
+static int trace_frames(lua_State *L) {
+  const tm_snapshot *box = check_box(L);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  tm_frames_options o = {0};
+  lua_getfield(L, 2, "region"); // the texts stay on the stack
+  o.region = luaL_optstring(L, -1, NULL);
+  lua_getfield(L, 2, "log");
+  o.log = luaL_optstring(L, -1, NULL);
+  lua_getfield(L, 2, "pause_ns");
+  o.pause_ns = luaL_optinteger(L, -1, 0);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = tm_trace_frames(&work->ctx, box->model, &o, work->table);
+  return finish_table(L, work, status);
+}
+
 static void set_integer(lua_State *L, const char *name, uint64_t value) {
   lua_pushinteger(L, (lua_Integer)value);
   lua_setfield(L, -2, name);
@@ -99,9 +143,11 @@ static int trace_info(lua_State *L) { // t:info() -> facts
   return 1;
 }
 
-// t:counter("heap_live"|"heap_goal"|"procs"|"goroutines") -> { time_ns... }, { value... }
+// t:counter("heap_live"|"heap_goal"|"procs"|"goroutines"|"collections") -> { time_ns... }, {
+// value... }
 static int trace_counter(lua_State *L) {
-  static const char *const names[] = {"heap_live", "heap_goal", "procs", "goroutines", NULL};
+  static const char *const names[] = {"heap_live",  "heap_goal",   "procs",
+                                      "goroutines", "collections", NULL};
   const tm_trace *t = check_box(L)->model;
   const tm_trace_points *points = &t->counters[luaL_checkoption(L, 2, NULL, names)];
   lua_createtable(L, (int)points->count, 0);
@@ -113,6 +159,15 @@ static int trace_counter(lua_State *L) {
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   return 2;
+}
+
+static void push_stack(lua_State *L, const tm_trace *t, uint32_t stack) { // { "function", … }
+  const tm_trace_stack *s = &t->stacks.items[stack];
+  lua_createtable(L, (int)(s->end - s->begin), 0);
+  for (uint32_t i = s->begin; i < s->end; i++) {
+    lua_pushstring(L, tm_trace_text(t, t->frames.items[i].function));
+    lua_rawseti(L, -2, (lua_Integer)(i - s->begin) + 1);
+  }
 }
 
 static int trace_goroutine(lua_State *L) { // t:goroutine(index) -> one that is alive, or nil
@@ -134,10 +189,34 @@ static int trace_goroutine(lua_State *L) { // t:goroutine(index) -> one that is 
   lua_setfield(L, -2, "reason");
   lua_pushstring(L, tm_trace_text(t, g->entry));
   lua_setfield(L, -2, "entry");
+  lua_pushstring(L, tm_goroutine_creator(t, g->creation));
+  lua_setfield(L, -2, "creation");
+  lua_pushboolean(L, tm_goroutine_is_system(tm_trace_text(t, g->entry)));
+  lua_setfield(L, -2, "system");
+  push_stack(L, t, g->site);
+  lua_setfield(L, -2, "stack");
   lua_pushboolean(L, g->born);
   lua_setfield(L, -2, "born");
   lua_pushboolean(L, g->foreign);
   lua_setfield(L, -2, "foreign");
+  return 1;
+}
+
+static void free_profile(void *profile) {
+  tm_profile_free(profile);
+}
+
+// t:profile(system) -> Profile of the goroutines alive, by what they wait for
+static int trace_profile(lua_State *L) {
+  const tm_snapshot *box = check_box(L);
+  bool system = lua_toboolean(L, 2);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_snapshot *s = tm_lua_push_snapshot(L);
+  tm_profile *made = NULL;
+  if (tm_trace_profile(&work->ctx, box->model, system, &made) != TM_OK)
+    return tm_lua_failed(L, &work->ctx);
+  *s = (tm_snapshot){
+      .kind = TM_KIND_PROFILE, .format = "gotrace", .model = made, .free_model = free_profile};
   return 1;
 }
 
@@ -190,13 +269,12 @@ static int trace_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"goroutines", trace_goroutines},
-                                   {"goroutine", trace_goroutine},
-                                   {"counter", trace_counter},
-                                   {"regions", trace_regions},
-                                   {"info", trace_info},
-                                   {"close", trace_close},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {{"goroutines", trace_goroutines}, {"goroutine", trace_goroutine},
+                                   {"counter", trace_counter},       {"regions", trace_regions},
+                                   {"spans", trace_spans},           {"profile", trace_profile},
+                                   {"unfinished", trace_unfinished}, {"frames", trace_frames},
+                                   {"floors", trace_floors},         {"info", trace_info},
+                                   {"close", trace_close},           {NULL, NULL}};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_trace(lua_State *L, tm_snapshot *from) {

@@ -63,7 +63,8 @@ typedef enum tm_trace_counter {
   TM_COUNTER_HEAP_LIVE, // bytes
   TM_COUNTER_HEAP_GOAL, // bytes
   TM_COUNTER_PROCS,
-  TM_COUNTER_GOROUTINES, // alive at the end of each generation
+  TM_COUNTER_GOROUTINES,  // alive at the end of each generation
+  TM_COUNTER_COLLECTIONS, // when one ended; the value says nothing
   TM_COUNTER_COUNT,
 } tm_trace_counter;
 

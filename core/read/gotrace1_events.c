@@ -134,6 +134,8 @@ static tm_status on_other(go1_reader *v, const go1_proc *p, int64_t ns) {
   case V1_GC_START:
     v->r->t->gc_count++;
     return TM_OK;
+  case V1_GC_DONE:
+    return go_count(v->r, TM_COUNTER_COLLECTIONS, ns, 0);
   case V1_HEAP_ALLOC:
     return go_count(v->r, TM_COUNTER_HEAP_LIVE, ns, a[1]);
   case V1_HEAP_GOAL:

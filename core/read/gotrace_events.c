@@ -289,6 +289,8 @@ static tm_status on_other(go_reader *r, uint32_t thread, uint8_t type, const uin
   case EV_GC_BEGIN:
     r->t->gc_count++;
     return TM_OK;
+  case EV_GC_END:
+    return go_count(r, TM_COUNTER_COLLECTIONS, ns, a[1]);
   case EV_TASK_END:
     return go_user_event(r, type, a, m, ns);
   default:

@@ -161,14 +161,23 @@ local function read_one(word, options, notes)
 end
 M.read = read_one
 
+-- A trace counts as the profile of the goroutines that are alive at its end, by what they wait for.
+local function profile_one(word, options, notes)
+  local p = read_one(word, options, notes)
+  if p.kind ~= "trace" then return p end
+  local made, err = p:profile()
+  if not made then fail(err, word) end
+  return made
+end
+
 local function read_all(words, options, notes)
   local list = {}
   for _, word in ipairs(words) do
     local stat = not is_remote(word) and word ~= "-" and core.stat(word)
     if stat and stat.kind == "directory" then
-      for _, path in ipairs(M.files_in(word)) do list[#list + 1] = read_one(path, options, notes) end
+      for _, path in ipairs(M.files_in(word)) do list[#list + 1] = profile_one(path, options, notes) end
     else
-      list[#list + 1] = read_one(word, options, notes)
+      list[#list + 1] = profile_one(word, options, notes)
     end
   end
   return list

@@ -19,11 +19,12 @@ local function read(word, options, problems)
     code = "argument" }, 0)
 end
 
-local function head(source, notes)
+local function head(source, notes, options)
   local count = ("%d goroutines"):format(notes.alive)
   if source.kind ~= "trace" then return count .. "\n" end
   local out = ("%s alive after %s; %d created, %d ended"):format(count, core.format(notes.duration_ns, "ns"), notes.created, notes.ended)
   if notes.foreign > 0 then out = out .. (", %d of them calls from C"):format(notes.foreign) end
+  if notes.system > 0 and not options.system then out = out .. ("; %d of the runtime not shown"):format(notes.system) end
   return out .. "\n"
 end
 
@@ -47,17 +48,125 @@ local function with_stacks(t, cols)
   return table.concat(out)
 end
 
+local keys = { "state", "entry", "site", "creation" }
+
+-- What is more or less than in another trace, dump or profile, by the same keys; the most growth first.
+local function compare(now, base)
+  local rows, by_key = {}, {}
+  local function take(t, field)
+    for _, row in t:rows() do
+      local key = table.concat({ row.state, row.entry, row.site, row.creation }, "\0")
+      local to = by_key[key]
+      if not to then
+        to = { count = 0, base_count = 0, change = 0 }
+        for _, name in ipairs(keys) do to[name] = row[name] end
+        by_key[key] = to
+        rows[#rows + 1] = to
+      end
+      to[field] = to[field] + row.count
+    end
+  end
+  take(now, "count")
+  take(base, "base_count")
+  for i, row in ipairs(rows) do
+    row.change = row.count - row.base_count
+    row.place = i
+  end
+  table.sort(rows, function(a, b)
+    if a.change ~= b.change then return a.change > b.change end
+    return a.place < b.place
+  end)
+  for _, row in ipairs(rows) do row.place = nil end
+  return rows
+end
+
+local diff_columns = { { key = "change", title = "CHANGE", right = true }, { key = "base_count", title = "BEFORE", right = true },
+  { key = "count", title = "NOW", right = true } }
+for _, key in ipairs(keys) do diff_columns[#diff_columns + 1] = { key = key, title = key:upper() } end
+
+local function csv(shown, rows)
+  local out = {}
+  local function line(cells)
+    for i, cell in ipairs(cells) do
+      cell = tostring(cell)
+      cells[i] = cell:find '[",\n]' and '"' .. cell:gsub('"', '""') .. '"' or cell
+    end
+    out[#out + 1] = table.concat(cells, ",") .. "\n"
+  end
+  local names = {}
+  for i, column in ipairs(shown) do names[i] = column.key end
+  line(names)
+  for _, row in ipairs(rows) do
+    local cells = {}
+    for i, column in ipairs(shown) do cells[i] = row[column.key] end
+    line(cells)
+  end
+  return table.concat(out)
+end
+
+-- The growth since --base.
+local function show_diff(options, words, now, base, problems)
+  local rows = compare(now, base)
+  if options.csv then return profiles.output(options, csv(diff_columns, rows)) end
+  if options.json then
+    local meta = { files = text.array { words[1] }, base = options.base, problems = text.array(problems), alive = now.notes.alive,
+      base_alive = base.notes.alive }
+    return profiles.output(options, text.document("goroutines_diff", meta, rows))
+  end
+  local changed = {}
+  for _, row in ipairs(rows) do if row.change ~= 0 then changed[#changed + 1] = row end end
+  local limit = options.nodecount or 20
+  local shown = limit > 0 and #changed > limit and table.move(changed, 1, limit, 1, {}) or changed
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.output(options, ("%d goroutines, %d before; %d of %d piles changed\n"):format(now.notes.alive, base.notes.alive, #changed, #rows)
+    .. (#shown > 0 and text.table(diff_columns, shown) or ""))
+end
+
+-- Chrome's trace events of the goroutines that were started in the trace, wait at its end and never ended, and of the heap.
+local function chrome(source)
+  local events, info = {}, source:info()
+  local function add(e) events[#events + 1] = e end
+  for i = 1, info.goroutines do
+    local g = source:goroutine(i)
+    if g.state == "waiting" and not g.system and not g.foreign then
+      local us, last = g.created_ns / 1000, info.duration_ns / 1000
+      local why = g.reason ~= "" and g.reason or "waiting"
+      add { name = "thread_name", ph = "M", pid = 1, tid = g.id, args = { name = ("G%d %s"):format(g.id, g.entry) } }
+      add { name = g.entry ~= "" and g.entry or "goroutine", cat = "goroutine", ph = "X", pid = 1, tid = g.id, ts = us, dur = last - us,
+        args = { created_by = g.creation, born = g.born } }
+      add { name = why, cat = "blocked", ph = "X", pid = 1, tid = g.id, ts = g.since_ns / 1000, dur = last - g.since_ns / 1000,
+        args = { stack = text.array(g.stack) } }
+    end
+  end
+  for _, name in ipairs { "heap_live", "goroutines" } do
+    local times, values = source:counter(name)
+    for i, time in ipairs(times) do add { name = name, ph = "C", pid = 1, tid = 0, ts = time / 1000, args = { value = values[i] } } end
+  end
+  return core.json { displayTimeUnit = "ms", traceEvents = text.array(events) } .. "\n"
+end
+
+local function table_of(source, wanted)
+  local t, err
+  if source.kind == "trace" then t, err = source:goroutines(wanted) else t, err = core.goroutines(source, wanted) end
+  if not t then error(err, 0) end
+  return t
+end
+
 return {
   name = "goroutines", summary = "goroutines by state, entry, site and creation: of a trace, a dump or a profile",
   usage = "goroutines FILE [OPTIONS]",
   examples = { "tidemark goroutines trace.out", "tidemark goroutines trace.out --stacks --nodecount 3",
+    "tidemark goroutines late.trace --base early.trace", "tidemark goroutines trace.out --chrome --output leaks.json",
     "curl -s 'localhost:6060/debug/pprof/goroutine?debug=2' | tidemark goroutines - --json" },
-  doc = "FILE is what runtime/trace or /debug/pprof/trace wrote (Go 1.22 to 1.26), goroutine?debug=2, or a goroutine profile. The age is\n"
+  doc = "FILE is what runtime/trace or /debug/pprof/trace wrote (Go 1.11 to 1.26), goroutine?debug=2, or a goroutine profile. The age is\n"
     .. "that of the oldest in this state. CREATED and ENDED count all with the same entry and creation within the trace.",
   options = {
     { "exe", "FILE", "the program that wrote a heap dump: for lines and creations" },
     { "stacks", "tell different stacks apart, and print them" },
     { "gone", "also those of which all have ended" },
+    { "system", "also the runtime's own goroutines" },
+    { "base", "OLD", "what is more or less than in OLD, by state, entry, site and creation" },
+    { "chrome", "Chrome's trace events of those that wait and never ended (a trace)" },
     { "nodecount", "N", "so many rows at most; 0 = all", kind = "integer" },
     { "csv", "print the table as CSV" },
     { "output", "FILE", "write there instead of to the terminal" },
@@ -67,10 +176,17 @@ return {
     if #words ~= 1 then args.usage("one trace, goroutine dump or goroutine profile is needed") end
     local problems = {}
     local source = read(words[1], options, problems)
-    local wanted = { stacks = options.stacks, gone = options.gone, nodecount = options.nodecount or (options.json or options.csv) and 0 or 20 }
-    local t, err
-    if source.kind == "trace" then t, err = source:goroutines(wanted) else t, err = core.goroutines(source, wanted) end
-    if not t then error(err, 0) end
+    local wanted = { stacks = options.stacks, gone = options.gone, system = options.system,
+      nodecount = options.nodecount or (options.json or options.csv) and 0 or 20 }
+    if options.chrome then
+      if source.kind ~= "trace" then args.usage("--chrome is for traces") end
+      return profiles.output(options, chrome(source))
+    end
+    if options.base then
+      wanted.nodecount, wanted.stacks = 0, nil
+      return show_diff(options, words, table_of(source, wanted), table_of(read(options.base, options, problems), wanted), problems)
+    end
+    local t = table_of(source, wanted)
     if options.csv then return profiles.output(options, t:csv()) end
     if options.json then
       local meta = { files = text.array(words), kind = source.kind, format = source.format, partial = source.partial, problems = text.array(problems) }
@@ -80,6 +196,6 @@ return {
     for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
     local rows, cols = {}, columns(source)
     for i, row in t:rows() do rows[i] = row end
-    profiles.output(options, head(source, t.notes) .. (options.stacks and with_stacks(t, cols) or text.table(cols, rows)))
+    profiles.output(options, head(source, t.notes, options) .. (options.stacks and with_stacks(t, cols) or text.table(cols, rows)))
   end,
 }

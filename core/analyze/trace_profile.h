@@ -1,0 +1,16 @@
+// The goroutines alive at the end of a Go trace as a profile.
+#ifndef TM_ANALYZE_TRACE_PROFILE_H
+#define TM_ANALYZE_TRACE_PROFILE_H
+
+#include "model/profile.h"
+#include "model/trace.h"
+
+// One sample per goroutine that is alive at the end, with the stack where it stopped. Values:
+// goroutines/count (1) and blocked/nanoseconds (since it waits or is in a syscall, within the
+// trace; the default). Labels: state (why it waits), created_by (function with the `go` statement).
+// Those without a stack get one frame, their entry. The runtime's own are left out unless `system`.
+// The caller frees *out. TM_E_NOMEM, TM_E_LIMIT.
+TM_NODISCARD tm_status tm_trace_profile(tm_ctx *ctx, const tm_trace *trace, bool system,
+                                        tm_profile **out);
+
+#endif
