@@ -104,10 +104,32 @@ define("growth", 'tm.growth(profiles, {by="path", rows=20}) -> Table', 'Call pat
     return g:table(options.rows or 20)
   end)
 
+-- A dump is read from the file that stays; a table of numbers is what it is.
+local function take_capture(target, kind, options)
+  local capture = require "tidemark.capture"
+  local result, err = capture.run(target, kind, { output = options.output, force = options.force, gz = options.gz, redact = options.redact,
+    seconds = options.seconds, timeout_ns = options.timeout and core.duration(tostring(options.timeout)) })
+  if not result then return nil, err end
+  if not result.file then
+    local keys = result.rows[1] and result.rows[1].type and { "count", "shallow_bytes", "type" } or result.rows[1] and result.rows[1].session
+      and { "session", "kind", "id", "bytes", "age_ns" } or { "name", "before", "value", "unit" }
+    return docs.rows(keys, result.rows)
+  end
+  local dump, problem = core.read(result.file)
+  if not dump then return nil, problem end
+  return dump, result.file
+end
+
 define("snap", 'tm.snap(target, kind, {gc=, seconds=}) -> Profile',
   'Takes a profile of a running app: "heap", "allocs", "goroutine", "cpu", "mutex", "block" or one\n'
-  .. "of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.", function(target, kind, options)
-  options = check("tm.snap", options, { "gc", "seconds", "timeout", "debug", "host_header", "headers", "max_bytes", "ca_file" })
+  .. "of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.\n"
+  .. 'Of "jvm:PID", "node:PORT", "chrome:PORT" and Go apps with an agent also "dump", "histogram", "gc" and\n'
+  .. "what else `tidemark snap` takes of them: a Graph and its file, or rows. {output=, force=, redact=}", function(target, kind, options)
+  options = check("tm.snap", options, { "gc", "seconds", "timeout", "debug", "host_header", "headers", "max_bytes", "ca_file", "output", "force",
+    "gz", "redact" })
+  local captured = kind and require("tidemark.capture").target(type(target) == "table" and tostring(target.pid) or tostring(target), kind,
+    type(target) == "table" and target.endpoint or nil)
+  if captured and require("tidemark.capture").has(captured, kind) then return take_capture(captured, kind, options) end
   local ok, fetch = pcall(require, "tidemark.fetch")
   if not ok then return nil, { code = "unsupported", message = "this build takes no profiles of apps" } end
   local address = target

@@ -84,12 +84,12 @@ command("watch", "watch EXPRESSION [SPAN]", "shows a value every span (1s); alon
   show()
 end)
 
-command("snap", "snap [KIND] [TARGET] [gc] [SECONDSs]", "takes a profile: :snap heap gc", function(repl, words)
+command("snap", "snap [KIND] [TARGET] [gc] [SECONDSs]", "takes a profile or a heap dump: :snap heap gc, :snap dump jvm:4711", function(repl, words)
   local kind, options, where = nil, {}, nil
   for _, word in ipairs(words) do
-    if word == "gc" then options.gc = true
+    if word == "gc" and kind then options.gc = true
     elseif word:match("^%d+s$") then options.seconds = tonumber(word:match("%d+"))
-    elseif not kind and word:match("^%a+$") then kind = word
+    elseif not kind and word:match("^%a[%a-]*$") then kind = word
     else where = word end
   end
   if where and not targets.find(where) then return tm().snap(where, kind, options) end
