@@ -180,20 +180,43 @@ static void meet(walk *w, uint32_t node) {
   w->stack[w->depth++] = node;
 }
 
-// Marks in w->met what roots reach without passing through members; members met are in it too.
-static tm_status walk_around(tm_ctx *ctx, walk *w, const tm_node_set *set) {
+// Follows what was met, but not out of members of barrier (NULL = none).
+static tm_status walk_on(tm_ctx *ctx, walk *w, const tm_node_set *barrier) {
   const tm_graph *g = w->g;
   uint64_t steps = 0;
-  for (size_t i = 0; i < g->roots.count; i++)
-    if (!g->roots.items[i].held) meet(w, g->roots.items[i].node);
   while (w->depth) {
     uint32_t v = w->stack[--w->depth];
     if (++steps % TICK == 0) TM_TRY(tm_ctx_tick(ctx, steps));
-    if (tm_node_set_has(set, v)) continue;
+    if (barrier && tm_node_set_has(barrier, v)) continue;
     for (uint32_t e = g->edge_begin[v]; e < g->edge_begin[v + 1]; e++)
       if (tm_graph_strength(g, v, e) <= w->weakest) meet(w, g->edge_to[e]);
   }
   return TM_OK;
+}
+
+// Marks in w->met what roots reach without passing through members; members met are in it too.
+static tm_status walk_around(tm_ctx *ctx, walk *w, const tm_node_set *set) {
+  for (size_t i = 0; i < w->g->roots.count; i++)
+    if (!w->g->roots.items[i].held) meet(w, w->g->roots.items[i].node);
+  return walk_on(ctx, w, set);
+}
+
+tm_status tm_node_set_reach(tm_ctx *ctx, const tm_graph *g, tm_strength weakest,
+                            const tm_node_set *set, const tm_node_set *around, tm_node_set *out) {
+  size_t room = ((size_t)g->node_count + 1) * sizeof(uint32_t);
+  walk w = {.g = g, .weakest = weakest};
+  TM_TRY(tm_node_set_init(ctx, g, &w.met));
+  w.stack = tm_alloc(ctx, room);
+  for (uint32_t n = tm_node_set_next(set, 0); w.stack && n != TM_NODE_NONE;
+       n = tm_node_set_next(set, n + 1))
+    meet(&w, n);
+  tm_status status = w.stack ? walk_on(ctx, &w, around) : TM_E_NOMEM;
+  tm_free(ctx, w.stack, room);
+  if (status == TM_OK)
+    *out = w.met;
+  else
+    tm_node_set_fini(&w.met);
+  return status;
 }
 
 tm_status tm_node_set_retained(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t,

@@ -79,6 +79,12 @@ TM_NODISCARD tm_status tm_node_set_dominators(tm_ctx *ctx, const tm_graph *graph
                                               const tm_domtree *tree, const tm_node_set *set,
                                               tm_node_set *out);
 
+// Everything that members lead to over edges at most as weak as `weakest`, themselves included;
+// what `around` holds is reached, but not left (NULL = no such).
+TM_NODISCARD tm_status tm_node_set_reach(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest,
+                                         const tm_node_set *set, const tm_node_set *around,
+                                         tm_node_set *out);
+
 // What members refer to, and what refers to members (by edges at most as weak as `weakest`).
 TM_NODISCARD tm_status tm_node_set_outgoing(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest,
                                             const tm_node_set *set, tm_node_set *out);

@@ -112,10 +112,21 @@ static int graph_weak_references(lua_State *L) { // g:weak_references() -> Table
   return finish(L, work, status);
 }
 
+// g:contents(node) -> the bytes of a string or of an array without references, or nil
+static int graph_contents(lua_State *L) {
+  const tm_graph *g = tm_lua_graph_of(tm_lua_check_graph(L, 1));
+  uint32_t node = tm_lua_graph_node(L, g, 2);
+  tm_contents c;
+  if (!g->detail->contents || !g->detail->contents(g, node, &c)) return 0;
+  lua_pushlstring(L, (const char *)c.data, (size_t)c.size_bytes);
+  return 1;
+}
+
 const luaL_Reg tm_lua_graph_lint[] = {{"duplicates", graph_duplicates},
                                       {"zeros", graph_zeros},
                                       {"fill", graph_fill},
                                       {"values", graph_values},
                                       {"duplicate_classes", graph_classes},
                                       {"weak_references", graph_weak_references},
+                                      {"contents", graph_contents},
                                       {NULL, NULL}};

@@ -233,6 +233,27 @@ static int set_outgoing(lua_State *L) { // s:outgoing{follow=} -> Set
   return follow(L, OUTGOING) ? 1 : 2;
 }
 
+// s:reach{around=set, follow=} -> Set: all that the members lead to, not through those of around
+static int set_reach(lua_State *L) {
+  static const char *const allowed[] = {"around", "follow", NULL};
+  const tm_node_set *set = tm_lua_check_set(L, 1), *around = NULL;
+  lua_settop(L, 2);
+  tm_lua_graph_names(L, 2, allowed);
+  tm_strength weakest = tm_lua_graph_strength(L, 2);
+  tm_lua_graph *box = push_graph_of(L, 1);
+  if (lua_istable(L, 2) && lua_getfield(L, 2, "around") != LUA_TNIL) {
+    around = tm_lua_check_set(L, -1);
+    if (push_graph_of(L, -1) != box) return luaL_error(L, "these sets are of different dumps");
+  }
+  lua_settop(L, 3);
+  tm_node_set *out = tm_lua_push_set(L, 3);
+  tm_lua_work *work = tm_lua_push_work(L);
+  if (tm_node_set_reach(&work->ctx, tm_lua_graph_of(box), weakest, set, around, out) != TM_OK)
+    return tm_lua_failed(L, &work->ctx);
+  lua_settop(L, 4);
+  return 1;
+}
+
 static int least_retained(lua_State *L) {
   const tm_node_set *set = tm_lua_check_set(L, 1);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
@@ -404,11 +425,19 @@ static int graph_outgoing(lua_State *L) { // g:outgoing(node, {nodecount=, follo
 
 // ---- registration ----
 
-static const luaL_Reg set_methods[] = {
-    {"shallow", set_shallow},       {"retained", set_retained}, {"retained_set", set_retained_set},
-    {"dominators", set_dominators}, {"incoming", set_incoming}, {"outgoing", set_outgoing},
-    {"nodes", set_nodes},           {"filter", set_filter},     {"rows", set_rows},
-    {"group", set_group},           {"paths", set_paths},       {NULL, NULL}};
+static const luaL_Reg set_methods[] = {{"shallow", set_shallow},
+                                       {"retained", set_retained},
+                                       {"retained_set", set_retained_set},
+                                       {"dominators", set_dominators},
+                                       {"incoming", set_incoming},
+                                       {"outgoing", set_outgoing},
+                                       {"reach", set_reach},
+                                       {"nodes", set_nodes},
+                                       {"filter", set_filter},
+                                       {"rows", set_rows},
+                                       {"group", set_group},
+                                       {"paths", set_paths},
+                                       {NULL, NULL}};
 
 static const luaL_Reg set_operators[] = {
     {"__gc", set_gc},  {"__len", set_len},  {"__tostring", set_tostring},

@@ -2,11 +2,14 @@
 // Lua.
 #include "base/clock.h"
 #include "base/units.h"
+#include "bind/lua_error.h"
+#include "bind/lua_model.h"
 #include "bind/lua_series.h"
 #include "host/lua_core.h"
 #include "host/lua_fields.h"
 #include "live/exe_runtime.h"
 #include "platform/platform.h"
+#include "write/gzip.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -326,6 +329,17 @@ static int core_write_private(lua_State *L) { // path, text: replaced as a whole
   return 1;
 }
 
+static int core_gzip(lua_State *L) { // bytes -> a gzip member of them
+  size_t size;
+  const char *bytes = luaL_checklstring(L, 1, &size);
+  tm_lua_work *work = tm_lua_push_work(L);
+  if (tm_gzip(&work->ctx, bytes, size, 6, &work->bytes) != TM_OK)
+    return tm_lua_failed(L, &work->ctx);
+  lua_pushlstring(L, (const char *)work->bytes.data, work->bytes.size);
+  tm_lua_end_work(work);
+  return 1;
+}
+
 // path -> {name=, version=} | nil, err
 static int core_exe_runtime(lua_State *L) {
   tm_ctx ctx;
@@ -377,6 +391,7 @@ void tm_lua_add_system(lua_State *L) {
                                        {"mkdir", core_mkdir},
                                        {"realpath", core_realpath},
                                        {"write_private", core_write_private},
+                                       {"gzip", core_gzip},
                                        {"exe_runtime", core_exe_runtime},
                                        {"uid", core_uid},
                                        {"terminal", core_terminal},

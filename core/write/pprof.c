@@ -3,7 +3,7 @@
 // Source: github.com/google/pprof/proto/profile.proto.
 #include "write/pprof.h"
 
-#include <zlib.h>
+#include "write/gzip.h"
 
 typedef struct writer {
   tm_ctx *ctx;
@@ -128,31 +128,11 @@ static tm_status put_profile(writer *w) {
   return put_header(w);
 }
 
-static tm_status pack(tm_ctx *ctx, const tm_bytes *plain, tm_bytes *out) {
-  z_stream z = {0};
-  uint8_t chunk[8192];
-  if (plain->size > UINT32_MAX)
-    return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "a profile over 4 GiB cannot be packed");
-  if (deflateInit2(&z, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory (gzip)");
-  z.next_in = plain->data;
-  z.avail_in = (uInt)plain->size;
-  tm_status status = TM_OK;
-  for (int r = Z_OK; r != Z_STREAM_END && status == TM_OK;) {
-    z.next_out = chunk;
-    z.avail_out = sizeof chunk;
-    r = deflate(&z, Z_FINISH);
-    status = tm_bytes_append(ctx, out, chunk, sizeof chunk - z.avail_out);
-  }
-  deflateEnd(&z);
-  return status;
-}
-
 tm_status tm_write_pprof(tm_ctx *ctx, const tm_profile *p, bool gzip, tm_bytes *out) {
   tm_bytes plain = {0};
   writer w = {.ctx = ctx, .p = p, .out = gzip ? &plain : out};
   tm_status status = put_profile(&w);
-  if (status == TM_OK && gzip) status = pack(ctx, &plain, out);
+  if (status == TM_OK && gzip) status = tm_gzip(ctx, plain.data, plain.size, 1, out);
   tm_bytes_free(ctx, &plain);
   tm_bytes_free(ctx, &w.body);
   tm_bytes_free(ctx, &w.part);

@@ -100,6 +100,31 @@ static void knows_its_neighbours(void **unused) {
   }
 }
 
+static void reaches_what_it_leads_to(void **unused) {
+  (void)unused;
+  for (int round = 0; round < 300; round++) {
+    fixture f;
+    uint8_t want[64];
+    begin(&f, round);
+    tm_node_set around;
+    uint32_t wall = random_below(f.g->node_count); // what is there is not left
+    assert_int_equal(tm_node_set_init(&f.ctx, f.g, &around), TM_OK);
+    tm_node_set_add(&around, wall);
+    memcpy(want, f.in, sizeof want);
+    for (uint32_t again = 0; again < f.g->node_count; again++)
+      for (uint32_t n = 0; n < f.g->node_count; n++)
+        for (uint32_t e = f.g->edge_begin[n]; want[n] && n != wall && e < f.g->edge_begin[n + 1];
+             e++)
+          want[f.g->edge_to[e]] = 1;
+    tm_node_set have;
+    assert_int_equal(tm_node_set_reach(&f.ctx, f.g, TM_STRENGTH_SOFT, &f.set, &around, &have),
+                     TM_OK);
+    expect(f.g, &have, want);
+    tm_node_set_fini(&around);
+    end(&f);
+  }
+}
+
 static void chooses_what_is_asked(void **unused) {
   (void)unused;
   for (int round = 0; round < 300; round++) {
@@ -191,7 +216,7 @@ int main(void) {
       cmocka_unit_test(retains_what_dies_with_it), cmocka_unit_test(knows_who_dominates_it),
       cmocka_unit_test(knows_its_neighbours),      cmocka_unit_test(chooses_what_is_asked),
       cmocka_unit_test(chooses_roots_by_kind),     cmocka_unit_test(asks_for_classes_above),
-      cmocka_unit_test(joins_as_sets_do),
+      cmocka_unit_test(joins_as_sets_do),          cmocka_unit_test(reaches_what_it_leads_to),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
