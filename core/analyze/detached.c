@@ -152,6 +152,8 @@ static tm_status name_path(const work *w, uint32_t top, char *out, size_t size) 
   size_t n = 1, used = 0;
   out[0] = '\0';
   while (n < WAY_MAX && step_up(w, way[n - 1], &way[n])) n++;
+  while (n > 1 && tm_graph_type_name(w->g, way[n - 1])[0] == '(')
+    n--; // "(synthetic)": the engine's
   for (size_t i = n; i-- > 1 && used + HOLDER_ROOM < size;) {
     char edge[HOLDER_ROOM];
     TM_TRY(name_edge(w, way[i], way[i - 1], false, edge, sizeof edge));

@@ -151,6 +151,16 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value) {
   lua_setfield(L, -2, name);
 }
 
+// What only some dumps tell: V8's own size of a node, whether a document holds it.
+static void set_told(lua_State *L, const tm_graph *g, uint32_t node) {
+  static const char *const links[] = {NULL, "attached", "detached", NULL};
+  const char *link = g->flags ? links[g->flags[node] & TM_NODE_LINK] : NULL;
+  if (g->detail->raw_bytes) set_integer(L, "raw_bytes", (lua_Integer)g->detail->raw_bytes(g, node));
+  if (!link) return;
+  lua_pushstring(L, link);
+  lua_setfield(L, -2, "dom");
+}
+
 static int graph_node(lua_State *L) { // g:node(n) -> { node, id, type, sizes, dominator, preview }
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   const tm_graph *g = tm_lua_graph_of(box);
@@ -175,6 +185,7 @@ static int graph_node(lua_State *L) { // g:node(n) -> { node, id, type, sizes, d
   lua_setfield(L, -2, "type");
   lua_pushstring(L, text);
   lua_setfield(L, -2, "preview");
+  set_told(L, g, node);
   return 1;
 }
 
@@ -240,13 +251,13 @@ static const luaL_Reg methods[] = {
     {"info", graph_info},       {"close", graph_close},         {NULL, NULL}};
 
 // A file of its own per noun: its methods are listed here.
-static const luaL_Reg *const more_methods[] = {tm_lua_graph_sets, tm_lua_graph_suspects,
-                                               tm_lua_graph_lint, tm_lua_graph_goroutine_methods,
-                                               NULL};
+static const luaL_Reg *const more_methods[] = {tm_lua_graph_detached,          tm_lua_graph_sets,
+                                               tm_lua_graph_suspects,          tm_lua_graph_lint,
+                                               tm_lua_graph_goroutine_methods, NULL};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_graph(lua_State *L, tm_snapshot *from) {
-  tm_lua_graph *box = lua_newuserdatauv(L, sizeof *box, 0);
+  tm_lua_graph *box = lua_newuserdatauv(L, sizeof *box, 1); // its value: distances
   *box = (tm_lua_graph){0};
   if (luaL_newmetatable(L, GRAPH_META)) {
     lua_pushcfunction(L, graph_close);

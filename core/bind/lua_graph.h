@@ -49,6 +49,7 @@ tm_node_set *tm_lua_push_set(lua_State *L, int graph);
 
 // Methods of Graph in files of their own, each list ended by NULL.
 extern const luaL_Reg tm_lua_graph_sets[];
+extern const luaL_Reg tm_lua_graph_detached[];
 extern const luaL_Reg tm_lua_graph_suspects[];
 extern const luaL_Reg tm_lua_graph_lint[];
 
