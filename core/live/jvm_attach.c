@@ -213,7 +213,6 @@ static tm_status read_result(tm_ctx *ctx, tm_bytes *out, size_t start) {
   }
   while (n && words[n - 1] == ' ') n--;
   words[n] = '\0';
-  out->size = start;
   return tm_fail(ctx, TM_E_IO, TM_NO_OFFSET, "the JVM refuses: %s", n ? words : "no reason given");
 }
 
@@ -225,7 +224,8 @@ tm_status tm_jvm_command(tm_ctx *ctx, const tm_jvm *jvm, uint64_t timeout_ns, co
   tm_status status = send_command(ctx, &channel, command, args);
   if (status == TM_OK) status = receive_all(ctx, &channel, out);
   tm_channel_close(&channel);
-  if (status == TM_OK) return read_result(ctx, out, start);
+  if (status == TM_OK) status = read_result(ctx, out, start);
+  if (status == TM_OK) return TM_OK;
   out->size = start;
   return tm_fail_in(ctx, "JVM %lld, %s", (long long)jvm->pid, command);
 }
