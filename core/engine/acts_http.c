@@ -134,14 +134,17 @@ static void start(exchange *x, const char *path, const char *query, uint64_t wai
                   uint64_t timeout_ns) {
   char address[TM_URL_FORMAT_MAX];
   x->path = path;
-  const char *endpoint = tm_target_get_facts(x->target)->endpoint;
+  const tm_endpoint endpoint = tm_target_endpoint(tm_target_get_facts(x->target));
   const tm_http_request request = {.url = address,
+                                   .header_lines = endpoint.headers,
+                                   .ca_file = *endpoint.ca_file ? endpoint.ca_file : NULL,
                                    .first_byte_timeout_ns = wait_ns + 30 * SECOND_NS,
                                    .total_timeout_ns = timeout_ns,
                                    .on_body = x->done ? NULL : ignore_body};
   bool is_vars = strcmp(path, "vars") == 0;
-  tm_status status = tm_endpoint_address(
-      &x->ctx, endpoint, is_vars ? TM_ENDPOINT_VARS : TM_ENDPOINT_PROFILES, path, query, address);
+  tm_status status = is_vars ? tm_endpoint_page(&x->ctx, &endpoint, TM_ENDPOINT_VARS, address)
+                             : tm_endpoint_address(&x->ctx, endpoint.address, TM_ENDPOINT_PROFILES,
+                                                   path, query, address);
   if (status == TM_OK)
     status = tm_http_start(&x->ctx, tm_runner_loop(x->runner), &request, on_answer, x, &x->call);
   if (status == TM_OK) return;

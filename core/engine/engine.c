@@ -25,7 +25,7 @@ struct tm_target {
   atomic_int references;
   atomic_bool live;
   tm_target_facts facts;
-  char *strings[6]; // id, name, command, exe, hook, endpoint
+  char *strings[10]; // id, name, command, exe, hook, endpoint, vars, metrics, headers, ca_file
   TM_VEC(tm_track *) tracks;
   int16_t index[TRACK_INDEX]; // 1 + place in tracks; open addressing; only the first 192 tracks are
                               // in it
@@ -159,6 +159,10 @@ static void point_facts(tm_target *target) {
   target->facts.exe = target->strings[3];
   target->facts.hook = target->strings[4];
   target->facts.endpoint = target->strings[5];
+  target->facts.vars = target->strings[6];
+  target->facts.metrics = target->strings[7];
+  target->facts.headers = target->strings[8];
+  target->facts.ca_file = target->strings[9];
 }
 
 // The last holder may outlive the engine: only the allocator is needed.
@@ -209,8 +213,9 @@ tm_status tm_engine_add_target(tm_engine *engine, const tm_target_facts *facts, 
   atomic_init(&target->references, 1);
   atomic_init(&target->live, true);
   target->facts = *facts;
-  const char *const texts[] = {facts->id,  facts->name, facts->command,
-                               facts->exe, facts->hook, facts->endpoint};
+  const char *const texts[] = {facts->id,      facts->name,     facts->command, facts->exe,
+                               facts->hook,    facts->endpoint, facts->vars,    facts->metrics,
+                               facts->headers, facts->ca_file};
   tm_status status = TM_OK;
   for (size_t i = 0; i < TM_COUNT(texts) && status == TM_OK; i++) {
     target->strings[i] = copy_text(&engine->ctx, texts[i] ? texts[i] : "");
@@ -261,6 +266,14 @@ tm_target *tm_engine_target_by_id(const tm_engine *engine, const char *id) {
 
 const tm_target_facts *tm_target_get_facts(const tm_target *target) {
   return &target->facts;
+}
+
+tm_endpoint tm_target_endpoint(const tm_target_facts *facts) {
+  return (tm_endpoint){.address = facts->endpoint,
+                       .vars = facts->vars,
+                       .metrics = facts->metrics,
+                       .headers = facts->headers,
+                       .ca_file = facts->ca_file};
 }
 
 void tm_target_set_endpoint(tm_target *target, const char *endpoint, const char *hook) {

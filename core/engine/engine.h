@@ -15,6 +15,7 @@
 #include "engine/bus.h"
 #include "engine/finding.h"
 #include "model/series.h"
+#include "net/endpoint.h"
 
 typedef struct tm_engine tm_engine;
 typedef struct tm_target tm_target;
@@ -86,7 +87,11 @@ typedef struct tm_target_facts {
   int64_t start_time_ns;
   const char *hook;     // app's control hook: "unix:/path" or a URL; NULL = none
   const char *endpoint; // base URL of its /debug/pprof/; NULL = none known
+  const char *vars, *metrics, *headers, *ca_file; // as tm_endpoint; NULL = none
 } tm_target_facts;
+
+// How a target is asked over HTTP; its strings are those of the facts.
+tm_endpoint tm_target_endpoint(const tm_target_facts *facts);
 
 TM_NODISCARD tm_status tm_engine_add_target(tm_engine *engine, const tm_target_facts *facts,
                                             tm_target **out);

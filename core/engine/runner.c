@@ -273,8 +273,10 @@ static int64_t app_now_ns(void *ud) {
 // Without an endpoint there is nobody to ask; rules that need one do not apply then.
 static void plan_app_counters(watched *w, const planning *plan) {
   tm_runner *runner = w->runner;
-  const char *endpoint = tm_target_get_facts(w->target)->endpoint;
-  if (!endpoint || !*endpoint || (!plan->want_count && !w->counters)) return;
+  const tm_endpoint endpoint = tm_target_endpoint(tm_target_get_facts(w->target));
+  bool has_page = tm_endpoint_has(&endpoint, TM_ENDPOINT_VARS)
+                  || tm_endpoint_has(&endpoint, TM_ENDPOINT_METRICS);
+  if (!has_page || (!plan->want_count && !w->counters)) return;
   const tm_app_counters_options options = {.uv_loop = runner->loop,
                                            .log = tm_engine_log(runner->engine),
                                            .sample = on_app_sample,
@@ -285,7 +287,7 @@ static void plan_app_counters(watched *w, const planning *plan) {
   tm_status status = TM_OK;
   if (!w->counters) status = tm_app_counters_new(runner->ctx, &options, &w->counters);
   if (status == TM_OK)
-    status = tm_app_counters_plan(w->counters, endpoint, plan->wants, plan->want_count);
+    status = tm_app_counters_plan(w->counters, &endpoint, plan->wants, plan->want_count);
   if (status != TM_OK)
     tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "counters", "%s",
                 runner->ctx->error.message);
@@ -365,7 +367,7 @@ static void poll_exit(tm_runner *runner, watched *w) {
   uv_unref((uv_handle_t *)&w->exit_poll);
 }
 
-tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const char *hook, const char *endpoint,
+tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const tm_target_facts *app,
                           tm_target **out) {
   tm_ctx *ctx = runner->ctx;
   tm_ctx_clear(ctx);
@@ -385,15 +387,14 @@ tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const char *hook, cons
   char id[64];
   snprintf(id, sizeof id, "%lld:%llu", (long long)info.id.pid,
            (unsigned long long)info.id.start_ticks);
-  tm_target_facts facts = {.id = id,
-                           .name = info.name,
-                           .command = info.command,
-                           .exe = info.exe,
-                           .pid = pid,
-                           .uid = info.uid,
-                           .start_time_ns = info.start_time_ns,
-                           .hook = hook,
-                           .endpoint = endpoint};
+  tm_target_facts facts = app ? *app : (tm_target_facts){.id = NULL};
+  facts.id = id;
+  facts.name = info.name;
+  facts.command = info.command;
+  facts.exe = info.exe;
+  facts.pid = pid;
+  facts.uid = info.uid;
+  facts.start_time_ns = info.start_time_ns;
   tm_engine_advance(runner->engine, tm_runner_now_ns(runner));
   tm_ctx_clear(tm_engine_ctx(runner->engine));
   status = tm_engine_add_target(runner->engine, &facts, &w->target);
@@ -426,7 +427,7 @@ static void on_spawned_exit(uv_process_t *process, int64_t code, int signal) {
 }
 
 tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char *const *env_add,
-                          const char *hook, const char *endpoint, tm_target **out) {
+                          const tm_target_facts *app, tm_target **out) {
   tm_ctx_clear(runner->ctx);
   spawned *s = tm_calloc(runner->ctx, 1, sizeof *s);
   if (!s) return TM_E_NOMEM;
@@ -457,7 +458,7 @@ tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char
   }
   s->running = true;
   runner->exit_code = -1;
-  return tm_runner_watch(runner, s->process.pid, hook, endpoint, out);
+  return tm_runner_watch(runner, s->process.pid, app, out);
 }
 
 static void signal_spawned(tm_runner *runner, int signal) {

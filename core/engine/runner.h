@@ -39,16 +39,16 @@ TM_NODISCARD tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine,
 // before.
 void tm_runner_free(tm_runner *runner);
 
-// Watches a process. hook, endpoint: see tm_target_facts; NULL = none. TM_E_GONE, TM_E_ARG when it
-// is watched already.
-TM_NODISCARD tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const char *hook,
-                                       const char *endpoint, tm_target **out);
+// Watches a process. app: how it is asked (hook, endpoint and what goes with it; the rest is not
+// looked at); NULL = not at all. TM_E_GONE, TM_E_ARG when it is watched already.
+TM_NODISCARD tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const tm_target_facts *app,
+                                       tm_target **out);
 
 // Starts a command with the caller's standard streams and watches it. env_add: "NAME=value"
 // strings, NULL-terminated, or NULL.
 TM_NODISCARD tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv,
-                                       const char *const *env_add, const char *hook,
-                                       const char *endpoint, tm_target **out);
+                                       const char *const *env_add, const tm_target_facts *app,
+                                       tm_target **out);
 
 // Ends a spawned command: SIGTERM, and SIGKILL after grace_ns. Nothing for other targets.
 void tm_runner_end_spawned(tm_runner *runner, uint64_t grace_ns);

@@ -75,12 +75,12 @@ static tm_status make_feed(tm_ctx *ctx, tm_runner *runner, tm_target *target,
 
 tm_status tm_shot_feed_plan(tm_ctx *ctx, tm_runner *runner, tm_target *target, uint32_t *running,
                             tm_shot_feed **feed) {
-  const char *endpoint = tm_target_get_facts(target)->endpoint;
+  const tm_endpoint endpoint = tm_target_endpoint(tm_target_get_facts(target));
   planning plan = {.count = 0};
   tm_target_each_demand(target, add_want, &plan);
-  if (!endpoint || !*endpoint || (!plan.count && !*feed)) return TM_OK;
+  if (!tm_endpoint_has(&endpoint, TM_ENDPOINT_PROFILES) || (!plan.count && !*feed)) return TM_OK;
   if (!*feed) TM_TRY(make_feed(ctx, runner, target, running, feed));
-  return tm_app_profiles_plan((*feed)->profiles, endpoint, plan.wants, plan.count);
+  return tm_app_profiles_plan((*feed)->profiles, &endpoint, plan.wants, plan.count);
 }
 
 void tm_shot_feed_free(tm_ctx *ctx, tm_shot_feed *feed) {

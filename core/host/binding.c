@@ -100,7 +100,8 @@ static bool has_input_source(const tm_rule_input *input, const tm_target_facts *
   // Virtual targets are fed by somebody; processes have what the platform samples, and what their
   // runtime reports.
   if (facts->pid == 0 || tm_metric_group(input->metric) != TM_GROUP_COUNT) return true;
-  if (tm_app_metric(input->metric)) return facts->endpoint && *facts->endpoint;
+  const tm_endpoint endpoint = tm_target_endpoint(facts);
+  if (tm_app_metric(input->metric)) return tm_app_metric_has_page(input->metric, &endpoint);
   return strncmp(input->metric, "go.", 3) == 0 || strncmp(input->metric, "app.", 4) == 0;
 }
 

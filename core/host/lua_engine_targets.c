@@ -29,13 +29,23 @@ static int pushed(lua_State *L, lua_engine *e, tm_status status, const tm_target
   return 1;
 }
 
-static int engine_watch(lua_State *L) { // e:watch(pid, {hook=, endpoint=})
+// How an app is asked, from a table of options.
+static tm_target_facts app_of(lua_State *L, int index) {
+  return (tm_target_facts){.hook = option_string(L, index, "hook"),
+                           .endpoint = option_string(L, index, "endpoint"),
+                           .vars = option_string(L, index, "vars"),
+                           .metrics = option_string(L, index, "metrics"),
+                           .headers = option_string(L, index, "headers"),
+                           .ca_file = option_string(L, index, "ca_file")};
+}
+
+// e:watch(pid, {hook=, endpoint=, vars=, metrics=, headers="Name: value\n", ca_file=})
+static int engine_watch(lua_State *L) {
   lua_engine *e = tm_lua_check_live(L);
   tm_target *target = NULL;
+  const tm_target_facts app = app_of(L, 3);
   tm_ctx_clear(&e->ctx);
-  tm_status status =
-      tm_runner_watch(e->runner, luaL_checkinteger(L, 2), option_string(L, 3, "hook"),
-                      option_string(L, 3, "endpoint"), &target);
+  tm_status status = tm_runner_watch(e->runner, luaL_checkinteger(L, 2), &app, &target);
   return pushed(L, e, status, target);
 }
 
@@ -52,7 +62,7 @@ static const char **string_list(lua_State *L, int index) {
   return list;
 }
 
-static int engine_spawn(lua_State *L) { // e:spawn(argv, {env=, hook=, endpoint=})
+static int engine_spawn(lua_State *L) { // e:spawn(argv, {env=, ...}): as watch
   lua_engine *e = tm_lua_check_live(L);
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 3);
@@ -65,8 +75,8 @@ static int engine_spawn(lua_State *L) { // e:spawn(argv, {env=, hook=, endpoint=
   }
   tm_target *target = NULL;
   tm_ctx_clear(&e->ctx);
-  tm_status status = tm_runner_spawn(e->runner, argv, env, option_string(L, 3, "hook"),
-                                     option_string(L, 3, "endpoint"), &target);
+  const tm_target_facts app = app_of(L, 3);
+  tm_status status = tm_runner_spawn(e->runner, argv, env, &app, &target);
   return pushed(L, e, status, target);
 }
 

@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/vec.h"
-#include "net/endpoint.h"
 #include "net/http_client.h"
 #include "read/counters.h"
 
@@ -42,6 +41,7 @@ struct tm_app_counters {
   tm_ctx *ctx;
   tm_app_counters_options options;
   tm_app_counters_stats stats;
+  const char *headers, *ca_file; // the endpoint's
   page pages[PAGES];
   uint32_t open_timers;
   bool closing; // a sample may end the watch: nothing is called any more
@@ -66,6 +66,11 @@ static size_t kind_of(const char *metric) {
 
 bool tm_app_metric(const char *metric) {
   return kind_of(metric) < PAGES;
+}
+
+bool tm_app_metric_has_page(const char *metric, const tm_endpoint *endpoint) {
+  size_t kind = kind_of(metric);
+  return kind < PAGES && tm_endpoint_has(endpoint, kinds[kind].place);
 }
 
 tm_unit tm_app_metric_unit(const char *metric) {
@@ -188,6 +193,8 @@ static void ask(uv_timer_t *timer) {
   uint64_t timeout_ns = p->period_ns < 10 * SECOND_NS ? p->period_ns : 10 * SECOND_NS;
   if (timeout_ns < 2 * SECOND_NS) timeout_ns = 2 * SECOND_NS;
   const tm_http_request request = {.url = p->address,
+                                   .header_lines = c->headers,
+                                   .ca_file = c->ca_file,
                                    .connect_timeout_ns = timeout_ns,
                                    .first_byte_timeout_ns = timeout_ns,
                                    .total_timeout_ns = timeout_ns,
@@ -237,15 +244,17 @@ static tm_status add_want(page *p, const tm_app_want *wanted) {
   return status;
 }
 
-static tm_status plan_page(page *p, const char *endpoint, const tm_app_want *wants, size_t count) {
+static tm_status plan_page(page *p, const tm_endpoint *endpoint, const tm_app_want *wants,
+                           size_t count) {
   tm_ctx *ctx = p->owner->ctx;
   size_t kind = (size_t)(p - p->owner->pages);
   char address[TM_URL_FORMAT_MAX];
   clear_wants(p);
+  if (!tm_endpoint_has(endpoint, kinds[kind].place)) return TM_OK;
   for (size_t i = 0; i < count; i++)
     if (kind_of(wants[i].metric) == kind) TM_TRY(add_want(p, &wants[i]));
   if (!p->wants.count) return TM_OK;
-  TM_TRY(tm_endpoint_address(ctx, endpoint, kinds[kind].place, NULL, NULL, address));
+  TM_TRY(tm_endpoint_page(ctx, endpoint, kinds[kind].place, address));
   if (strcmp(address, p->address) != 0) {
     stop(p);
     snprintf(p->address, sizeof p->address, "%s", address);
@@ -255,9 +264,11 @@ static tm_status plan_page(page *p, const char *endpoint, const tm_app_want *wan
   return TM_OK;
 }
 
-tm_status tm_app_counters_plan(tm_app_counters *c, const char *endpoint, const tm_app_want *wants,
-                               size_t want_count) {
+tm_status tm_app_counters_plan(tm_app_counters *c, const tm_endpoint *endpoint,
+                               const tm_app_want *wants, size_t want_count) {
   tm_status status = TM_OK;
+  c->headers = endpoint->headers;
+  c->ca_file = endpoint->ca_file && *endpoint->ca_file ? endpoint->ca_file : NULL;
   for (size_t i = 0; i < PAGES; i++) {
     page *p = &c->pages[i];
     if (status == TM_OK) status = plan_page(p, endpoint, wants, want_count);

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "live/sampler.h"
+#include "net/endpoint.h"
 
 typedef struct tm_app_counters tm_app_counters;
 
@@ -35,6 +36,9 @@ typedef struct tm_app_counters_stats {
 // True for what this module reads: begins with "expvar." or "metrics.".
 bool tm_app_metric(const char *metric);
 
+// True when the endpoint has the page of such a metric.
+bool tm_app_metric_has_page(const char *metric, const tm_endpoint *endpoint);
+
 // The unit that a name promises; TM_UNIT_NONE for other metrics.
 tm_unit tm_app_metric_unit(const char *metric);
 
@@ -45,9 +49,10 @@ TM_NODISCARD tm_status tm_app_counters_new(tm_ctx *ctx, const tm_app_counters_op
 // Cancels what is under way; memory is given back when the loop has closed its timers.
 void tm_app_counters_free(tm_app_counters *counters);
 
-// Replaces the plan; other metrics in it are passed over. Pages newly wanted are asked at once.
-// endpoint as tm_endpoint_address reads it. TM_E_ARG, TM_E_NOMEM: the plan is empty then.
-TM_NODISCARD tm_status tm_app_counters_plan(tm_app_counters *counters, const char *endpoint,
+// Replaces the plan; metrics that are others' or whose page has no address are passed over. Pages
+// newly wanted are asked at once. The endpoint's headers and ca_file must live until the next plan
+// or the end. TM_E_ARG, TM_E_NOMEM: the plan is empty then.
+TM_NODISCARD tm_status tm_app_counters_plan(tm_app_counters *counters, const tm_endpoint *endpoint,
                                             const tm_app_want *wants, size_t want_count);
 
 const tm_app_counters_stats *tm_app_counters_get_stats(const tm_app_counters *counters);

@@ -4,7 +4,6 @@
 #include "live/app_profiles.h"
 
 #include "base/clock.h"
-#include "net/endpoint.h"
 #include "net/http_client.h"
 #include "read/reader.h"
 
@@ -46,7 +45,8 @@ struct tm_app_profiles {
   size_t row_count;
   char asked[METRIC_MAX_BYTES]; // metric of the turn under way
   uint64_t asked_ns, rest_until_ns;
-  char endpoint[TM_URL_FORMAT_MAX];
+  char address[TM_URL_FORMAT_MAX];
+  const char *headers, *ca_file; // the endpoint's
   bool busy, closing;
 };
 
@@ -218,12 +218,14 @@ static tm_status ask(tm_app_profiles *a, const char *metric, uint64_t period_ns)
   split_metric(metric, name, &query);
   uint64_t timeout_ns = timeout_of(a, period_ns);
   const tm_http_request request = {.url = address,
+                                   .header_lines = a->headers,
+                                   .ca_file = a->ca_file,
                                    .first_byte_timeout_ns = timeout_ns,
                                    .total_timeout_ns = timeout_ns,
                                    .max_body_bytes =
                                        a->options.max_bytes ? a->options.max_bytes : 64u << 20};
   tm_status status =
-      tm_endpoint_address(&ctx, a->endpoint, TM_ENDPOINT_PROFILES, name, query, address);
+      tm_endpoint_address(&ctx, a->address, TM_ENDPOINT_PROFILES, name, query, address);
   if (status == TM_OK)
     status = tm_http_start(&ctx, a->options.uv_loop, &request, on_answer, a, &a->call);
   if (status != TM_OK) {
@@ -268,11 +270,11 @@ static void stop(tm_app_profiles *a) {
 }
 
 // The rows that stay keep their times.
-tm_status tm_app_profiles_plan(tm_app_profiles *a, const char *endpoint,
+tm_status tm_app_profiles_plan(tm_app_profiles *a, const tm_endpoint *endpoint,
                                const tm_profile_want *wants, size_t want_count) {
   row rows[WANTS_MAX];
   size_t count = 0;
-  if (strlen(endpoint) >= sizeof a->endpoint)
+  if (strlen(endpoint->address) >= sizeof a->address)
     return tm_fail(a->ctx, TM_E_ARG, TM_NO_OFFSET, "the endpoint is longer than an address may be");
   for (size_t i = 0; i < want_count && count < WANTS_MAX; i++) {
     const tm_profile_want *want = &wants[i];
@@ -288,9 +290,11 @@ tm_status tm_app_profiles_plan(tm_app_profiles *a, const char *endpoint,
     snprintf(rows[count].metric, sizeof rows[count].metric, "%s", want->metric);
     rows[count++].period_ns = every_ns;
   }
-  bool moved = strcmp(a->endpoint, endpoint) != 0;
+  bool moved = strcmp(a->address, endpoint->address) != 0;
   if (a->busy && (moved || !find_row(rows, count, a->asked))) stop(a);
-  snprintf(a->endpoint, sizeof a->endpoint, "%s", endpoint);
+  snprintf(a->address, sizeof a->address, "%s", endpoint->address);
+  a->headers = endpoint->headers;
+  a->ca_file = endpoint->ca_file && *endpoint->ca_file ? endpoint->ca_file : NULL;
   memcpy(a->rows, rows, count * sizeof *rows);
   a->row_count = count;
   schedule(a);

@@ -7,6 +7,7 @@
 
 #include "base/ctx.h"
 #include "model/profile.h"
+#include "net/endpoint.h"
 
 typedef struct tm_app_profiles tm_app_profiles;
 
@@ -41,9 +42,9 @@ TM_NODISCARD tm_status tm_app_profiles_new(tm_ctx *ctx, const tm_app_profiles_op
 // ended.
 void tm_app_profiles_free(tm_app_profiles *profiles);
 
-// Replaces the plan; other metrics in it are passed over. endpoint as tm_endpoint_address reads it.
-// TM_E_ARG, TM_E_NOMEM: the plan is empty then.
-TM_NODISCARD tm_status tm_app_profiles_plan(tm_app_profiles *profiles, const char *endpoint,
+// Replaces the plan; other metrics in it are passed over. The endpoint's headers and ca_file must
+// live until the next plan or the end. TM_E_ARG, TM_E_NOMEM: the plan is empty then.
+TM_NODISCARD tm_status tm_app_profiles_plan(tm_app_profiles *profiles, const tm_endpoint *endpoint,
                                             const tm_profile_want *wants, size_t want_count);
 
 const tm_app_profiles_stats *tm_app_profiles_get_stats(const tm_app_profiles *profiles);

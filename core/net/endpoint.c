@@ -47,3 +47,26 @@ tm_status tm_endpoint_address(tm_ctx *ctx, const char *endpoint, tm_endpoint_pla
   tm_url_format(&url, out);
   return TM_OK;
 }
+
+static const char *own_address(const tm_endpoint *endpoint, tm_endpoint_place place) {
+  const char *own = place == TM_ENDPOINT_VARS      ? endpoint->vars
+                    : place == TM_ENDPOINT_METRICS ? endpoint->metrics
+                                                   : NULL;
+  return own && *own ? own : NULL;
+}
+
+bool tm_endpoint_has(const tm_endpoint *endpoint, tm_endpoint_place place) {
+  return own_address(endpoint, place) || (endpoint->address && *endpoint->address);
+}
+
+tm_status tm_endpoint_page(tm_ctx *ctx, const tm_endpoint *endpoint, tm_endpoint_place place,
+                           char out[TM_URL_FORMAT_MAX]) {
+  const char *own = own_address(endpoint, place);
+  tm_url url;
+  if (!tm_endpoint_has(endpoint, place))
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the app's address is not known");
+  if (!own) return tm_endpoint_address(ctx, endpoint->address, place, NULL, NULL, out);
+  TM_TRY(tm_url_parse(ctx, own, &url));
+  tm_url_format(&url, out);
+  return TM_OK;
+}

@@ -13,6 +13,8 @@
 #define MS_NS     1000000ull
 #define SECOND_NS 1000000000ull
 
+enum { HEADER_LINE_MAX = 8192 };
+
 static void free_call(tm_http_call *call) {
   tm_ctx ctx = call->ctx;
   if (call->method) tm_free(&ctx, call->method, strlen(call->method) + 1);
@@ -334,18 +336,45 @@ static bool is_line(const char *text) {
   return true;
 }
 
-static tm_status copy_headers(tm_ctx *ctx, const tm_http_request *request, tm_bytes *out) {
+static tm_status copy_header(tm_ctx *ctx, const tm_http_header *h, size_t place, tm_bytes *out) {
   static const char *const ours[] = {"Host", "Connection", "Content-Length", "Transfer-Encoding"};
-  for (size_t i = 0; i < request->header_count; i++) {
-    const tm_http_header *h = &request->headers[i];
-    if (!is_token(h->name) || !is_line(h->value))
-      return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET,
-                     "header %zu is not sendable: a name is letters and -, a value is one line", i);
-    for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
-      if (strcasecmp(h->name, ours[k]) == 0)
-        return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "header %s is set by the client%s", h->name,
-                       k == 0 ? ": use host_header" : "");
-    TM_TRY(tm_bytes_printf(ctx, out, "%s: %s\r\n", h->name, h->value));
+  if (!is_token(h->name) || !is_line(h->value))
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET,
+                   "header %zu is not sendable: a name is letters and -, a value is one line",
+                   place);
+  for (size_t k = 0; k < sizeof ours / sizeof *ours; k++)
+    if (strcasecmp(h->name, ours[k]) == 0)
+      return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "header %s is set by the client%s", h->name,
+                     k == 0 ? ": use host_header" : "");
+  return tm_bytes_printf(ctx, out, "%s: %s\r\n", h->name, h->value);
+}
+
+// One line of header_lines, cut into its parts in place.
+static tm_status copy_header_line(tm_ctx *ctx, char *line, size_t place, tm_http_call *call) {
+  char *colon = strchr(line, ':');
+  if (!colon) return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "header line %zu has no colon", place);
+  *colon = '\0';
+  const tm_http_header h = {line, colon + 1 + strspn(colon + 1, " \t")};
+  if (strcasecmp(line, "Host") != 0) return copy_header(ctx, &h, place, &call->fields);
+  if (call->host_header || !is_line(h.value))
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the Host header must be one, and one line");
+  return copy_text(ctx, h.value, &call->host_header);
+}
+
+static tm_status copy_headers(tm_ctx *ctx, const tm_http_request *request, tm_http_call *call) {
+  char line[HEADER_LINE_MAX];
+  size_t place = 0;
+  for (; place < request->header_count; place++)
+    TM_TRY(copy_header(ctx, &request->headers[place], place, &call->fields));
+  for (const char *at = request->header_lines; at && *at; place++) {
+    size_t size = strcspn(at, "\n");
+    if (size >= sizeof line)
+      return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "header line %zu is over %d bytes", place,
+                     HEADER_LINE_MAX - 1);
+    memcpy(line, at, size);
+    line[size] = '\0';
+    if (size) TM_TRY(copy_header_line(ctx, line, place, call));
+    at += size + (at[size] == '\n');
   }
   return TM_OK;
 }
@@ -385,7 +414,7 @@ static tm_status fill_call(tm_ctx *ctx, const tm_http_request *request, tm_http_
   TM_TRY(copy_text(ctx, request->method ? request->method : "GET", &call->method));
   TM_TRY(copy_text(ctx, request->host_header, &call->host_header));
   TM_TRY(copy_text(ctx, request->ca_file, &call->ca_file));
-  TM_TRY(copy_headers(ctx, request, &call->fields));
+  TM_TRY(copy_headers(ctx, request, call));
   TM_TRY(tm_bytes_append(ctx, &call->body, request->body, request->body_bytes));
   call->on_body = request->on_body;
   call->on_answer = request->on_answer;

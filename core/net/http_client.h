@@ -25,7 +25,9 @@ typedef struct tm_http_request {
   const char *method;            // NULL = GET; capital letters
   const tm_http_header *headers; // beyond Host, Connection, Content-Length, which are ours
   size_t header_count;
-  const void *body; // NULL = none
+  const char *header_lines; // more of them as "Name: value\n" lines, which may choose the Host;
+                            // NULL = none
+  const void *body;         // NULL = none
   size_t body_bytes;
   const char *host_header;        // NULL = from the URL, empty for a unix socket that refuses that;
                                   // "" is sent empty

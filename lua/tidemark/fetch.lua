@@ -64,6 +64,9 @@ local function split(word)
   return origin or word, path or "", query or ""
 end
 
+--- The path of an address; "" when it has none.
+function M.path(word) return (select(2, split(word))) end
+
 local function is_base(path) return path:match("pprof/?$") ~= nil end
 
 --- The address under which an app's profiles stand: ends in "/", a query (a token) is given apart.

@@ -52,14 +52,14 @@ static rig *begin(int family, const char *answer, const char *path) {
              r->server.url, path);
   const tm_runner_options options = {.every_ns = 3600 * SECOND_NS};
   const tm_engine_options engine_options = {.settle_ns = SECOND_NS};
+  const tm_target_facts app = {.endpoint = path ? r->endpoint : NULL};
   const tm_engine_observer observer = {.ud = r, .action = on_action};
   tm_ctx_init(&r->ctx, NULL);
   assert_int_equal(tm_engine_new(&r->ctx, &engine_options, &r->engine), TM_OK);
   assert_int_equal(tm_engine_observe(r->engine, &observer), TM_OK);
   assert_int_equal(tm_runner_new(&r->ctx, r->engine, &options, &r->runner), TM_OK);
   assert_int_equal(tm_runner_register_actions(r->runner), TM_OK);
-  assert_int_equal(
-      tm_runner_watch(r->runner, getpid(), NULL, path ? r->endpoint : NULL, &r->target), TM_OK);
+  assert_int_equal(tm_runner_watch(r->runner, getpid(), &app, &r->target), TM_OK);
   return r;
 }
 

@@ -67,7 +67,8 @@ static rig *begin(const char *answer) {
 }
 
 static void plan(rig *r, const tm_app_want *wants, size_t count) {
-  assert_int_equal(tm_app_counters_plan(r->counters, r->server.url, wants, count), TM_OK);
+  const tm_endpoint endpoint = {.address = r->server.url};
+  assert_int_equal(tm_app_counters_plan(r->counters, &endpoint, wants, count), TM_OK);
 }
 
 // Runs until the server was asked n times and the answers are in, for at most 10 s.
@@ -221,7 +222,8 @@ static void refuses_a_bad_endpoint(void **state) {
   (void)state;
   static const tm_app_want wants[] = {{"expvar.n", 1}};
   rig *r = begin("x");
-  assert_int_equal(tm_app_counters_plan(r->counters, "gopher://x", wants, 1), TM_E_ARG);
+  const tm_endpoint endpoint = {.address = "gopher://x"};
+  assert_int_equal(tm_app_counters_plan(r->counters, &endpoint, wants, 1), TM_E_ARG);
   uv_run(&r->loop, UV_RUN_DEFAULT);
   end(r);
 }

@@ -55,9 +55,30 @@ static void refuses_what_is_no_address_or_too_long(void **state) {
   tm_ctx_fini(&ctx);
 }
 
+static void finds_pages_that_stand_elsewhere(void **state) {
+  (void)state;
+  tm_ctx ctx;
+  char out[TM_URL_FORMAT_MAX];
+  tm_ctx_init(&ctx, NULL);
+  const tm_endpoint both = {.address = "h:1", .metrics = "unix:/run/m.sock:/own/m", .vars = ""};
+  assert_int_equal(tm_endpoint_page(&ctx, &both, TM_ENDPOINT_METRICS, out), TM_OK);
+  assert_string_equal(out, "unix:/run/m.sock:/own/m");
+  assert_int_equal(tm_endpoint_page(&ctx, &both, TM_ENDPOINT_VARS, out), TM_OK);
+  assert_string_equal(out, "http://h:1/debug/vars");
+  const tm_endpoint vars = {.vars = "http://h:2/v?token=x"};
+  assert_int_equal(tm_endpoint_page(&ctx, &vars, TM_ENDPOINT_VARS, out), TM_OK);
+  assert_string_equal(out, "http://h:2/v?token=x");
+  assert_true(tm_endpoint_has(&vars, TM_ENDPOINT_VARS));
+  assert_false(tm_endpoint_has(&vars, TM_ENDPOINT_METRICS));
+  assert_false(tm_endpoint_has(&vars, TM_ENDPOINT_PROFILES));
+  assert_int_equal(tm_endpoint_page(&ctx, &vars, TM_ENDPOINT_METRICS, out), TM_E_ARG);
+  tm_ctx_fini(&ctx);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(finds_every_place),
+      cmocka_unit_test(finds_pages_that_stand_elsewhere),
       cmocka_unit_test(refuses_what_is_no_address_or_too_long),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,6 +165,23 @@ static void sends_the_host_it_is_told(void **state) {
   }
 }
 
+static void sends_headers_given_as_lines(void **state) {
+  static const char lines[] = "Authorization: Bearer a b\nHost:\nX-Two:2\n";
+  static const char *const bad[] = {"no colon\n", "Host: a\nHost: b", "A b: c", "Connection: x\n",
+                                    "A: x\rB: y"};
+  (void)state;
+  fixture *f = begin(AF_UNIX, SCRIPT(SEND("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")));
+  assert_int_equal(get(f, (tm_http_request){.header_lines = lines}), TM_OK);
+  assert_non_null(strstr(f->server.request, "\r\nHost: \r\n"));
+  assert_non_null(strstr(f->server.request, "\r\nAuthorization: Bearer a b\r\nX-Two: 2\r\n"));
+  tm_http_result_free(&f->ctx, &f->result);
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    tm_ctx_clear(&f->ctx);
+    assert_int_equal(get(f, (tm_http_request){.header_lines = bad[i]}), TM_E_ARG);
+  }
+  end(f);
+}
+
 static void posts_a_large_body(void **state) {
   size_t size = 8u << 20;
   char *body = malloc(size);
@@ -640,6 +657,7 @@ int main(void) {
       cmocka_unit_test(speaks_over_unix_and_ipv6),
       cmocka_unit_test(resolves_names),
       cmocka_unit_test(sends_the_host_it_is_told),
+      cmocka_unit_test(sends_headers_given_as_lines),
       cmocka_unit_test(posts_a_large_body),
       cmocka_unit_test(survives_a_peer_that_does_not_read),
       cmocka_unit_test(says_how_it_failed),

@@ -73,6 +73,62 @@ describe("an app's own numbers", function()
     assert.is_true(asked >= 1 and asked <= 3, asked)
   end)
 
+  -- The last status of a watch of a program that has no endpoint of its own.
+  local function status_of(...)
+    local sleeper = helper.shell("sleep 20 >/dev/null 2>&1 & echo $!").out:match("%d+")
+    local result = helper.tidemark("watch", sleeper, "--show", "expvar.documents", "--show", "metrics.go_goroutines", "--no-history",
+      "--no-builtin", "--every", "1s", "--for", "1500ms", "--status", "1s", "--jsonl", ...)
+    os.execute("kill " .. sleeper)
+    local status
+    for line in result.out:gmatch("[^\n]+") do
+      local object = core.json_decode(line)
+      if object.type == "status" then status = object.targets[1] end
+    end
+    return status, result
+  end
+
+  with_server("may stand elsewhere: one address for both pages, or one each", function()
+    local cases = { { { server.url }, 7, 11 }, { { "unix:" .. server.socket }, 7, 11 }, { { server.url .. "/app/metrics" }, nil, 11 },
+      { { "unix:" .. server.socket .. ":/app/debug/vars" }, 7, nil },
+      { { server.url .. "/app/debug/vars", "unix:" .. server.socket .. ":/metrics" }, 7, 11 } }
+    for i, case in ipairs(cases) do
+      local words = {}
+      for _, address in ipairs(case[1]) do table.move({ "--metrics", address }, 1, 2, #words + 1, words) end
+      local status, result = status_of(table.unpack(words))
+      assert.equal(case[2], status.expvar_documents, i .. result.err)
+      assert.equal(case[3], status.metrics_go_goroutines, i .. result.err)
+    end
+    local status, result = status_of("--metrics", server.url .. "/none/metrics", "--endpoint", server.url) -- the other page stays
+    assert.equal(7, status.expvar_documents)
+    assert.is_nil(status.metrics_go_goroutines)
+    assert.matches("no metrics%.%* series", result.err)
+  end)
+
+  with_server("are asked with the headers and the Host that are given, also from the config file", function()
+    local status, result = status_of("--endpoint", server.url .. "/token")
+    assert.is_nil(status.expvar_documents)
+    assert.matches("HTTP 401", result.err)
+    status = status_of("--endpoint", server.url .. "/token", "--header", "Authorization: Bearer secret")
+    assert.equal(7, status.expvar_documents)
+    assert.equal(11, status.metrics_go_goroutines)
+    status = status_of("--metrics", server.url .. "/host/debug/vars", "--host-header", "")
+    assert.equal(7, status.expvar_documents)
+    local config = helper.write(helper.folder() .. "/config.lua", ('return { metrics = { "%s/token/metrics" }, header = { "%s" } }')
+      :format(server.url, "Authorization: Bearer secret"))
+    local words = { "watch", server.pid, "--show", "metrics.go_goroutines", "--no-history", "--no-builtin", "--for", "1500ms", "--status", "1s", "--jsonl" }
+    result = helper.shell("export TIDEMARK_CONFIG=" .. helper.quote(config) .. "\n"
+      .. helper.command(table.unpack(words)):gsub("%-u TIDEMARK_CONFIG", ""))
+    assert.matches('"metrics_go_goroutines":11', result.out, result.err)
+    result = helper.tidemark("watch", "1", "--header", "nonsense")
+    assert.equal(2, result.code)
+    assert.matches("%-%-header is NAME:VALUE", result.err)
+  end)
+
+  it("are recorded without the passwords that they were asked with", function()
+    local shown = require("tidemark.cli.access").command { "watch", "1", "--header", "Authorization: a", "--header=X-Key:b", "--for", "1s" }
+    assert.equal("watch 1 --header Authorization:*** --header=X-Key:*** --for 1s", shown)
+  end)
+
   with_server("are missed in one line when the app has none", function()
     local result = helper.tidemark("watch", server.url .. "/none", "--show", "expvar.x", "--no-history", "--no-builtin", "--for", "1s", "--quiet")
     assert.equal(0, result.code)

@@ -218,6 +218,28 @@ describe("a policy of a real app", function()
     assert.matches("tm.policy needs app", result.out .. result.err)
   end)
 
+  with_server("asks with the headers and the Host that are given, as rules' snapshots do", function()
+    local dir = helper.folder()
+    local rules = helper.write(dir .. "/own.lua", [[
+      tm.rule { id = "own.token", every = "1s", inputs = { heap = tm.snapshots("pprof.heap", { every = "1s" }) },
+        check = function(c) if c.heap.n > 0 then return c:finding { level = "high", value = 1, text = "it came" } end end } ]])
+    local function watch(place, ...)
+      return helper.tidemark("watch", server.url .. place, "--no-history", "--no-builtin", "--plain", "--snap-dir", dir .. "/p", "--rules", rules,
+        "--snap", "threadcreate=1s", "--for", "1500ms", ...)
+    end
+    local result = watch "/token"
+    assert.matches("no threadcreate profile: .*401", result.out .. result.err)
+    assert.is_nil(result.out:find("it came", 1, true))
+    for place, words in pairs { ["/token"] = { "--header", "Authorization: Bearer secret" }, ["/host"] = { "--host-header", "" } } do
+      result = watch(place, table.unpack(words))
+      assert.matches("threadcreate profile: .*timer%)", result.out, result.err)
+      assert.matches("it came", result.out)
+    end
+    local sleep = { "--no-history", "--no-builtin", "--plain", "--rules", rules, "--endpoint", server.url .. "/token", "--header",
+      "Authorization: Bearer secret", "--", "sleep", "1.5" }
+    assert.matches("it came", helper.tidemark("run", table.unpack(sleep)).out)
+  end)
+
   with_server("of a rule file ends with the file, and is replaced by an edit, while watch runs", function()
     local dir, rules = helper.folder(), helper.folder()
     local path = helper.write(rules .. "/own.lua", [[tm.policy { app = "server", profiles = { threadcreate = "1s" }, budget = "90%" }]])

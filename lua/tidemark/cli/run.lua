@@ -1,4 +1,5 @@
 -- run: start a command and watch it until it ends.
+local access = require "tidemark.cli.access"
 local args = require "tidemark.cli.args"
 local policies = require "tidemark.cli.policies"
 local session = require "tidemark.cli.session"
@@ -18,8 +19,9 @@ return {
     for _, word in ipairs(rest or {}) do argv[#argv + 1] = word end
     if #argv == 0 then args.usage("the command is missing: tidemark run -- COMMAND") end
     local s = session.open(opts)
-    local env = opts.gctrace and { "GODEBUG=gctrace=1" } or {}
-    local t, err = s.engine:spawn(argv, { env = env, hook = opts.hook, endpoint = opts.endpoint })
+    local app = access.of(opts)
+    app.env = opts.gctrace and { "GODEBUG=gctrace=1" } or {}
+    local t, err = s.engine:spawn(argv, app)
     if not t then
       -- It may have ended before it could be looked at: then its own exit code is the answer.
       if err.code == "gone" then s.engine:run { for_ns = 200000000 } end

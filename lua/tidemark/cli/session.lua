@@ -1,4 +1,5 @@
 -- What watch, run, record and demo share: an engine with rules, sinks and a view, from a command's options.
+local access = require "tidemark.cli.access"
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local paths = require "tidemark.cli.paths"
@@ -16,7 +17,6 @@ M.options = {
   { "allow", "CAP", "grant a capability, such as act:app.hook or act:* (repeatable)", kind = "list" },
   { "dry-run", "write what actions would do, and do nothing" },
   { "hook", "unix:PATH", "the app's control hook" },
-  { "endpoint", "URL", "the app's pprof endpoint" },
   { "show", "METRIC", "sample and show this too: proc.*, expvar.NAME, metrics.NAME (repeatable)", kind = "list" },
   { "record", "FILE", "write samples and events to a recording (.tmr)" },
   { "overwrite", "replace an existing recording" },
@@ -31,6 +31,7 @@ M.options = {
   { "pressure", "watch the machine's memory pressure too" },
 }
 
+table.move(access.options, 1, #access.options, #M.options + 1, M.options)
 table.move(policies.options, 1, #policies.options, #M.options + 1, M.options)
 
 local function fail(err, exit) error({ message = err.message or tostring(err), code = err.code, advice = err.advice, exit = exit }, 0) end
@@ -221,7 +222,7 @@ function M.open(options)
   policies.open(s, options)
   local plan = plan_rules(options)
   if options.record then -- before the rules are loaded: their texts stand in it
-    local meta = core.json { version = core.version, started_ns = (core.now()), command = table.concat(arg or {}, " ") }
+    local meta = core.json { version = core.version, started_ns = (core.now()), command = access.command(arg or {}) }
     local ok, problem = engine:record(options.record, meta, options.overwrite)
     if not ok then fail(problem) end
   end

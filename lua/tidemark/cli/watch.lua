@@ -1,4 +1,5 @@
 -- watch: sample a running process, run the rules, show what they find.
+local access = require "tidemark.cli.access"
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local live = require "tidemark.show.live"
@@ -128,7 +129,7 @@ function M.run(options, words)
   local meta = { targets = {} }
   for _, word in ipairs(words) do
     local pid, endpoint = target.resolve(word)
-    local t, err = s.engine:watch(pid, { hook = options.hook, endpoint = options.endpoint or endpoint })
+    local t, err = s.engine:watch(pid, access.of(options, endpoint))
     if not t then
       s.close()
       session.fail(err, err.code == "gone" and 4 or nil)
