@@ -3,13 +3,17 @@
 #include "net/line_server.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+enum { NOBODY = 65534 };
 
 typedef struct rig {
   tm_ctx ctx;
@@ -204,6 +208,60 @@ static void replaces_only_what_nobody_serves(void **state) {
   end(r);
 }
 
+// What another user hears who speaks to the socket: "connect: <reason>", or the answer.
+static void hear_as_nobody(const rig *r, int out) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  char got[200] = "setuid";
+  if (setgid(NOBODY) == 0 && setuid(NOBODY) == 0) {
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    strcpy(address.sun_path, r->path);
+    if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+      snprintf(got, sizeof got, "connect: %s", strerror(errno));
+    } else {
+      ssize_t sent = send(fd, "{}\n", 3, MSG_NOSIGNAL);
+      ssize_t n = read(fd, got, sizeof got - 1);
+      snprintf(got + (n > 0 ? n : 0), sizeof got - (size_t)(n > 0 ? n : 0), "|%zd", sent);
+    }
+  }
+  _exit(write(out, got, strlen(got)) < 0);
+}
+
+static void ask_as_nobody(rig *r, char *got, size_t room) {
+  int pipes[2], status;
+  assert_int_equal(pipe(pipes), 0);
+  pid_t child = fork();
+  assert_true(child >= 0);
+  if (!child) hear_as_nobody(r, pipes[1]);
+  close(pipes[1]);
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    turn(r);
+    usleep(1000);
+  }
+  ssize_t n = read(pipes[0], got, room - 1);
+  got[n > 0 ? n : 0] = '\0';
+  close(pipes[0]);
+}
+
+// Two walls: the socket's mode, and, should somebody open that, the peer's user.
+static void refuses_other_users(void **state) {
+  (void)state;
+  char got[200];
+  if (geteuid() != 0) skip();
+  rig *r = begin(true);
+  ask_as_nobody(r, got, sizeof got);
+  assert_string_equal(got, "connect: Permission denied");
+  assert_int_equal(chmod(r->path, 0666), 0);
+  ask_as_nobody(r, got, sizeof got);
+  assert_non_null(strstr(got, "this socket is another user's"));
+  assert_int_equal(r->lines, 0);
+  int fd = dial(r); // its own user still may
+  say(r, fd, "mine\n");
+  assert_string_equal(r->told, "mine|");
+  close(fd);
+  turn(r);
+  end(r);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(hands_out_whole_lines),
@@ -211,6 +269,7 @@ int main(void) {
       cmocka_unit_test(keeps_its_caps),
       cmocka_unit_test(belongs_to_its_owner),
       cmocka_unit_test(replaces_only_what_nobody_serves),
+      cmocka_unit_test(refuses_other_users),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
