@@ -8,16 +8,17 @@ local M = {}
 
 local function bytes(n) return core.format(n, "bytes") end
 
--- The `count` objects that retain most, from the roots down: none without the one that holds it.
+-- The `count` objects that retain most, from the roots down: none without the one that holds it, and none that is less than a
+-- twentieth of that one, being a part of its pile.
 local function biggest(g, count, follow)
   local open, chosen = {}, {}
-  local function add(parent)
+  local function add(parent, least)
     for _, row in g:dominated(parent, { nodecount = count, follow = follow }):rows() do
       row.parent = parent
-      open[#open + 1] = row
+      if row.retained_bytes >= least then open[#open + 1] = row end
     end
   end
-  add(nil)
+  add(nil, 0)
   while #chosen < count and #open > 0 do
     local best = 1
     for i = 2, #open do
@@ -26,7 +27,7 @@ local function biggest(g, count, follow)
     end
     local row = table.remove(open, best)
     chosen[#chosen + 1] = row
-    if row.children > 0 then add(row.node) end
+    if row.children > 0 then add(row.node, row.retained_bytes / 20) end
   end
   return chosen
 end
