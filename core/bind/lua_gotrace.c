@@ -1,10 +1,13 @@
 // Go execution traces as files, for trusted Lua: core.check_trace(path or {bytes=}) says whether a
-// trace is whole and in order.
+// trace is whole and in order; core.trace_stream() reads one that is still written;
+// core.repair_trace(path or {bytes=}) answers one without batches that were written twice.
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 #include "read/gotrace.h"
 
 #include <lauxlib.h>
+
+#define STREAM_META "tidemark.TraceStream"
 
 // Opens what stands at index 1. Nothing may raise until it is closed again.
 static tm_status open_source(lua_State *L, tm_ctx *ctx, tm_source *src) {
@@ -65,4 +68,99 @@ int tm_lua_check_trace(lua_State *L) {
   }
   set_count(L, "alive", alive);
   return 1;
+}
+
+// ---- a trace that is still written ----
+
+typedef struct stream_box {
+  tm_gotrace_stream *stream;
+} stream_box;
+
+static tm_gotrace_stream *check_stream(lua_State *L) {
+  stream_box *box = luaL_checkudata(L, 1, STREAM_META);
+  if (!box->stream) luaL_error(L, "this stream was closed");
+  return box->stream;
+}
+
+static int stream_close(lua_State *L) {
+  stream_box *box = luaL_checkudata(L, 1, STREAM_META);
+  tm_gotrace_stream_free(box->stream);
+  box->stream = NULL;
+  return 0;
+}
+
+// The count of whole generations; and an error when the trace is damaged.
+static int answer_count(lua_State *L, tm_lua_work *work, tm_gotrace_stream *stream,
+                        tm_status status) {
+  tm_error error = work->ctx.error;
+  const tm_trace *t;
+  tm_ctx_clear(&work->ctx);
+  if (tm_gotrace_stream_trace(&work->ctx, stream, &t) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  lua_pushinteger(L, (lua_Integer)t->generation_count);
+  if (status == TM_OK) return 1;
+  tm_lua_push_error(L, &error);
+  return 2;
+}
+
+static int stream_feed(lua_State *L) { // s:feed(bytes) -> whole generations so far [, err]
+  tm_gotrace_stream *stream = check_stream(L);
+  size_t size;
+  const char *bytes = luaL_checklstring(L, 2, &size);
+  tm_lua_work *work = tm_lua_push_work(L);
+  return answer_count(L, work, stream, tm_gotrace_stream_feed(&work->ctx, stream, bytes, size));
+}
+
+static int stream_finish(lua_State *L) { // s:finish() -> whole generations [, err]
+  tm_gotrace_stream *stream = check_stream(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  return answer_count(L, work, stream, tm_gotrace_stream_end(&work->ctx, stream));
+}
+
+static int stream_trace(lua_State *L) { // s:trace() -> Trace, which changes with the next bytes
+  tm_gotrace_stream *stream = check_stream(L);
+  const tm_trace *t;
+  tm_lua_work *work = tm_lua_push_work(L);
+  if (tm_gotrace_stream_trace(&work->ctx, stream, &t) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  tm_lua_push_trace_view(L, (tm_trace *)t, 1);
+  return 1;
+}
+
+int tm_lua_trace_stream(lua_State *L) {
+  static const luaL_Reg methods[] = {{"feed", stream_feed},
+                                     {"finish", stream_finish},
+                                     {"trace", stream_trace},
+                                     {"__gc", stream_close},
+                                     {NULL, NULL}};
+  tm_lua_work *work = tm_lua_push_work(L);
+  stream_box *box = lua_newuserdatauv(L, sizeof *box, 0);
+  box->stream = NULL;
+  if (luaL_newmetatable(L, STREAM_META)) {
+    luaL_setfuncs(L, methods, 0);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_setmetatable(L, -2);
+  if (tm_gotrace_stream_new(&work->ctx, &box->stream) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  return 1;
+}
+
+// ---- repair ----
+
+int tm_lua_repair_trace(lua_State *L) {
+  check_argument(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_gotrace_repair done;
+  tm_source src;
+  tm_status status = open_source(L, &work->ctx, &src);
+  if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
+  status = tm_gotrace_repaired(&work->ctx, &src, &work->bytes, &done);
+  tm_source_close(&src);
+  if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
+  lua_pushlstring(L, work->bytes.size ? (const char *)work->bytes.data : "", work->bytes.size);
+  lua_createtable(L, 0, 4);
+  set_count(L, "batches", done.batch_count);
+  set_count(L, "dropped", done.dropped_count);
+  set_count(L, "moved", done.moved_count);
+  set_count(L, "cut_bytes", done.cut_bytes);
+  return 2;
 }

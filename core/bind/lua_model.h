@@ -7,6 +7,7 @@
 #include "model/profile.h"
 #include "model/snapshot.h"
 #include "model/table.h"
+#include "model/trace.h"
 
 #include <lua.h>
 
@@ -41,11 +42,20 @@ void tm_lua_push_graph(lua_State *L, tm_snapshot *from);
 // The same for a trace.
 void tm_lua_push_trace(lua_State *L, tm_snapshot *from);
 
+// A Trace over a model that belongs to the value at index owner, which it keeps alive.
+void tm_lua_push_trace_view(lua_State *L, tm_trace *trace, int owner);
+
 // core.goroutines(p, {stacks=, nodecount=}) -> Table: the goroutines of a dump or profile.
 int tm_lua_profile_goroutines(lua_State *L);
 
 // core.check_trace(path or {bytes=}) -> { valid=, problem=, offset=, events=, … }: the order of a
 // Go trace.
 int tm_lua_check_trace(lua_State *L);
+
+// core.trace_stream() -> TraceStream: s:feed(bytes) -> generations, s:finish(), s:trace() -> Trace.
+int tm_lua_trace_stream(lua_State *L);
+
+// core.repair_trace(path or {bytes=}) -> bytes, { batches=, dropped=, moved= }; nil, err
+int tm_lua_repair_trace(lua_State *L);
 
 #endif

@@ -529,6 +529,8 @@ void tm_lua_add_models(lua_State *L) {
                                        {"growth", core_growth},
                                        {"goroutines", tm_lua_profile_goroutines},
                                        {"check_trace", tm_lua_check_trace},
+                                       {"trace_stream", tm_lua_trace_stream},
+                                       {"repair_trace", tm_lua_repair_trace},
                                        {"report_options", core_report_options},
                                        {NULL, NULL}};
   luaL_setfuncs(L, functions, 0);

@@ -276,9 +276,8 @@ static const luaL_Reg methods[] = {{"goroutines", trace_goroutines}, {"goroutine
                                    {"floors", trace_floors},         {"info", trace_info},
                                    {"close", trace_close},           {NULL, NULL}};
 
-// Room first, contents later: nothing leaks when Lua has no memory.
-void tm_lua_push_trace(lua_State *L, tm_snapshot *from) {
-  tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, 0);
+static tm_snapshot *new_box(lua_State *L, int user_values) {
+  tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, user_values);
   *box = (tm_snapshot){0};
   if (luaL_newmetatable(L, TRACE_META)) {
     lua_pushcfunction(L, trace_close);
@@ -292,6 +291,20 @@ void tm_lua_push_trace(lua_State *L, tm_snapshot *from) {
     lua_setfield(L, -2, "__index");
   }
   lua_setmetatable(L, -2);
+  return box;
+}
+
+// Room first, contents later: nothing leaks when Lua has no memory.
+void tm_lua_push_trace(lua_State *L, tm_snapshot *from) {
+  tm_snapshot *box = new_box(L, 0);
   *box = *from;
   *from = (tm_snapshot){0};
+}
+
+void tm_lua_push_trace_view(lua_State *L, tm_trace *trace, int owner) {
+  owner = lua_absindex(L, owner);
+  tm_snapshot *box = new_box(L, 1);
+  lua_pushvalue(L, owner);
+  lua_setiuservalue(L, -2, 1);
+  *box = (tm_snapshot){.kind = TM_KIND_TRACE, .format = "gotrace", .model = trace};
 }

@@ -13,12 +13,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HEADER_BYTES = 16, NEWEST = 26, MAX_BATCH_BYTES = 1 << 16 };
-
 void go_problem(go_reader *r, const uint8_t *at, const char *what) {
   if (r->problem.status != TM_OK) return;
   r->problem.status = TM_E_FORMAT;
-  r->problem.offset_bytes = (uint64_t)(at - r->start);
+  r->problem.offset_bytes = r->base_bytes + (uint64_t)(at - r->start);
   snprintf(r->problem.message, sizeof r->problem.message,
            "%s at byte %llu (generation %llu); what came before it was read", what,
            (unsigned long long)r->problem.offset_bytes, (unsigned long long)r->generation);
@@ -26,25 +24,17 @@ void go_problem(go_reader *r, const uint8_t *at, const char *what) {
 
 // ---- batches ----
 
-typedef struct header {
-  const uint8_t *at; // where the batch begins
-  uint64_t generation;
-  go_batch batch;
-  bool experimental;
-} header;
-
-static bool has_events(const header *h) {
+static bool has_events(const go_header *h) {
   if (h->experimental || !h->batch.size) return false;
   uint8_t kind = h->batch.data[0];
   return kind != EV_STACKS && kind != EV_STRINGS && kind != EV_SAMPLES && kind != EV_FREQUENCY
          && kind != EV_SYNC;
 }
 
-// The batch at *at, which moves behind it. False (and a problem) when it is cut or damaged.
-static bool next_batch(go_reader *r, const uint8_t **at, header *out) {
+bool go_next_batch(go_reader *r, const uint8_t **at, go_header *out) {
   const uint8_t *p = *at;
   uint64_t size;
-  *out = (header){.at = p, .experimental = *p == EV_EXPERIMENT};
+  *out = (go_header){.at = p, .experimental = *p == EV_EXPERIMENT};
   if (*p != EV_BATCH && !out->experimental) {
     go_problem(r, p, "no batch begins here: the trace is damaged");
     return false;
@@ -57,7 +47,7 @@ static bool next_batch(go_reader *r, const uint8_t **at, header *out) {
     go_problem(r, out->at, "the trace ends within a batch's header");
     return false;
   }
-  if (size > MAX_BATCH_BYTES || !out->generation) {
+  if (size > GO_MAX_BATCH_BYTES || !out->generation) {
     go_problem(r, out->at,
                "a batch is larger than 64 KiB or of no generation: the trace is damaged");
     return false;
@@ -74,24 +64,25 @@ static bool next_batch(go_reader *r, const uint8_t **at, header *out) {
   return true;
 }
 
-static uint64_t batch_key(const go_batch *b) {
+uint64_t go_batch_key(const go_batch *b) {
   uint64_t h = tm_hash_add(tm_hash_mix(b->m), b->time);
   size_t head = b->size < 64 ? b->size : 64;
   return tm_hash_add(h, tm_hash_bytes(b->data, head) ^ b->size);
 }
 
-static bool same_batch(const go_batch *a, const go_batch *b) {
+bool go_same_batch(const go_batch *a, const go_batch *b) {
   return a->m == b->m && a->time == b->time && a->size == b->size
          && memcmp(a->data, b->data, a->size) == 0;
 }
 
 // Whether this generation (or the one before) has the batch already; remembers it if not.
-static tm_status is_repeat(go_reader *r, const header *h, bool late, bool *repeat) {
-  uint64_t key = batch_key(&h->batch);
+static tm_status is_repeat(go_reader *r, const go_header *h, bool late, bool *repeat) {
+  uint64_t key = go_batch_key(&h->batch);
   const tm_idmap *map = late ? &r->earlier_index : &r->batch_index;
   uint32_t slot = tm_idmap_get(map, key);
   const go_batch *items = late ? r->earlier.items : r->batches.items;
-  *repeat = slot != TM_IDMAP_NONE && same_batch(&items[slot], &h->batch);
+  bool forgotten = late && r->streams; // then its key alone must do
+  *repeat = slot != TM_IDMAP_NONE && (forgotten || go_same_batch(&items[slot], &h->batch));
   if (*repeat || late) return TM_OK;
   if (r->batches.count >= TM_IDMAP_NONE)
     return tm_fail(r->ctx, TM_E_LIMIT, TM_NO_OFFSET, "a generation has too many batches");
@@ -99,7 +90,7 @@ static tm_status is_repeat(go_reader *r, const header *h, bool late, bool *repea
   return tm_vec_push(r->ctx, &r->batches, h->batch);
 }
 
-static tm_status take_batch(go_reader *r, const header *h) {
+static tm_status take_batch(go_reader *r, const go_header *h) {
   bool repeat;
   TM_TRY(is_repeat(r, h, false, &repeat));
   r->t->batch_count++;
@@ -160,7 +151,7 @@ static tm_status end_generation(go_reader *r, const uint8_t *at) {
 }
 
 // A batch that is not of the current generation: the next one begins, or it came late.
-static tm_status turn(go_reader *r, const header *h, bool *skip) {
+static tm_status turn(go_reader *r, const go_header *h, bool *skip) {
   *skip = false;
   if (h->generation < r->generation) {
     TM_TRY(is_repeat(r, h, true, skip));
@@ -179,24 +170,23 @@ static tm_status turn(go_reader *r, const header *h, bool *skip) {
   return TM_OK;
 }
 
-static tm_status read_batches(go_reader *r) {
-  const uint8_t *at = r->start + HEADER_BYTES;
+tm_status go_read_batches(go_reader *r, const uint8_t *at) {
   while (at < r->end && r->problem.status == TM_OK) {
     if (*at == EV_END && r->version >= 26) {
       TM_TRY(end_generation(r, at));
       at++;
       continue;
     }
-    header h;
+    go_header h;
     bool skip = false;
-    if (!next_batch(r, &at, &h)) break;
+    if (!go_next_batch(r, &at, &h)) break;
     if (!r->generation) r->generation = h.generation;
     if (h.generation != r->generation) TM_TRY(turn(r, &h, &skip));
     if (r->problem.status != TM_OK) break;
     if (!skip) TM_TRY(take_batch(r, &h));
     if (r->batches.count % 16 == 0) TM_TRY(tm_ctx_tick(r->ctx, (uint64_t)(at - r->start)));
   }
-  if (r->version >= 26 && r->batches.count)
+  if (r->version >= 26 && r->batches.count && !r->streams)
     go_problem(r, r->end, "the trace ends within a generation");
   return end_generation(r, r->end);
 }
@@ -207,7 +197,7 @@ static void free_trace(void *model) {
   tm_trace_free(model);
 }
 
-static void fini(go_reader *r) {
+void go_fini(go_reader *r) {
   tm_ctx *ctx = r->ctx;
   go_forget_tables(r);
   tm_vec_free(ctx, &r->batches);
@@ -217,6 +207,7 @@ static void fini(go_reader *r) {
   tm_vec_free(ctx, &r->goroutines);
   tm_vec_free(ctx, &r->touched);
   tm_vec_free(ctx, &r->free);
+  tm_vec_free(ctx, &r->counted);
   tm_vec_free(ctx, &r->threads);
   tm_vec_free(ctx, &r->retries);
   tm_vec_free(ctx, &r->marks);
@@ -229,13 +220,14 @@ static void fini(go_reader *r) {
 }
 
 // The NN of "go 1.NN trace", or 0.
-static uint32_t version_of(const uint8_t *head, size_t size) {
-  if (size < HEADER_BYTES || memcmp(head, "go 1.", 5) != 0) return 0;
+uint32_t go_version_of(const uint8_t *head, size_t size) {
+  if (size < GO_HEADER_BYTES || memcmp(head, "go 1.", 5) != 0) return 0;
   uint32_t version = 0;
   size_t i = 5;
   for (; i < 8 && head[i] >= '0' && head[i] <= '9'; i++) version = version * 10 + head[i] - '0';
   static const char tail[] = " trace\0\0\0\0";
-  return memcmp(head + i, tail, HEADER_BYTES - i < 11 ? HEADER_BYTES - i : 11) == 0 ? version : 0;
+  return memcmp(head + i, tail, GO_HEADER_BYTES - i < 11 ? GO_HEADER_BYTES - i : 11) == 0 ? version
+                                                                                          : 0;
 }
 
 static bool is_version_1(uint32_t version) {
@@ -250,14 +242,14 @@ static tm_status refuse_old(go_reader *r) {
 }
 
 static tm_status read_all(go_reader *r) {
-  r->version = version_of(r->start, (size_t)(r->end - r->start));
+  r->version = go_version_of(r->start, (size_t)(r->end - r->start));
   if (!r->version) return tm_fail(r->ctx, TM_E_FORMAT, 0, "no header of a Go execution trace");
   r->t->format_version = r->version;
   if (r->version < 22 && !is_version_1(r->version)) return refuse_old(r);
-  r->decode = r->version <= NEWEST;
+  r->decode = r->version <= GO_NEWEST;
   r->ns_per_unit = 64; // what Linux uses; replaced by the first generation that says it
   go_set_args(r);
-  TM_TRY(r->version < 22 ? go1_read(r) : read_batches(r));
+  TM_TRY(r->version < 22 ? go1_read(r) : go_read_batches(r, r->start + GO_HEADER_BYTES));
   TM_TRY(go_finish_goroutines(r));
   TM_TRY(go_finish_users(r));
   if (!r->decode)
@@ -265,7 +257,7 @@ static tm_status read_all(go_reader *r) {
         r->ctx, TM_E_UNSUPPORTED, 0,
         "this trace is of format 1.%u, newer than this build knows (1.%d); counted only: "
         "%llu generations, %llu batches, %llu bytes",
-        (unsigned)r->version, NEWEST, (unsigned long long)r->t->generation_count,
+        (unsigned)r->version, GO_NEWEST, (unsigned long long)r->t->generation_count,
         (unsigned long long)r->t->batch_count, (unsigned long long)(r->end - r->start));
   if (r->problem.status == TM_OK) return TM_OK;
   return tm_fail(r->ctx, r->problem.status, r->problem.offset_bytes, "%s", r->problem.message);
@@ -295,7 +287,7 @@ tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict
     out->state_count[r.t->goroutines.items[i].state]++;
   for (size_t i = 0; i < order.gs.count; i++)
     if (order.gs.items[i].id != NO_ID) out->state_count[order.gs.items[i].status]++;
-  fini(&r);
+  go_fini(&r);
   go_order_fini(ctx, &order);
   tm_trace_free(r.t);
   if (status == TM_E_FORMAT && out->format_version) { // a verdict, not a failure
@@ -310,7 +302,7 @@ static tm_status gotrace_read(tm_ctx *ctx, const tm_source *src, tm_snapshot *ou
   go_reader r = {.ctx = ctx, .start = src->data, .end = src->data + src->size};
   TM_TRY(tm_trace_new(ctx, &r.t));
   tm_status status = read_all(&r);
-  fini(&r);
+  go_fini(&r);
   if (status != TM_OK && !r.t->batch_count) { // nothing was read: no model
     tm_trace_free(r.t);
     return status;
@@ -323,7 +315,7 @@ static tm_status gotrace_read(tm_ctx *ctx, const tm_source *src, tm_snapshot *ou
 }
 
 static unsigned gotrace_probe(const uint8_t *head, size_t head_bytes) {
-  return version_of(head, head_bytes) ? 120 : 0;
+  return go_version_of(head, head_bytes) ? 120 : 0;
 }
 
 const tm_reader tm_reader_gotrace = {.name = "gotrace",

@@ -2,6 +2,7 @@
 #ifndef TM_READ_GOTRACE_H
 #define TM_READ_GOTRACE_H
 
+#include "base/bytes.h"
 #include "model/trace.h"
 #include "read/source.h"
 
@@ -23,5 +24,41 @@ typedef struct tm_gotrace_verdict {
 // TM_E_UNSUPPORTED for versions that are not known, TM_E_NOMEM, TM_E_CANCELLED. Memory: one
 // generation's index and the goroutines alive.
 TM_NODISCARD tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict *out);
+
+typedef struct tm_gotrace_repair {
+  uint64_t batch_count;   // that are in the repaired trace
+  uint64_t dropped_count; // that were there already
+  uint64_t moved_count;   // that stood behind the end of their generation
+  uint64_t cut_bytes;     // at the end, of a batch that is damaged or not whole
+} tm_gotrace_repair;
+
+// The trace (v2) as the runtime should have written it: each batch once, among those of its
+// generation, generations by number. What stands behind damage is left out. Appends to out.
+// TM_E_FORMAT when it is no Go trace, TM_E_UNSUPPORTED for versions but 1.22 to 1.26.
+TM_NODISCARD tm_status tm_gotrace_repaired(tm_ctx *ctx, const tm_source *src, tm_bytes *out,
+                                           tm_gotrace_repair *done);
+
+typedef struct tm_gotrace_stream tm_gotrace_stream;
+
+// A trace (v2) that is still being written: feed it what there is, look at it in between. It holds
+// the bytes of the generation under way and the goroutines, nothing of what is past. The caller
+// frees it; NULL is fine.
+TM_NODISCARD tm_status tm_gotrace_stream_new(tm_ctx *ctx, tm_gotrace_stream **out);
+void tm_gotrace_stream_free(tm_gotrace_stream *stream);
+
+// Takes the next bytes and reads the generations that they complete. TM_E_FORMAT with the offset in
+// the whole trace when it is damaged, and from then on: what was read before stays.
+// TM_E_UNSUPPORTED for version 1 (which tells its strings last) and for versions not known;
+// TM_E_LIMIT when a generation passes 1 GiB; TM_E_NOMEM.
+TM_NODISCARD tm_status tm_gotrace_stream_feed(tm_ctx *ctx, tm_gotrace_stream *stream,
+                                              const void *data, size_t size);
+
+// No more will come: reads the last generation. TM_E_FORMAT when it is cut.
+TM_NODISCARD tm_status tm_gotrace_stream_end(tm_ctx *ctx, tm_gotrace_stream *stream);
+
+// The goroutines alive behind the last whole generation; valid until the next call. Regions that
+// are open are not in it.
+TM_NODISCARD tm_status tm_gotrace_stream_trace(tm_ctx *ctx, tm_gotrace_stream *stream,
+                                               const tm_trace **out);
 
 #endif

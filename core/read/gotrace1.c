@@ -5,7 +5,7 @@
 // Source: the Go project's internal/trace/internal/tracev1.
 #include "read/gotrace1.h"
 
-enum { HEADER_BYTES = 16, MOST_FRAMES = 1000, MOST_TEXT_BYTES = 1000000 };
+enum { MOST_FRAMES = 1000, MOST_TEXT_BYTES = 1000000 };
 
 // ---- records ----
 
@@ -180,7 +180,7 @@ static tm_status note_record(go1_reader *v, const uint8_t *at, const uint8_t *be
 
 static tm_status index_records(go1_reader *v) {
   go_reader *r = v->r;
-  const uint8_t *at = r->start + HEADER_BYTES;
+  const uint8_t *at = r->start + GO_HEADER_BYTES;
   go1_record record;
   uint64_t count = 0;
   while (at < r->end && r->problem.status == TM_OK) {

@@ -397,24 +397,30 @@ static int by_id(const void *a, const void *b) {
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
+static void close_times(const go_reader *r, const go_work *w, tm_goroutine *out) {
+  *out = w->g;
+  for (size_t s = 0; s < TM_GO_STATE_COUNT; s++) {
+    uint64_t still = s == (size_t)w->g.state ? (uint64_t)r->last_ns : 0;
+    int64_t spent = (int64_t)(w->spent_ns[s] + still);
+    if (spent > r->last_ns) spent = r->last_ns;
+    out->state_ns[s] = spent < 0 || s == TM_GO_UNKNOWN ? 0 : spent;
+  }
+}
+
 tm_status go_finish_goroutines(go_reader *r) {
   tm_trace *t = r->t;
+  for (size_t i = 0; i < r->counted.count; i++) t->piles.items[r->counted.items[i]].created_count--;
+  r->counted.count = t->goroutines.count = 0;
   TM_TRY(tm_vec_reserve(r->ctx, &t->goroutines, r->goroutines.count));
   for (size_t i = 0; i < r->goroutines.count; i++) {
-    go_work *w = &r->goroutines.items[i];
+    const go_work *w = &r->goroutines.items[i];
     tm_go_pile *pile;
     if (w->g.born) {
       TM_TRY(pile_of(r, &w->g, &pile));
+      TM_TRY(tm_vec_push(r->ctx, &r->counted, (uint32_t)(pile - t->piles.items)));
       pile->created_count++;
     }
-    w->spent_ns[w->g.state] += (uint64_t)r->last_ns;
-    for (size_t s = 0; s < TM_GO_STATE_COUNT; s++) {
-      int64_t spent = (int64_t)w->spent_ns[s];
-      w->g.state_ns[s] = spent < 0 || s == TM_GO_UNKNOWN ? 0
-                         : spent > r->last_ns            ? r->last_ns
-                                                         : spent;
-    }
-    t->goroutines.items[t->goroutines.count++] = w->g;
+    close_times(r, w, &t->goroutines.items[t->goroutines.count++]);
   }
   if (t->goroutines.count)
     qsort(t->goroutines.items, t->goroutines.count, sizeof *t->goroutines.items, by_id);

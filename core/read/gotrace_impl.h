@@ -3,6 +3,7 @@
 //   gotrace_tables.c  strings, stacks and clock of one generation
 //   gotrace_events.c  events of one batch; goroutines by thread, without a global order
 //   gotrace_users.c   regions, tasks, logs and counters
+//   gotrace_stream.c  a trace that is still being written
 //   gotrace_order.c   the events of all threads in their true order (gotrace_order.h)
 #ifndef TM_READ_GOTRACE_IMPL_H
 #define TM_READ_GOTRACE_IMPL_H
@@ -11,6 +12,8 @@
 #include "read/reader.h"
 
 #define NO_GOROUTINE UINT32_MAX
+
+enum { GO_HEADER_BYTES = 16, GO_NEWEST = 26, GO_MAX_BATCH_BYTES = 1 << 16 };
 
 // Types of events. Source: the Go project's internal/trace/tracev2.
 enum {
@@ -131,6 +134,7 @@ typedef struct go_reader {
   tm_ctx *ctx;
   tm_trace *t;
   const uint8_t *start, *end;
+  uint64_t base_bytes; // offset of `start` in the trace
   uint32_t version;
   bool needs_current[256]; // types of events about the goroutine that the thread runs
   uint8_t args[256]; // count of varints behind an event's type, its time included; 0 = unknown
@@ -151,6 +155,8 @@ typedef struct go_reader {
   // over all generations
   int64_t zero_ns, last_ns;
   bool has_zero;
+  bool streams;             // bytes of past generations are gone
+  TM_VEC(uint32_t) counted; // piles in which an alive goroutine was counted as created
   TM_VEC(go_work) goroutines;
   TM_VEC(uint32_t) touched; // goroutines with raw ids
   TM_VEC(uint32_t) free;    // slots of goroutines that are gone
@@ -166,6 +172,25 @@ typedef struct go_reader {
   tm_error problem;       // the first one; reading stops at the end of its generation
   struct go_order *order; // not NULL: only check the order, strictly
 } go_reader;
+
+// The NN of "go 1.NN trace", or 0.
+uint32_t go_version_of(const uint8_t *head, size_t size);
+// A batch with its header.
+typedef struct go_header {
+  const uint8_t *at; // where it begins
+  uint64_t generation;
+  go_batch batch;
+  bool experimental;
+} go_header;
+
+// The batch at *at, which moves behind it. False (and a problem) when it is cut or damaged.
+bool go_next_batch(go_reader *r, const uint8_t **at, go_header *out);
+uint64_t go_batch_key(const go_batch *b);
+bool go_same_batch(const go_batch *a, const go_batch *b);
+
+// Reads batches from `at` to r->end and ends their last generation.
+tm_status go_read_batches(go_reader *r, const uint8_t *at);
+void go_fini(go_reader *r);
 
 // Notes a problem of the file and goes on; the first one is kept.
 void go_problem(go_reader *r, const uint8_t *at, const char *what);
@@ -251,7 +276,7 @@ tm_status go_goroutine_create(go_reader *r, uint64_t id, tm_go_state state, int6
                               uint64_t start, uint64_t creation);
 tm_status go_goroutine_end(go_reader *r, uint32_t index, uint64_t seq, int64_t time_ns);
 
-// Hands the goroutines over to the trace, with their times closed at the end.
+// Copies the goroutines into the trace, with their times closed at the end. May be called again.
 tm_status go_finish_goroutines(go_reader *r);
 
 // ---- users ----

@@ -1,6 +1,7 @@
 -- Goroutines by what they do and where they come from: of Go execution traces, goroutine dumps and goroutine profiles.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local following = require "tidemark.cli.following"
 local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
@@ -152,10 +153,31 @@ local function table_of(source, wanted)
   return t
 end
 
+-- JSON is one document per line and generation.
+local function follow(options, word)
+  local wanted = { stacks = options.stacks, gone = options.gone, system = options.system, nodecount = options.nodecount or 20 }
+  local problem = following.run(word, options.idle, function(trace)
+    local t = table_of(trace, wanted)
+    if options.json then
+      local meta = { files = text.array { word }, kind = "trace", format = "gotrace", generation = trace:info().generations }
+      for key, value in pairs(t.notes) do meta[key] = value end
+      io.write(text.document_of("goroutines", meta, t))
+    else
+      local rows = {}
+      for i, row in t:rows() do rows[i] = row end
+      io.write(("generation %d: "):format(trace:info().generations), head(trace, t.notes, options),
+        options.stacks and with_stacks(t, columns(trace)) or text.table(columns(trace), rows), "\n")
+    end
+    io.stdout:flush()
+  end)
+  if problem then error(problem, 0) end
+end
+
 return {
   name = "goroutines", summary = "goroutines by state, entry, site and creation: of a trace, a dump or a profile",
   usage = "goroutines FILE [OPTIONS]",
   examples = { "tidemark goroutines trace.out", "tidemark goroutines trace.out --stacks --nodecount 3",
+    "curl -sN 'localhost:6060/debug/pprof/trace?seconds=60' | tidemark goroutines --follow -",
     "tidemark goroutines late.trace --base early.trace", "tidemark goroutines trace.out --chrome --output leaks.json",
     "curl -s 'localhost:6060/debug/pprof/goroutine?debug=2' | tidemark goroutines - --json" },
   doc = "FILE is what runtime/trace or /debug/pprof/trace wrote (Go 1.11 to 1.26), goroutine?debug=2, or a goroutine profile. The age is\n"
@@ -165,6 +187,8 @@ return {
     { "stacks", "tell different stacks apart, and print them" },
     { "gone", "also those of which all have ended" },
     { "system", "also the runtime's own goroutines" },
+    { "follow", "read a trace that is still written (Go 1.22 or newer), and print the table for every generation: about each second" },
+    { "idle", "SECONDS", "with --follow: a file that has not grown for so long is at its end", default = 10, kind = "number" },
     { "base", "OLD", "what is more or less than in OLD, by state, entry, site and creation" },
     { "chrome", "Chrome's trace events of those that wait and never ended (a trace)" },
     { "nodecount", "N", "so many rows at most; 0 = all", kind = "integer" },
@@ -174,6 +198,7 @@ return {
   },
   run = function(options, words)
     if #words ~= 1 then args.usage("one trace, goroutine dump or goroutine profile is needed") end
+    if options.follow then return follow(options, words[1]) end
     local problems = {}
     local source = read(words[1], options, problems)
     local wanted = { stacks = options.stacks, gone = options.gone, system = options.system,
