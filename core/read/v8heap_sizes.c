@@ -170,6 +170,7 @@ static tm_status measure(tm_ctx *ctx, far_walk *w) {
   return walk_far(ctx, w);
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the walk writes through out and queue
 tm_status v8heap_distances(tm_ctx *ctx, const tm_graph *g, int32_t *out, uint32_t *queue) {
   const v8heap *h = g->kept;
   size_t bits = h->pair_count / 8 + 1;
