@@ -19,8 +19,8 @@ static const char *const parts_of[] = {
 typedef struct walk {
   redactor *r;
   size_t at, pointer_bytes;
-  bool writes; // the second walk; the first one looks where objects are
-  uint64_t first_object, end_of_objects;
+  bool writes; // the second walk; the first one looks where objects and frames are
+  uint64_t lowest, end;
   uint32_t go_minor;
   size_t contents_at, contents_size; // of the record
 } walk;
@@ -56,13 +56,13 @@ static tm_status bytes(walk *w, size_t *out_at, size_t *out_size) {
   return TM_OK;
 }
 
-// Of a stack frame every word that points at an object stays: variables whose address was taken are
-// in no list.
+// Of a stack frame every word that points at an object or a frame stays: variables whose address
+// was taken are in no list.
 static void keep_addresses(const walk *w, const uint8_t *from, uint8_t *kept) {
   for (size_t i = 0; i + 8 <= w->contents_size && w->pointer_bytes == 8; i += 8) {
     uint64_t value;
     memcpy(&value, from + i, 8);
-    if (value >= w->first_object && value < w->end_of_objects) memcpy(kept + i, from + i, 8);
+    if (value >= w->lowest && value < w->end) memcpy(kept + i, from + i, 8);
   }
 }
 
@@ -176,9 +176,9 @@ static tm_status record(walk *w, uint64_t tag) {
       return redact_bad(w->r, w->at, "pointers of neither 4 nor 8 bytes");
     w->pointer_bytes = (size_t)value;
   }
-  if (tag != OBJECT) return TM_OK;
-  if (first < w->first_object) w->first_object = first;
-  if (first + w->contents_size > w->end_of_objects) w->end_of_objects = first + w->contents_size;
+  if (tag != OBJECT && tag != FRAME) return TM_OK;
+  if (first < w->lowest) w->lowest = first;
+  if (first + w->contents_size > w->end) w->end = first + w->contents_size;
   return TM_OK;
 }
 
@@ -197,7 +197,7 @@ static tm_status walk_records(walk *w) {
 }
 
 tm_status redact_go(redactor *r) {
-  walk w = {.r = r, .pointer_bytes = 8, .first_object = UINT64_MAX};
+  walk w = {.r = r, .pointer_bytes = 8, .lowest = UINT64_MAX};
   r->out->format = "goheap";
   tm_status status = walk_records(&w);
   w.writes = true;

@@ -86,21 +86,17 @@ end
 
 function Session:close() self.socket:close() end
 
-local function failed(method, message)
-  local said = core.json_decode(message)
-  local problem = type(said) == "table" and type(said.error) == "table" and said.error.message
-  if problem then return { code = "unsupported", message = method .. ": " .. tostring(problem) } end
-end
-
--- V8 and Chromium write "id" or "method" first; anything else is decoded to see.
-local function head_of(message)
-  local id = message:match('^{"id":(%d+),')
-  if id then return math.tointeger(tonumber(id)) end
-  local method = message:match('^{"method":"([%w.]+)"')
+-- What a message is: the id that it answers, or the event that it tells; and its error. V8 and Chromium write "id" or "method"
+-- first; anything else is decoded to see, which large answers are spared.
+local function look_at(message)
+  local id, error_next = message:match('^{"id":(%d+),"(e?r?r?o?r?)')
+  local method = not id and message:match('^{"method":"([%w.]+)"')
+  if id and error_next ~= "error" then return math.tointeger(tonumber(id)) end
   if method then return nil, method end
   local whole = core.json_decode(message)
-  if type(whole) ~= "table" then return nil, nil end
-  return whole.id, whole.method
+  if type(whole) ~= "table" then return end
+  local problem = type(whole.error) == "table" and tostring(whole.error.message) or whole.error and "it failed" or nil
+  return whole.id, whole.method, problem
 end
 
 --- Calls a method. on_event(method, message) sees the events that come until then; false ends the call with its second value.
@@ -117,10 +113,9 @@ function Session:call(method, params, options)
   while true do
     local message, problem = self.socket:receive { timeout_ns = options.timeout_ns, progress = options.progress }
     if not message then return nil, problem end
-    local of, event = head_of(message)
+    local of, event, refusal = look_at(message)
     if of == id then
-      problem = message:find('^{"id":%d+,"error":') and failed(method, message)
-      if problem then return nil, problem end
+      if refusal then return nil, { code = "unsupported", message = method .. ": " .. refusal } end
       return message
     elseif event and options.on_event then
       local go_on, stop = options.on_event(event, message)
