@@ -39,9 +39,46 @@ static void check_order(const uint8_t *data, size_t size) {
   tm_ctx_fini(&ctx);
 }
 
+// Fed in pieces it must come to the same goroutines as at once.
+static void check_stream(const uint8_t *data, size_t size, const tm_trace *whole) {
+  tm_ctx ctx;
+  tm_gotrace_stream *stream;
+  const tm_trace *t;
+  tm_ctx_init(&ctx, NULL);
+  if (tm_gotrace_stream_new(&ctx, &stream) != TM_OK) abort();
+  size_t step = size % 97 + 1;
+  tm_status status = TM_OK;
+  for (size_t at = 0; at < size && status == TM_OK; at += step)
+    status = tm_gotrace_stream_feed(&ctx, stream, data + at, size - at < step ? size - at : step);
+  if (status == TM_OK) status = tm_gotrace_stream_end(&ctx, stream);
+  if (status != TM_OK && !*ctx.error.message) abort();
+  tm_ctx_clear(&ctx);
+  if (tm_gotrace_stream_trace(&ctx, stream, &t) != TM_OK) abort();
+  if (whole && whole->format_version >= 22 && !whole->duplicate_count
+      && (status != TM_OK || t->goroutines.count != whole->goroutines.count
+          || t->event_count != whole->event_count))
+    abort();
+  tm_gotrace_stream_free(stream);
+  tm_ctx_fini(&ctx);
+}
+
+static void check_repair(const uint8_t *data, size_t size) {
+  tm_ctx ctx;
+  tm_bytes out = {0};
+  tm_gotrace_repair done;
+  tm_ctx_init(&ctx, NULL);
+  tm_source src = {.data = data, .size = size};
+  if (tm_gotrace_repaired(&ctx, &src, &out, &done) == TM_OK
+      && (out.size > size + done.batch_count || done.cut_bytes > size))
+    abort();
+  tm_bytes_free(&ctx, &out);
+  tm_ctx_fini(&ctx);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tm_ctx ctx;
   check_order(data, size);
+  check_repair(data, size);
   tm_snapshot s = {0};
   tm_ctx_init(&ctx, NULL);
   tm_status status = tm_read_buffer(&ctx, data, size, "gotrace", &s);
@@ -49,6 +86,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (status != TM_OK && ctx.error.offset_bytes != TM_NO_OFFSET && ctx.error.offset_bytes > size
       && !(size > 1 && data[0] == 0x1f)) // of packed input it is the offset in the unpacked bytes
     abort();
+  bool packed = size > 3 && (data[0] == 0x1f || data[0] == 0x28);
+  if (!packed) check_stream(data, size, status == TM_OK ? s.model : NULL);
   if (s.model) {
     tm_table *table;
     tm_goroutines_options o = {.stacks = size % 2, .gone = size % 3 == 0};
