@@ -51,8 +51,11 @@ local function thread_name(g, node)
   return g:node(node).type
 end
 
--- A step of a path: ".next", "[3]".
-local function step(name) return name:find("^%[") and name or "." .. name end
+-- A step of a path: ".next", "[3]". Some names of V8's native edges are whole signatures.
+local function step(name)
+  if #name > 48 then name = name:sub(1, 45) .. "..." end
+  return name:find("^%[") and name or "." .. name
+end
 
 --- Where a node hangs, as a programmer would write it: "static com.acme.App.cache", "global.keep[0]", "stack main.run"; and the
 --- thread that holds it, if one does.
