@@ -125,7 +125,12 @@ static const char *const script[] = {
     "onresize=draw;\n"
     "el('h').textContent=D.type+(D.difference?`, change ${show(root.cum)}, "
     "base ${show(root.base)} (red: more, blue: less)`:', total '+show(D.total));\n"
-    "draw();\n</script></body></html>\n"};
+    "// #zoom=NAME&q=REGEXP&invert: of a link; the widest box of that name.\n"
+    "function follow(){const p=new URLSearchParams(location.hash.slice(1)),name=p.get('zoom');\n"
+    "  let n=root;if(name)for(const o of N)"
+    "if(o.name===name&&(n===root||o.weight>n.weight))n=o;\n"
+    "  down=!p.has('invert');zoom=n;sel=n===root?null:n;q.value=p.get('q')||'';search()}\n"
+    "onhashchange=follow;follow();\n</script></body></html>\n"};
 
 // Name numbers of the boxes: frame + 1, the root's 0, dense in order of first use.
 typedef struct numbering {
