@@ -146,7 +146,7 @@ static bool known_ids(const go_ids *ids, unsigned bits, const uint64_t *args) {
 }
 
 static void check_ids(go_reader *r, const go_cursor *c) {
-  if (c->type >= EV_EXPERIMENT) return;
+  if (c->type >= EV_EXPERIMENT || r->order->cut) return;
   if (!known_ids(&r->stack_index, stack_args[c->type], c->args))
     go_problem(r, c->event, "an event names a stack that its generation does not have");
   if (!known_ids(&r->string_index, string_args[c->type], c->args))
@@ -207,7 +207,8 @@ tm_status go_order_generation(go_reader *r) {
   }
   tm_error before = r->problem; // of a cut generation: what is there is still put in order
   r->problem.status = TM_OK;
-  go_check_tables(r);
+  o->cut = before.status != TM_OK && !r->whole_generation;
+  if (!o->cut) go_check_tables(r);
   TM_TRY(make_cursors(r));
   o->heap.count = 0;
   TM_TRY(tm_vec_reserve(r->ctx, &o->heap, o->cursors.count));

@@ -69,6 +69,7 @@ typedef struct go_order {
   uint64_t first_generation, gc_seq;
   enum { GC_UNKNOWN, GC_OFF, GC_ON } gc;
   uint64_t created_count, ended_count, waited_count;
+  bool cut;         // the generation is: what its events name may be missing
   char why[160];    // of GO_BROKEN
   tm_status failed; // of GO_BROKEN: not TM_OK when memory ran out
 } go_order;
