@@ -214,6 +214,8 @@ static tm_status on_record(goheap *h, const goheap_record *r, uint64_t at) {
     on_params(h, r);
     return TM_OK;
   case GOHEAP_ITAB:
+    TM_TRY(tm_idmap_put(h->ctx, &h->itabs, r->number[0], (uint32_t)h->itab_types.count));
+    return tm_vec_push(h->ctx, &h->itab_types, r->number[1]);
   case GOHEAP_THREAD:
   case GOHEAP_MEMSTATS:
   case GOHEAP_EOF:
@@ -292,6 +294,11 @@ void goheap_free_kept(goheap *h) {
   tm_vec_free(&ctx, &h->names);
   tm_vec_free(&ctx, &h->frames);
   tm_vec_free(&ctx, &h->finalized);
+  tm_vec_free(&ctx, &h->segments);
+  tm_vec_free(&ctx, &h->itab_types);
+  tm_idmap_free(&ctx, &h->itabs);
+  tm_go_types_free(h->types);
+  if (h->typed) tm_free(&ctx, h->typed, h->rank.count * sizeof *h->typed);
   tm_idmap_free(&ctx, &h->type_names);
   tm_idmap_free(&ctx, &h->sites);
   tm_idmap_free(&ctx, &h->type_of_name);

@@ -39,6 +39,23 @@ static const char *held_label(const tm_graph *g, uint32_t node, uint32_t wanted)
   return tm_graph_text(g, g->roots.items[h->held.items[low + wanted].value].label);
 }
 
+// A place in an object: by fields and elements when its type is known, else "+16".
+static void write_slot(const goheap *h, uint32_t node, const goheap_object *o, uint64_t offset,
+                       char *out, size_t size) {
+  uint32_t type = h->typed ? h->typed[node] : TM_GO_NO_TYPE;
+  uint64_t header = h->typed && goheap_header_of(h, o) ? h->pointer_bytes : 0;
+  snprintf(out, size, "+%" PRIu64, offset);
+  if (type >= (h->types ? h->types->types.count : 0) || offset < header) return;
+  uint64_t one = h->types->types.items[type].size, in = offset - header;
+  int n = 0;
+  char place[256];
+  if (!one) return;
+  if ((o->contents.size - header) / one > 1)
+    n = snprintf(place, sizeof place, "[%" PRIu64 "]", in / one);
+  goheap_write_place(h, type, in % one, place + n, sizeof place - (size_t)n);
+  if (*place || n) snprintf(out, size, "%s", place);
+}
+
 static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32_t index, char *out,
                            size_t size) {
   const goheap *h = of(g);
@@ -50,7 +67,7 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
   while (goheap_next_slot(&slots, &offset)) {
     if (goheap_find(h, goheap_pointer(h, o.contents.data + offset)) == TM_NODE_NONE) continue;
     if (at++ < index) continue;
-    snprintf(out, size, "+%" PRIu64, offset);
+    write_slot(h, node, &o, offset, out, size);
     return TM_OK;
   }
   const char *label = held_label(g, node, index - at);
@@ -62,19 +79,18 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
 
 enum { ROWS_MAX = 100000 }; // of an object that is shown
 
-static tm_status add_row(tm_ctx *ctx, const tm_graph *g, uint64_t offset, uint64_t value,
+static tm_status add_row(tm_ctx *ctx, const tm_graph *g, const char *name, uint64_t value,
                          bool pointer, tm_table *out) {
-  char name[32], text[32];
+  char text[32];
   size_t row;
   uint32_t node = pointer ? goheap_find(of(g), value) : TM_NODE_NONE;
   const char *type = node != TM_NODE_NONE ? tm_graph_type_name(g, node)
                      : pointer            ? "pointer"
                                           : "word";
-  int name_size = snprintf(name, sizeof name, "+%" PRIu64, offset);
   int text_size = pointer && !value ? snprintf(text, sizeof text, "nil")
                                     : snprintf(text, sizeof text, "0x%" PRIx64, value);
   TM_TRY(tm_table_add_row(ctx, out, &row));
-  TM_TRY(tm_table_set_text(ctx, out, row, 0, name, (size_t)name_size));
+  TM_TRY(tm_table_set_text(ctx, out, row, 0, name, strlen(name)));
   TM_TRY(tm_table_set_text(ctx, out, row, 1, type, strlen(type)));
   TM_TRY(tm_table_set_text(ctx, out, row, 2, text, (size_t)text_size));
   tm_table_set_int(out, row, 3, node == TM_NODE_NONE ? -1 : (int64_t)node);
@@ -97,7 +113,9 @@ static tm_status fields(tm_ctx *ctx, const tm_graph *g, uint32_t node, tm_table 
        offset += h->pointer_bytes) {
     bool pointer = more && slot == offset;
     uint64_t value = goheap_pointer(h, o.contents.data + offset);
-    TM_TRY(add_row(ctx, g, offset, value, pointer, out));
+    char name[256];
+    write_slot(h, node, &o, offset, name, sizeof name);
+    TM_TRY(add_row(ctx, g, name, value, pointer, out));
     while (more && slot <= offset) more = goheap_next_slot(&slots, &slot);
   }
   return TM_OK;

@@ -93,15 +93,24 @@ static bool is_runtime(const char *function) {
   return strncmp(function, "runtime.", 8) == 0;
 }
 
-// The object of a goroutine is named after its entry, the outermost function of the program.
+// The outermost function of the program; of the runtime's own goroutines, of the runtime.
+static const char *entry_of(const goheap *h) {
+  const char *outermost = "without frames";
+  for (size_t n = h->frames.count; n > 0; n--) {
+    const char *function = tm_graph_text(h->graph, h->frames.items[n - 1].function);
+    if (!is_runtime(function)) return function;
+    if (strcmp(function, "runtime.goexit") == 0 || strcmp(function, "runtime.main") == 0) continue;
+    if (strncmp(outermost, "without", 7) == 0) outermost = function;
+  }
+  return outermost;
+}
+
+// The object of a goroutine is named after its entry.
 static tm_status name_goroutine(goheap *h) {
   if (h->goroutine == TM_NODE_NONE) return TM_OK;
   char name[512];
   uint32_t id;
-  size_t n = h->frames.count;
-  while (n > 1 && is_runtime(tm_graph_text(h->graph, h->frames.items[n - 1].function))) n--;
-  snprintf(name, sizeof name, "goroutine %.440s",
-           n ? tm_graph_text(h->graph, h->frames.items[n - 1].function) : "without frames");
+  snprintf(name, sizeof name, "goroutine %.440s", entry_of(h));
   TM_TRY(intern(h, name, &id));
   return tm_vec_push(h->ctx, &h->names, (goheap_mark){h->goroutine, id});
 }

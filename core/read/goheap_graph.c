@@ -35,6 +35,8 @@ tm_status goheap_add_root(goheap *h, uint64_t pointer, tm_root_kind kind, const 
 static tm_status add_globals(goheap *h, const goheap_record *r) {
   char label[64];
   uint64_t offset;
+  TM_TRY(tm_vec_push(h->ctx, &h->segments,
+                     (goheap_segment){r->number[0], r->text[0], r->fields, h->graph->roots.count}));
   goheap_slots slots = goheap_slots_of(h, r->fields, r->text[0].size);
   while (goheap_next_slot(&slots, &offset)) {
     snprintf(label, sizeof label, "%s+0x%" PRIx64 " (0x%" PRIx64 ")",

@@ -6,6 +6,7 @@
 
 #include "base/addr_rank.h"
 #include "base/idmap.h"
+#include "model/go_types.h"
 #include "model/graph.h"
 #include "model/snapshot.h"
 #include "read/source.h"
@@ -62,6 +63,14 @@ typedef struct goheap_mark {
   uint32_t node, value;
 } goheap_mark;
 
+// Globals of the dumped program: their bytes and pointer slots.
+typedef struct goheap_segment {
+  uint64_t address;
+  goheap_bytes contents;
+  const uint8_t *fields;
+  size_t first_root; // in graph->roots, of the first slot that points to an object
+} goheap_segment;
+
 // A frame of the goroutine at hand.
 typedef struct goheap_stack_frame {
   uint64_t sp;
@@ -89,13 +98,18 @@ typedef struct goheap {
   tm_addr_rank rank;
   uint64_t *at; // by node: offset of its record
 
-  TM_VEC(goheap_mark) held;   // value = index of a root on the stack of goroutine `node`
-  TM_VEC(uint32_t) finalized; // nodes with a finalizer
-  TM_VEC(goheap_mark) names;  // value = string id of the type's name
-  tm_idmap type_names;        // runtime type's address -> string id
-  tm_idmap sites;             // bucket -> string id
-  tm_idmap type_of_name;      // string id -> index in graph->types
-  tm_idmap type_of_shape;     // hash of size and field list -> index in graph->types
+  TM_VEC(goheap_mark) held; // value = index of a root on the stack of goroutine `node`
+  TM_VEC(goheap_segment) segments;
+  tm_idmap itabs;              // address -> index in itab_types
+  TM_VEC(uint64_t) itab_types; // addresses of the runtime's descriptors
+  tm_go_types *types;          // of the program, or NULL; owned
+  uint32_t *typed;             // with types, by node: its type, or TM_GO_NO_TYPE
+  TM_VEC(uint32_t) finalized;  // nodes with a finalizer
+  TM_VEC(goheap_mark) names;   // value = string id of the type's name
+  tm_idmap type_names;         // runtime type's address -> string id
+  tm_idmap sites;              // bucket -> string id
+  tm_idmap type_of_name;       // string id -> index in graph->types
+  tm_idmap type_of_shape;      // hash of size and field list -> index in graph->types
 
   // the goroutine whose frames are being read: the last of graph->goroutines
   bool in_goroutine;
@@ -132,9 +146,15 @@ void goheap_count_waits(goheap *h);
 tm_status goheap_type_of(goheap *h, const goheap_object *o, const uint8_t *fields_end,
                          uint32_t *out_type);
 tm_status goheap_type_named(goheap *h, uint32_t name, uint32_t *out_type);
+// The address of the runtime's descriptor that stands in front of an object, or 0.
+uint64_t goheap_header_of(const goheap *h, const goheap_object *o);
 // Takes the stack of a bucket, and names a sampled object after it.
 tm_status goheap_add_bucket(goheap *h, uint64_t at);
 tm_status goheap_add_sample(goheap *h, uint64_t address, uint64_t bucket);
+
+// ---- goheap_typing.c ----
+// Where in a value of a type (of h->types) an offset lies: ".next", "[3].name". Answers its length.
+size_t goheap_write_place(const goheap *h, uint32_t type, uint64_t offset, char *out, size_t size);
 
 extern const tm_graph_detail goheap_detail;
 void goheap_free_kept(goheap *h);

@@ -97,8 +97,7 @@ tm_status goheap_type_named(goheap *h, uint32_t name, uint32_t *out_type) {
   return tm_idmap_put(h->ctx, &h->type_of_name, name, *out_type);
 }
 
-// The address of the type that stands in front of an object, or 0.
-static uint64_t header_of(const goheap *h, const goheap_object *o) {
+uint64_t goheap_header_of(const goheap *h, const goheap_object *o) {
   uint64_t size = o->contents.size, first;
   if (h->go_minor < 22 || size <= 8ull * h->pointer_bytes * h->pointer_bytes
       || size > SMALLEST_LARGE)
@@ -126,7 +125,7 @@ static tm_status name_object(goheap *h, const goheap_object *o, uint64_t header,
 tm_status goheap_type_of(goheap *h, const goheap_object *o, const uint8_t *fields_end,
                          uint32_t *out_type) {
   uint32_t name;
-  uint64_t header = header_of(h, o);
+  uint64_t header = goheap_header_of(h, o);
   uint64_t key = tm_hash_add(o->contents.size, header);
   if (!header) // one type has one shape
     key = tm_hash_add(key, tm_hash_bytes(o->fields, (size_t)(fields_end - o->fields)));

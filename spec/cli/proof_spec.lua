@@ -64,7 +64,7 @@ describe("proof", function()
     local folder = helper.folder()
     local program, dump = folder .. "/goleaks", folder .. "/dump"
     helper.write(folder .. "/goleaks.go", helper.read("spec/support/goleaks.go"))
-    local env = ("cd %s && GOFLAGS= GO111MODULE=off GOTOOLCHAIN=local GOCACHE=%s/cache "):format(folder, folder)
+    local env = helper.go(folder)
     assert.equal(0, helper.shell(env .. go .. " build -o goleaks goleaks.go && ./goleaks dump 30").code)
     for _, words in ipairs { {}, { "--exe", program } } do
       local doc, code = helper.document("proof", "proof", dump, "--json", table.unpack(words))

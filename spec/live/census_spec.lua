@@ -1,13 +1,11 @@
 -- census: goroutines of live programs that nobody stops, fixed and position-independent, of every Go that is here; and refusals.
 local helper = require "spec.support.helper"
 
-local shared = helper.folder() -- of the compiler
-
 -- Builds the sleeper, runs it, and calls check(pid, its file).
 local function with_sleeper(go, flags, check)
   local folder = helper.folder()
   helper.write(folder .. "/main.go", helper.read("spec/support/gosleeper.go"))
-  local env = ("cd %s && GOFLAGS= GO111MODULE=off GOTOOLCHAIN=local GOCACHE=%s/cache "):format(folder, shared)
+  local env = helper.go(folder)
   local built = helper.shell(env .. go .. " build " .. flags .. " -o sleeper main.go")
   assert.equal(0, built.code, built.err)
   local pipe = assert(io.popen(("cd %s && { ./sleeper 300 5 & } >out; echo $! >pid; wait"):format(folder), "w"))

@@ -61,6 +61,12 @@ function M.command(...)
   return "env -u TIDEMARK_CONFIG -u TIDEMARK_LUA " .. table.concat(words, " ")
 end
 
+--- The beginning of a shell command that builds a Go program in a folder, offline, with what earlier builds left in the build folder.
+function M.go(folder)
+  return ("cd %s && GOFLAGS= GO111MODULE=off GOTOOLCHAIN=local GOCACHE=%s/gocache "):format(M.quote(folder),
+    M.build:find("^/") and M.quote(M.build) or '"$OLDPWD"/' .. M.quote(M.build))
+end
+
 --- Runs a shell command to its end: { code, out, err }.
 function M.shell(line)
   local dir = M.folder()

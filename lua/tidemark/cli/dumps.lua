@@ -13,7 +13,18 @@ local shared = {
   { "csv", "print the table as CSV" },
   { "output", "FILE", "write there instead of to the terminal" },
   { "format", "F", "how the dump is written, when it cannot be seen" },
+  { "exe", "FILE", "the program that wrote a Go dump: its debug information names types, globals and fields" },
 }
+
+-- Names the objects of a Go dump by the types of its program.
+local function use_exe(g, exe, problems)
+  if not g.use_exe or not g:go_version() then args.usage("--exe is for Go heap dumps") end
+  local typed, err = g:use_exe(exe)
+  if not typed then error(err, 0) end
+  if typed.version ~= g:go_version() then
+    problems[#problems + 1] = ("%s was built by %s, the dump is of %s: names may be wrong"):format(exe, typed.version, (g:go_version()))
+  end
+end
 
 --- The options of every command over a heap dump, and those of its own.
 function M.options_with(...)
@@ -30,6 +41,7 @@ function M.open(words, options)
   if g.kind ~= "graph" then
     error({ message = ("%s is a %s (%s), no heap dump"):format(words[1], g.kind, g.format), code = "argument" }, 0)
   end
+  if options.exe then use_exe(g, options.exe, problems) end
   return g, problems
 end
 
