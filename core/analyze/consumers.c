@@ -230,7 +230,9 @@ static bool is_realm(const char *type) {
   static const char *const names[] = {"global", "Window", "system / NativeContext"};
   for (size_t i = 0; i < TM_COUNT(names); i++) {
     size_t n = strlen(names[i]);
-    if (strncmp(type, names[i], n) == 0 && (!type[n] || type[n] == ' ')) return true;
+    if (strncmp(type, names[i], n) != 0) continue;
+    const char *rest = type + n;
+    if (!*rest || (*rest == ' ' && rest[1] != '(')) return true; // "(": its prototype, a cache
   }
   return false;
 }

@@ -192,6 +192,42 @@ define("path", "tm.path(dump, node, {follow=}) -> Table", "The way from a root t
   if not g then return nil, err end
   return g:path(node, { follow = options.follow })
 end)
+define("suspects", "tm.suspects(dump, {share=0.1, follow=}) -> rows", "What piles up in a heap dump, where it hangs, who holds it: in words.",
+  function(dump, options)
+    options = check("tm.suspects", options, { "share", "follow" })
+    local g, err = as_graph("tm.suspects", dump)
+    if not g then return nil, err end
+    local rows, problem = require("tidemark.report.suspects").rows(g, options)
+    if not rows then return nil, problem end
+    return docs.rows({ "kind", "retained_bytes", "share_ratio", "text" }, rows)
+  end)
+define("consumers", 'tm.consumers(dump, "package", {nodecount=20, follow=}) -> Table',
+  "Who holds how much of a heap dump: by type, package, loader, module, context, global, root or thread.",
+  function(dump, by, options)
+    options = check("tm.consumers", options, { "nodecount", "follow" })
+    local g, err = as_graph("tm.consumers", dump)
+    if not g then return nil, err end
+    return g:consumers(by, { nodecount = options.nodecount or 20, follow = options.follow })
+  end)
+define("garbage", "tm.garbage(dump, {nodecount=20}) -> Table", "What no root of a heap dump reaches, and what it held.", function(dump, options)
+  options = check("tm.garbage", options, { "nodecount", "follow" })
+  local g, err = as_graph("tm.garbage", dump)
+  if not g then return nil, err end
+  return g:garbage { nodecount = options.nodecount or 20, follow = options.follow }
+end)
+define("lint", "tm.lint(dump, {nodecount=5}) -> rows", "What a heap dump wastes: copies, zeros, empty collections, boxes.", function(dump, options)
+  options = check("tm.lint", options, { "nodecount" })
+  local g, err = as_graph("tm.lint", dump)
+  if not g then return nil, err end
+  return docs.rows({ "check", "type", "count", "bytes", "waste_bytes", "text" }, require("tidemark.report.lint").rows(g, options.nodecount or 5))
+end)
+define("topology", "tm.topology(dump, {nodecount=24, follow=}) -> text", "The biggest holders of a heap dump as a Mermaid flowchart.", function(dump, options)
+  options = check("tm.topology", options, { "nodecount", "follow" })
+  local g, err = as_graph("tm.topology", dump)
+  if not g then return nil, err end
+  local topology = require "tidemark.report.topology"
+  return topology.mermaid(topology.of(g, options))
+end)
 
 -- ---- live ----
 
@@ -322,8 +358,27 @@ docs.type("tidemark.Graph", "a heap dump", {
   { "objects", 'g:objects{order="retained"} -> Table', "by type" }, { "dominated", "g:dominated(node) -> Table", "what a node holds alone" },
   { "path", "g:path(node) -> Table", "the way from a root" }, { "fields", "g:fields(node) -> Table", "what a node points to" },
   { "node", "g:node(n) -> table", "type, sizes, dominator" }, { "find", "g:find(id) -> node", "the node of an address or id" },
+  { "where", "g:where{type=, match=, extends=, min_size=, ...} -> Set", "the objects that are so" },
+  { "incoming", "g:incoming(node) -> Table", "who refers to it" }, { "outgoing", "g:outgoing(node) -> Table", "what it refers to" },
+  { "suspects", "g:suspects{share=} -> Table", "where it piles up" }, { "piles", "g:piles(node) -> Table", "what piles up below a node" },
+  { "consumers", 'g:consumers("package") -> Table', "who holds how much" }, { "garbage", "g:garbage{} -> Table", "what no root reaches" },
+  { "duplicates", "g:duplicates(set) -> Table", "equal contents" }, { "zeros", "g:zeros(set) -> Set", "contents of zeros" },
+  { "fill", 'g:fill(set, "size", "table") -> table', "how full collections are" },
+  { "values", 'g:values(set, "value") -> count, different', "how many values a field has" },
+  { "duplicate_classes", "g:duplicate_classes() -> Table", "classes that several loaders have" },
+  { "weak_references", "g:weak_references() -> Table", "soft, weak and phantom references" },
+  { "contents", "g:contents(node) -> bytes", "of a string or an array without references" },
   { "info", "g:info() -> table", "counts and roots" }, { "close", "g:close()", "frees it now" },
   { "kind", "g.kind", "graph" }, { "format", "g.format", "hprof or v8heap" }, { "partial", "g.partial", "true when the dump was damaged" },
+})
+docs.type("tidemark.Set", "objects of a heap dump; #s, s | t, s & t, s - t", {
+  { "retained", "s:retained{exact=true} -> bytes", "what dies with all of them" }, { "shallow", "s:shallow() -> bytes", "their own bytes" },
+  { "retained_set", "s:retained_set() -> Set", "the objects that die with them" }, { "dominators", "s:dominators() -> Set", "who alone holds them" },
+  { "incoming", "s:incoming() -> Set", "who refers to them" }, { "outgoing", "s:outgoing() -> Set", "what they refer to" },
+  { "reach", "s:reach{around=set} -> Set", "all that they lead to" },
+  { "group", 's:group("type") -> Table', "by type, package, loader or dominator" }, { "rows", "s:rows{nodecount=} -> Table", "one by one" },
+  { "paths", 's:paths{by="type"} -> Table', "the ways from the roots, merged" }, { "nodes", "s:nodes(limit) -> list", "their nodes" },
+  { "filter", "s:filter(function(o) ... end) -> Set", "those for which it is true" },
 })
 docs.type("tidemark.Growth", "what rises over profiles", {
   { "add", "g:add(profile, time_ns)", "the next profile" }, { "table", "g:table(rows) -> Table", "the ranking" },

@@ -140,6 +140,26 @@ describe("--json", function()
   end)
 end)
 
+describe("--json of questions to heap dumps", function()
+  teardown(helper.tidy)
+
+  it("names what docs/json.md names", function()
+    local leaks, dir = require "spec.support.leaks", helper.folder()
+    local dumps = { helper.write(dir .. "/a.hprof", leaks.jvm()), helper.write(dir .. "/a.heapsnapshot", leaks.v8()),
+      helper.write(dir .. "/a.goheap", leaks.go()) }
+    for _, dump in ipairs(dumps) do
+      for verb, names in pairs { suspects = { "kind", "text", "retained_bytes" }, consumers = { "name", "retained_bytes" },
+        garbage = { "type", "count", "retained_bytes" }, lint = { "check", "type", "count", "waste_bytes" }, topology = { "kind" } } do
+        holds_to_the_contract(verb, names, (helper.document(verb, verb, "--json", dump)))
+      end
+      holds_to_the_contract("references", { "edge", "node", "type" }, (helper.document("references", "references", "--json", dump, "#3")))
+      holds_to_the_contract("object", { "name", "type", "value", "node" }, (helper.document("object", "object", "--json", dump, "#3")))
+      holds_to_the_contract("path", { "type", "count" }, (helper.document("path", "path", "--json", dump, "--type", "*")))
+      holds_to_the_contract("query", { "node", "type" }, (helper.document("query", "query", "--json", dump, "g:where{}")))
+    end
+  end)
+end)
+
 describe("--jsonl", function()
   teardown(helper.tidy)
 
