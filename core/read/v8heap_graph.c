@@ -93,6 +93,7 @@ static tm_status find_roots(v8heap *h, uint8_t *seen, uint32_t *stack) {
   memset(seen, 0, g->node_count);
   TM_TRY(add_root(h, 0, TM_ROOT_VM));
   reach(g, 0, seen, stack);
+  if (!memchr(seen, 0, g->node_count)) return TM_OK;
   for (uint32_t n = 0; n < g->node_count; n++)
     for (uint32_t e = g->edge_begin[n]; e < g->edge_begin[n + 1]; e++)
       if (g->edge_kind[e] == TM_STRENGTH_STRONG && !seen[g->edge_to[e]]) seen[g->edge_to[e]] = HELD;

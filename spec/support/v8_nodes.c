@@ -1,7 +1,7 @@
 // floors: read analyze
 // Prints every node and class of a V8 heap snapshot as v8_peer.mjs does for DevTools' worker:
 //   v8_nodes FILE           N id self retained distance detachedness class ...
-//   v8_nodes FILE --time    only reads, finds dominators and distances
+//   v8_nodes FILE --time    only what DevTools has when a snapshot is loaded: no sums by class
 #include "analyze/distance.h"
 #include "analyze/domtree.h"
 #include "read/reader.h"
@@ -25,12 +25,13 @@ typedef struct answers {
   uint64_t *retained_by_type;
 } answers;
 
-static tm_status compute(tm_ctx *ctx, answers *a) {
+static tm_status compute(tm_ctx *ctx, answers *a, bool sums) {
   a->distance = malloc(((size_t)a->g->node_count + 1) * sizeof *a->distance);
   a->retained_by_type = calloc(a->g->types.count + 1, sizeof *a->retained_by_type);
   TM_TRY(tm_domtree_new(ctx, a->g, TM_STRENGTH_SOFT, &a->tree));
   TM_TRY(tm_domtree_children(ctx, a->tree, &a->children));
-  TM_TRY(tm_domtree_retained_by_type(ctx, a->tree, a->g, &a->children, a->retained_by_type));
+  if (sums)
+    TM_TRY(tm_domtree_retained_by_type(ctx, a->tree, a->g, &a->children, a->retained_by_type));
   return tm_distance(ctx, a->g, a->distance);
 }
 
@@ -88,7 +89,7 @@ int main(int argc, char **argv) {
   tm_status status = tm_read_file(&ctx, argv[1], NULL, &snapshot);
   if (snapshot.kind == TM_KIND_GRAPH && snapshot.model) {
     a.g = snapshot.model;
-    status = compute(&ctx, &a);
+    status = compute(&ctx, &a, argc == 2);
   }
   if (status != TM_OK) fprintf(stderr, "%s: %s\n", argv[1], ctx.error.message);
   if (status == TM_OK && argc > 2) print_cost();
