@@ -113,7 +113,8 @@ static int core_disk_free(lua_State *L) { // path of a folder -> bytes that may 
   struct statvfs st;
   const char *path = luaL_checkstring(L, 1);
   if (statvfs(path, &st) != 0) return failed_errno(L, errno, "cannot look at", path);
-  lua_pushinteger(L, (lua_Integer)((uint64_t)st.f_bavail * st.f_frsize));
+  uint64_t free_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+  lua_pushinteger(L, (lua_Integer)free_bytes);
   return 1;
 }
 

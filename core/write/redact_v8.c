@@ -170,13 +170,13 @@ static tm_status read_rows(v8_walk *w, const rows *of) {
 static size_t count_units(const uint8_t *at, const uint8_t *end) {
   size_t units = 0;
   while (at < end) {
-    if (*at == '\\') {
-      at += at + 1 < end && at[1] == 'u' ? 6 : 2;
-      units++;
-    } else {
-      if ((*at & 0xc0) != 0x80) units += *at >= 0xf0 ? 2 : 1;
-      at++;
-    }
+    size_t left = (size_t)(end - at), step = 1;
+    if (*at == '\\')
+      step = left > 1 && at[1] == 'u' ? 6 : 2;
+    else if (*at >= 0xf0) // beyond 16 bits: two units in four bytes
+      step = 4;
+    units += step == 4 && left > 1 ? 2 : step > 1 || (*at & 0xc0) != 0x80;
+    at += step < left ? step : left;
   }
   return units;
 }
