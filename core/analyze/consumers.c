@@ -11,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK = 1 << 16, NAME_BYTES = 512, NONE = UINT32_MAX };
+#define NONE UINT32_MAX
+
+enum { TICK = 1 << 16, NAME_BYTES = 512 };
 
 tm_status consumers_add(consumers *s, const char *name, size_t length, consumer row,
                         uint32_t *out_index) {

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TICK = 1 << 16, NONE = UINT32_MAX };
+#define NONE UINT32_MAX
+
+enum { TICK = 1 << 16 };
 
 typedef enum group_key { BY_KIND, BY_LABEL } group_key;
 
