@@ -231,12 +231,13 @@ end)
 
 -- ---- live ----
 
-define("attach", "tm.attach(target, {endpoint=, hook=, every=}) -> Target",
+define("attach", "tm.attach(target, {endpoint=, metrics=, headers=, hook=, every=}) -> Target",
   "Watches a running program from now on: a pid, a name, or the address where it listens.\n"
-  .. "Findings of the rules appear above the prompt.", function(word, options)
-  options = check("tm.attach", options, { "endpoint", "hook", "every" })
+  .. "Findings of the rules appear above the prompt. headers={Authorization=...}, host_header and ca_file\n"
+  .. "go with every request to the app; metrics names its /metrics or /debug/vars elsewhere.", function(word, options)
+  options = check("tm.attach", options, { "endpoint", "hook", "every", "metrics", "headers", "host_header", "ca_file" })
   local every = options.every and core.duration(tostring(options.every))
-  return targets.attach(word, { endpoint = options.endpoint, hook = options.hook, every = every })
+  return targets.attach(word, setmetatable({ every = every }, { __index = options }))
 end)
 define("watch", "tm.watch(target, ...) -> Target", "The same as tm.attach.", function(...) return M.attach(...) end)
 define("detach", "tm.detach(target)", "Ends a watch.", function(what)

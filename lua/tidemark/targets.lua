@@ -1,5 +1,6 @@
 -- Watched programs as objects, and the one session that watches them: an engine with rules, history and sinks, opened when the
 -- first program is attached.
+local access = require "tidemark.cli.access"
 local core = require "tidemark.core"
 local docs = require "tidemark.docs"
 local text = require "tidemark.show.text"
@@ -73,7 +74,7 @@ local function attach(word, options)
   for _, t in ipairs(s.engine:targets()) do
     if t.pid == pid then return object_of(t) end
   end
-  local t, err = s.engine:watch(pid, { hook = options.hook, endpoint = options.endpoint or endpoint })
+  local t, err = s.engine:watch(pid, access.of_call(options, endpoint))
   if not t then return nil, err end
   require("tidemark.cli.watch").demand(s, t.id, options.every or M.options.every)
   return object_of(t)

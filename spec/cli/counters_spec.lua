@@ -124,6 +124,24 @@ describe("an app's own numbers", function()
     assert.matches("%-%-header is NAME:VALUE", result.err)
   end)
 
+  with_server("are asked in the same way for a library call", function()
+    local access = require "tidemark.cli.access"
+    assert.same({ endpoint = "http://h:1/", headers = "Host: x\nA: 1\nB: 2\n", metrics = "unix:/m.sock:/metrics", vars = "http://h:2/debug/vars" },
+      access.of_call({ headers = { B = "2", A = "1" }, host_header = "x", metrics = { "unix:/m.sock:/metrics", "http://h:2/debug/vars" } }, "http://h:1/"))
+    local script = helper.write(helper.folder() .. "/a.lua", ([[
+      local tm = require "tidemark"
+      local targets = require "tidemark.targets"
+      targets.options["no-history"] = true
+      local t = assert(tm.attach(%d, { endpoint = "%s/token", headers = { Authorization = "Bearer secret" } }))
+      local s = targets.session()
+      s.engine:demand(t.id, "expvar.documents", 1000000000, 10)
+      s.engine:run { for_ns = 1500000000 }
+      print(t:last "expvar.documents")
+      targets.close() ]]):format(server.pid, server.url))
+    local result = helper.tidemark("lua", script)
+    assert.matches("^7", result.out, result.err)
+  end)
+
   it("are recorded without the passwords that they were asked with", function()
     local shown = require("tidemark.cli.access").command { "watch", "1", "--header", "Authorization: a", "--header=X-Key:b", "--for", "1s" }
     assert.equal("watch 1 --header Authorization:*** --header=X-Key:*** --for 1s", shown)

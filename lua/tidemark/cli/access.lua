@@ -49,4 +49,13 @@ function M.of(options, endpoint)
   return app
 end
 
+--- The same from a library call: headers = { Name = "value" }, host_header, ca_file, metrics = URL or a list of them.
+function M.of_call(given, endpoint)
+  local header = {}
+  for name, value in pairs(given.headers or {}) do header[#header + 1] = name .. ": " .. value end
+  local metrics = type(given.metrics) == "string" and { given.metrics } or given.metrics
+  return M.of({ hook = given.hook, endpoint = given.endpoint, header = header, metrics = metrics, ["host-header"] = given.host_header,
+    ["ca-file"] = given.ca_file }, endpoint)
+end
+
 return M
