@@ -66,6 +66,16 @@ describe("leak suspects", function()
     assert.equal("a chain of 500 app.Node", s.text:match("^a chain of 500 app.Node"))
   end)
 
+  it("tell of an object that is great by itself what it is", function()
+    local path = helper.write(dir .. "/text.hprof", hprof(function(w)
+      local many = {}
+      for i = 1, 500 do many[i] = i end
+      w:root("sticky", w:class("app.Text", { statics = { { "all", "object", w:primitive_array("long", many) } } }))
+    end))
+    local s = found("suspects", "suspects", path)[1]
+    assert.matches('^one long%[%] "500 elements" in static app.Text.all is 3.9. KiB by itself', s.text)
+  end)
+
   it("group what only the roots hold together", function()
     local path = helper.write(dir .. "/group.hprof", hprof(function(w)
       local job = w:class("app.Job", { fields = { { "x", "long" } } })

@@ -91,7 +91,18 @@ end
 
 local words = {}
 
+-- An object that is great by its own size: a text, an array of numbers.
+local function alone(g, row, o, options)
+  local place, thread = M.place(g, row.node, options.follow)
+  row.owner_node, row.owner_type, row.place, row.thread = row.node, o.type, place, thread or ""
+  row.loader = loader_of(g, row.node)
+  local preview = o.preview ~= "" and o.preview ~= o.type and (' "%s"'):format(#o.preview > 40 and o.preview:sub(1, 37) .. "..." or o.preview) or ""
+  row.text = ("one %s%s in %s is %s by itself (%s)"):format(o.type, preview, place, bytes(o.shallow_bytes), percent(row.share_ratio))
+end
+
 function words.object(g, row, options)
+  local o = g:node(row.node)
+  if o.shallow_bytes > row.retained_bytes / 2 then return alone(g, row, o, options) end
   local owner, pile = M.owner(g, row.node), contents(g, row, options)
   row.owner_node, row.owner_type = owner.node, owner.type
   local place, thread = M.place(g, owner.node, options.follow)
@@ -99,11 +110,8 @@ function words.object(g, row, options)
   row.thread = thread or ""
   row.loader = loader_of(g, owner.node)
   local what = ("one %s in %s holds %s (%s)"):format(owner.type, place, bytes(row.retained_bytes), percent(row.share_ratio))
-  local own = g:node(row.node).shallow_bytes
-  if not pile or own > row.retained_bytes / 2 then
-    row.text = what .. (", %s of it the object itself"):format(bytes(own))
-    return
-  end
+  row.text = what
+  if not pile then return end
   row.piled_type, row.piled_count, row.piled_bytes = pile.type, pile.count, pile.retained_bytes
   if row.loader == "" then row.loader = loader_of(g, pile.node) end
   row.text = what .. (" in %s %s (%s)"):format(count_text(pile.count), pile.type, bytes(pile.retained_bytes))
