@@ -30,8 +30,8 @@ TM_NODISCARD tm_status tm_source_from_buffer(tm_ctx *ctx, const void *data, size
 
 void tm_source_close(tm_source *source);
 
-// Says that bytes begin .. end are not needed soon: memory that a mapped file took for them is given
-// back, and read again should somebody look. No effect on buffers.
+// Says that bytes begin .. end are not needed soon: memory that a mapped file took for them is
+// given back, and read again should somebody look. No effect on buffers.
 void tm_source_forget(const tm_source *source, uint64_t begin, uint64_t end);
 
 #endif

@@ -254,7 +254,7 @@ static tm_status note_pair(v8heap *h, const char *p, const char *end, tm_idmap *
 }
 
 static tm_status read_strings(v8heap *h, tm_idmap *pairs) {
-  const char *p = h->json->at, *end = h->data + h->size;
+  const char *p = h->json->at, *end = h->data + h->size, *kept = p;
   if (h->string_at.count) return tm_fail(h->ctx, TM_E_FORMAT, 0, "\"strings\" come twice");
   for (;;) {
     p = v8heap_skip_gap(p, end);
@@ -266,7 +266,10 @@ static tm_status read_strings(v8heap *h, tm_idmap *pairs) {
     if (length < 32) note_known(h, p + 1, length, (uint32_t)h->string_at.count - 1);
     if ((unsigned)(p[1] - '0') < 10) TM_TRY(note_pair(h, p + 1, next - 1, pairs));
     p = next;
-    if (h->string_at.count % TICK == 0) TM_TRY(tm_ctx_tick(h->ctx, (uint64_t)(p - h->data)));
+    if (h->string_at.count % TICK) continue;
+    tm_source_forget(h->source, (uint64_t)(kept - h->data), (uint64_t)(p - h->data));
+    kept = p;
+    TM_TRY(tm_ctx_tick(h->ctx, (uint64_t)(p - h->data)));
   }
   h->json->at = p;
   return TM_OK;
