@@ -13,11 +13,12 @@
 
 #include <stdio.h>
 
+#define STRING_LETTERS (UINT32_MAX - 1) // in goheap.typed: what a string points to
+
 enum {
   DEPTH_MAX = 48,         // of types within types
   ELEMENTS_MAX = 1 << 20, // of an array that is looked at
   TICK_VALUES = 1 << 16,
-  STRING_LETTERS = UINT32_MAX - 1, // in goheap.typed: what a string points to
 };
 
 typedef struct value { // so many values of a type from an address on
@@ -97,10 +98,9 @@ static tm_status lead(typing *y, uint64_t address, uint32_t type, uint64_t count
   if (offset && !(offset == y->h->pointer_bytes && has_header(y, &o)))
     return lead_inside(y, address, type, count);
   uint32_t known = y->h->typed[node];
-  if (known != TM_GO_NO_TYPE && size_of(y, known) >= size
-      && !(size_of(y, known) == size && count > 1 && known != type))
-    return TM_OK;
-  if (known == type) return TM_OK;
+  // First met as one value, by a pointer to its first element, then as several, by a slice.
+  if (known == type) return count > 1 ? lead_inside(y, address, type, fit) : TM_OK;
+  if (known != TM_GO_NO_TYPE && size_of(y, known) >= size) return TM_OK;
   y->h->typed[node] = type;
   return push(y, address, type, count);
 }

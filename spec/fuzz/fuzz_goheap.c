@@ -3,6 +3,7 @@
 // edge and root leads to an object, and what can be asked of a graph has an answer.
 #include "analyze/goroutine_proof.h"
 #include "analyze/objects.h"
+#include "read/goheap_typing.h"
 #include "read/goheap_waits.h"
 #include "read/reader.h"
 
@@ -69,6 +70,57 @@ static void prove(tm_ctx *ctx, const tm_graph *g) {
   tm_waits_fini(ctx, &waits);
 }
 
+static uint32_t add_type(tm_ctx *ctx, tm_go_types *t, tm_go_type type) {
+  if (tm_vec_push(ctx, &t->types, type) != TM_OK) abort();
+  return (uint32_t)t->types.count - 1;
+}
+
+static void add_field(tm_ctx *ctx, tm_go_types *t, const char *name, uint64_t offset,
+                      uint32_t type) {
+  tm_go_field f = {.offset = offset, .type = type};
+  if (tm_strtab_intern(ctx, &t->strings, name, strlen(name), &f.name) != TM_OK) abort();
+  if (tm_vec_push(ctx, &t->fields, f) != TM_OK) abort();
+}
+
+// A program of one struct that has one field of every kind, and a global of it where the seeds have
+// their globals.
+static tm_go_types *make_types(tm_ctx *ctx) {
+  tm_go_types *t = tm_calloc(ctx, 1, sizeof *t);
+  if (!t) abort();
+  t->alloc = ctx->alloc;
+  tm_strtab_init(&t->strings, &ctx->alloc, 0);
+  uint32_t none = TM_GO_NO_TYPE, name;
+  if (tm_strtab_intern(ctx, &t->strings, "map<int,int>", 12, &name) != TM_OK) abort();
+  uint32_t node = add_type(ctx, t, (tm_go_type){24, name, none, none, 0, 9, TM_GO_STRUCT, false});
+  uint32_t to = add_type(ctx, t, (tm_go_type){8, name, node, none, 0, 0, TM_GO_POINTER, false});
+  static const uint8_t kinds[] = {TM_GO_SLICE, TM_GO_STRING, TM_GO_INTERFACE, TM_GO_INTERFACE,
+                                  TM_GO_CHAN,  TM_GO_MAP,    TM_GO_FUNC,      TM_GO_ARRAY};
+  add_field(ctx, t, "dirPtr", 0, to);
+  for (uint32_t i = 0; i < TM_COUNT(kinds); i++) {
+    uint32_t type = add_type(ctx, t,
+                             (tm_go_type){i ? 8 * i : 24, name, kinds[i] == TM_GO_ARRAY ? to : node,
+                                          to, 0, 0, kinds[i], i == 3});
+    add_field(ctx, t, i == 1 ? "dirLen" : "f", 8 * (i % 3), type);
+    if (tm_idmap_put(ctx, &t->by_runtime, 8 * i + 8, type) != TM_OK) abort();
+  }
+  tm_go_symbol global = {.address = 0x500000, .name = name, .type = node};
+  tm_go_symbol code = {.address = 0x401000, .name = name, .type = node};
+  if (tm_vec_push(ctx, &t->globals, global) != TM_OK) abort();
+  if (tm_vec_push(ctx, &t->functions, code) != TM_OK) abort();
+  t->runtime_types = 0x4a0000;
+  return t;
+}
+
+static void use_types(tm_ctx *ctx, tm_graph *g) {
+  tm_goheap_typed typed;
+  char text[64];
+  if (tm_goheap_use_types(ctx, g, make_types(ctx), 0, &typed) != TM_OK) abort();
+  if (typed.objects > g->node_count) abort();
+  for (uint32_t n = 0; n < g->node_count && n < 64; n++)
+    for (uint32_t e = 0; e < g->edge_begin[n + 1] - g->edge_begin[n] && e < 8; e++)
+      if (g->detail->edge_name(ctx, g, n, e, text, sizeof text) != TM_OK) abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tm_ctx ctx;
   tm_snapshot s = {0};
@@ -83,6 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!(size > 1 && (data[0] == 0x1f || data[0] == 0x28))) check_model(s.model, size);
     ask(&ctx, s.model);
     prove(&ctx, s.model);
+    use_types(&ctx, s.model);
   }
   tm_snapshot_fini(&s);
   tm_ctx_fini(&ctx);
