@@ -10,6 +10,15 @@ local SNAPSHOT_TIMEOUT <const> = 1800 * SECOND
 local MEMORY_RATIO <const> = 10 -- of what V8 takes while it makes a snapshot, to the heap in use
 local FILE_RATIO <const> = 3    -- of the file to the heap in use
 
+-- Node closes its inspector a moment after it was asked to, and would wait for whoever connects meanwhile: nobody goes on before.
+local function wait_until_closed(pid, port)
+  for _ = 1, 100 do
+    local open = false
+    for _, one in ipairs(core.ports(pid) or {}) do open = open or one == port end
+    if not open or not core.pause(SECOND // 50) then return end
+  end
+end
+
 -- Opens the target's session and gives it to fn; closes it in any case. A port that a signal opened is closed again.
 local function with_session(t, fn)
   local base, opened = t.base, false
@@ -31,6 +40,7 @@ local function with_session(t, fn)
       includeCommandLineAPI = true }, { timeout_ns = 2 * SECOND })
   end
   session:close()
+  if opened then wait_until_closed(t.pid, tonumber(base:match(":(%d+)$"))) end
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
 end
