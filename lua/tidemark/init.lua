@@ -369,6 +369,9 @@ docs.type("tidemark.Graph", "a heap dump", {
   { "duplicate_classes", "g:duplicate_classes() -> Table", "classes that several loaders have" },
   { "weak_references", "g:weak_references() -> Table", "soft, weak and phantom references" },
   { "contents", "g:contents(node) -> bytes", "of a string or an array without references" },
+  { "detached", "g:detached{} -> Table", "DOM trees that only the program holds" },
+  { "distance", "g:distance(node) -> count", "edges from the roots" }, { "source", "g:source(node) -> text", "where its code is: app.js:10:4" },
+  { "stack", "g:stack(node) -> Table", "who allocated it, when recorded" },
   { "info", "g:info() -> table", "counts and roots" }, { "close", "g:close()", "frees it now" },
   { "kind", "g.kind", "graph" }, { "format", "g.format", "hprof or v8heap" }, { "partial", "g.partial", "true when the dump was damaged" },
 })
