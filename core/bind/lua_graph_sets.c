@@ -31,6 +31,8 @@ static void push_methods(lua_State *L);
 
 tm_node_set *tm_lua_push_set(lua_State *L, int graph) {
   graph = lua_absindex(L, graph);
+  // Lua sees a few bytes only: what the bits weigh is told to its collector as a step.
+  lua_gc(L, LUA_GCSTEP, (int)(tm_lua_graph_of(tm_lua_check_graph(L, graph))->node_count >> 13));
   tm_node_set *set = lua_newuserdatauv(L, sizeof *set, 1);
   *set = (tm_node_set){0};
   lua_pushvalue(L, graph);
@@ -113,10 +115,23 @@ static tm_status read_query(lua_State *L, tm_ctx *ctx, int index, tm_node_query 
   return size_option(L, ctx, index, "min_retained", &q->min_retained_bytes);
 }
 
-static tm_status keep_listed(lua_State *L, tm_ctx *ctx, const tm_graph *g, tm_node_set *set,
-                             tm_node_set *listed) {
+static bool asks_for_all(const tm_node_query *q) {
+  return !q->type && !q->match && !q->extends && !q->loader && !q->min_bytes && !q->max_bytes
+         && !q->min_retained_bytes && !q->only_reachable && !q->only_unreachable && !q->only_roots;
+}
+
+// What is listed by id or node is not searched for among all.
+static tm_status choose(lua_State *L, tm_ctx *ctx, const tm_lua_graph *box, const tm_node_query *q,
+                        tm_node_set *set, tm_node_set *listed) {
+  const tm_graph *g = tm_lua_graph_of(box);
   TM_TRY(tm_node_set_init(ctx, g, listed));
   bool ids = add_listed(L, 2, "id", g, listed), nodes = add_listed(L, 2, "node", g, listed);
+  if ((ids || nodes) && asks_for_all(q)) {
+    *set = *listed;
+    *listed = (tm_node_set){0};
+    return TM_OK;
+  }
+  TM_TRY(tm_node_set_select(ctx, g, box->tree, q, set));
   if (ids || nodes) tm_node_set_join(set, listed, TM_NODE_SET_AND);
   return TM_OK;
 }
@@ -128,7 +143,6 @@ static int graph_where(lua_State *L) {
       "type", "match", "extends",   "loader",      "min_size", "max_size", "min_retained",
       "id",   "node",  "reachable", "unreachable", "root",     "follow",   NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
-  const tm_graph *g = tm_lua_graph_of(box);
   lua_settop(L, 2);
   if (lua_isnil(L, 2)) {
     lua_newtable(L);
@@ -142,8 +156,7 @@ static int graph_where(lua_State *L) {
   tm_status status = read_query(L, &work->ctx, 2, &q);
   if (status == TM_OK && (q.only_reachable || q.only_unreachable || q.min_retained_bytes))
     status = tm_lua_graph_tree(&work->ctx, box, weakest);
-  if (status == TM_OK) status = tm_node_set_select(&work->ctx, g, box->tree, &q, set);
-  if (status == TM_OK) status = keep_listed(L, &work->ctx, g, set, listed);
+  if (status == TM_OK) status = choose(L, &work->ctx, box, &q, set, listed);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   lua_settop(L, 3);
   return 1;
