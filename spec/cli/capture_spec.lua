@@ -151,6 +151,40 @@ describe("a JVM", function()
   end)
 end)
 
+describe("a rule's take of a JVM", function()
+  it("is a dump, with the grant, and refused without it", function()
+    if not has "java" then return pending("no JDK here") end
+    local dir, rules, dumps = helper.folder(), helper.folder(), helper.folder()
+    helper.write(dir .. "/Idle.java", "class Idle { public static void main(String[] a) throws Exception {"
+      .. " System.out.println(\"ready\"); Thread.sleep(60000); } }")
+    helper.write(rules .. "/dump.lua", [[
+      tm.rule {
+        id = "spec.dump", doc = "takes a dump", every = "1s", hold = "0s", warmup = "0s", level = "warn",
+        inputs = { rss = tm.series("proc.rss", { every = "1s", window = "1m" }) },
+        check = function(c) return c:finding { level = "warn", value = c.rss.last, unit = "bytes" } end,
+        on = { warn = function(c)
+          c:attach(c:await(c.take.heap_dump { redact = true, timeout = "60s" }), "the dump")
+          c:attach(c:await(c.take.class_histogram { timeout = "60s" }), "the classes")
+        end },
+        caps = { "take:heap_dump", "take:class_histogram" }, say = "{target}",
+      }]])
+    local java = start(dir, "java -Xmx32m Idle.java", says "ready")
+    assert.equal(0, helper.tidemark("rules", "trust", rules).code)
+    local function watch(...)
+      return helper.shell("timeout -s INT 6 " .. helper.command("watch", java.pid, "--no-history", "--jsonl", "--rules", rules, "--snap-dir", dumps, ...)).out
+    end
+    local out = watch()
+    assert.is_truthy(out:find("give --allow act:snap", 1, true), out)
+    assert.same({}, core.list(dumps))
+    out = watch("--allow", "act:snap")
+    java.stop()
+    assert.is_truthy(out:find('"text":"the dump"', 1, true), out)
+    assert.is_truthy(out:find('"text":"the classes"', 1, true), out)
+    assert.equal(1, #core.list(dumps))
+    helper.tidy()
+  end)
+end)
+
 describe("the heap of a JVM", function()
   it("is read from the words of every collector", function()
     local jvm = require "tidemark.capture.jvm"
