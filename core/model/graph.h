@@ -14,6 +14,11 @@
 
 #define TM_NODE_NONE UINT32_MAX
 
+// Places of edges within their type: see tm_graph_detail.places.
+#define TM_PLACE_OWN     UINT32_MAX       // its name is no other's
+#define TM_PLACE_KEY     (UINT32_MAX - 1) // one of many keys
+#define TM_PLACE_ELEMENT 0                // of an array
+
 // How strongly an edge holds its end. The order is that of the JVM: a collector frees what only
 // weaker edges reach. Source: java.lang.ref; for V8 every non-retaining edge is WEAK.
 typedef enum tm_strength {
@@ -109,6 +114,11 @@ typedef struct tm_graph_detail {
   // Appends the name of the index-th outgoing edge of a node ("next", "[3]") to out.
   tm_status (*edge_name)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, uint32_t index,
                          char *out, size_t size);
+  // Which of a node's outgoing edges are at the same place: edges of one type's nodes with one
+  // place have one name. Fills the places of the first `room` edges and answers for how many it
+  // speaks; when that is more, the last one holds for the rest. Edges beyond have names of their
+  // own (TM_PLACE_OWN). NULL: all of them.
+  uint32_t (*places)(const tm_graph *graph, uint32_t node, uint32_t *out, uint32_t room);
   // One row per field or element: name, type, value (text), node (or -1).
   tm_status (*fields)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, tm_table *out);
   // A short text of one object for people: a string's letters, a boxed number. Empty when it has

@@ -75,6 +75,28 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
   return TM_OK;
 }
 
+enum { UNTYPED_FIELDS = 32 }; // an object of more words without a type is an array
+
+// By the offset within a value, or within one of an array's. What a goroutine holds has own names.
+static uint32_t places(const tm_graph *g, uint32_t node, uint32_t *out, uint32_t room) {
+  const goheap *h = of(g);
+  goheap_object o;
+  uint64_t offset;
+  if (!goheap_object_of(h, node, &o)) return 0;
+  uint32_t type = h->typed ? h->typed[node] : TM_GO_NO_TYPE, n = 0;
+  bool typed = h->types && type < h->types->types.count && h->types->types.items[type].size;
+  uint64_t header = h->typed && goheap_header_of(h, &o) ? h->pointer_bytes : 0;
+  uint64_t element = typed ? h->types->types.items[type].size : o.contents.size;
+  bool elements = !typed && o.contents.size > (uint64_t)UNTYPED_FIELDS * h->pointer_bytes;
+  goheap_slots slots = goheap_slots_of(h, o.fields, o.contents.size);
+  while (n < room && goheap_next_slot(&slots, &offset)) {
+    if (goheap_find(h, goheap_pointer(h, o.contents.data + offset)) == TM_NODE_NONE) continue;
+    uint64_t in = offset < header ? offset : (offset - header) % element;
+    out[n++] = elements ? TM_PLACE_ELEMENT : (uint32_t)(1 + in / h->pointer_bytes);
+  }
+  return n;
+}
+
 // ---- fields ----
 
 enum { ROWS_MAX = 100000 }; // of an object that is shown
@@ -160,6 +182,7 @@ static void free_kept(tm_graph *g) {
 const tm_graph_detail goheap_detail = {.id = node_id,
                                        .find = find_node,
                                        .edge_name = edge_name,
+                                       .places = places,
                                        .fields = fields,
                                        .preview = preview,
                                        .contents = contents,

@@ -359,7 +359,7 @@ static tm_status name_node(typing *y, uint32_t node, const goheap_object *o, uin
   uint32_t id;
   uint64_t header = has_header(y, o) ? y->h->pointer_bytes : 0;
   if (type == STRING_LETTERS) {
-    snprintf(name, sizeof name, "string");
+    snprintf(name, sizeof name, "string data");
   } else {
     const tm_go_type *t = type_of(y, type);
     uint64_t count = (o->contents.size - header) / t->size;

@@ -151,6 +151,32 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
   return TM_OK;
 }
 
+// ---- places ----
+
+static uint32_t all_elements(uint32_t count, uint32_t *out, uint32_t room) {
+  for (uint32_t i = 0; i < count && i < room; i++) out[i] = TM_PLACE_ELEMENT;
+  return count;
+}
+
+// In the order of the reader: see put_instance. Statics have names of their own.
+static uint32_t places(const tm_graph *g, uint32_t node, uint32_t *out, uint32_t room) {
+  const hprof *h = of(g);
+  hprof_object o;
+  uint32_t edges = g->edge_begin[node + 1] - g->edge_begin[node], n = 0;
+  if (!object_of(g, node, &o) || o.tag == HPROF_CLASS) return 0;
+  if (o.tag != HPROF_INSTANCE) return all_elements(edges, out, room);
+  const hprof_class *c = class_of(h, o.class_id);
+  if (!c || c->field_bytes != o.body_bytes) return 0;
+  const uint32_t *refs = h->refs.items;
+  for (uint32_t r = c->ref_begin; r < c->ref_end && n < room && n < edges; r++) {
+    bool referent = r == c->ref_begin && c->strength != TM_STRENGTH_STRONG;
+    uint64_t id = hprof_id(h, o.body + refs[r]);
+    if (!referent && (!id || tm_addr_rank_get(&h->rank, id) == TM_ADDR_NONE)) continue;
+    out[n++] = 1 + (r - c->ref_begin);
+  }
+  return n;
+}
+
 // ---- values ----
 
 static void write_number(const hprof *h, const member *m, char *out, size_t size) {
@@ -399,6 +425,7 @@ static void free_kept(tm_graph *g) {
 const tm_graph_detail hprof_detail = {.id = node_id,
                                       .find = find_node,
                                       .edge_name = edge_name,
+                                      .places = places,
                                       .fields = fields,
                                       .preview = preview,
                                       .contents = contents,

@@ -38,6 +38,25 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
   return TM_OK;
 }
 
+enum { KEYED = 64 }; // an object with more properties is a table
+
+static uint32_t places(const tm_graph *g, uint32_t node, uint32_t *out, uint32_t room) {
+  const v8heap *h = of(g);
+  uint32_t begin = g->edge_begin[node], count = g->edge_begin[node + 1] - begin, properties = 0;
+  for (uint32_t i = 0; i < count && properties <= KEYED; i++)
+    properties += h->edge_type.items[begin + i] == X_PROPERTY;
+  for (uint32_t i = 0; i < count && i < room; i++) {
+    uint8_t kind = h->edge_type.items[begin + i];
+    if (kind == X_ELEMENT || kind == X_HIDDEN)
+      out[i] = TM_PLACE_ELEMENT;
+    else if (kind == X_PROPERTY && properties > KEYED)
+      out[i] = TM_PLACE_KEY;
+    else
+      out[i] = 1 + h->edge_name.items[begin + i];
+  }
+  return count;
+}
+
 // The end of the first internal edge of that name, or TM_NODE_NONE.
 static uint32_t part(const v8heap *h, uint32_t node, known_string name) {
   const tm_graph *g = h->graph;
@@ -180,6 +199,7 @@ static void free_kept(tm_graph *g) {
 const tm_graph_detail v8heap_detail = {.id = node_id,
                                        .find = find_node,
                                        .edge_name = edge_name,
+                                       .places = places,
                                        .fields = fields,
                                        .preview = preview,
                                        .source = v8heap_source,

@@ -1,0 +1,382 @@
+// Two walks. The first marks what the roots reach. The second goes breadth first through one class
+// of roots after the other, and gives every object a path: that of the object it was met from,
+// one step longer or folded. Threads are set apart before the second walk begins, so that a list of
+// all threads does not own what each of them holds. Classes of a JVM stand for their statics.
+//
+// Steps are named by (type, place): places are fields of a type, asked from the reader once per
+// object that leads somewhere new; the text of a place is asked once.
+#include "analyze/type_paths.h"
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "base/idmap.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TICK = 1 << 18, PLACES_MAX = 4096, PATHS_MAX = 1 << 22, NAME_BYTES = 640, MARKED = 1 };
+
+#define NO_PATH UINT32_MAX
+
+typedef struct path {
+  uint32_t parent; // NO_PATH: a root
+  uint32_t type;   // of the objects here
+  uint32_t label;  // string in texts: the step's field, or the root
+  uint64_t count, bytes;
+} path;
+
+typedef struct folder {
+  tm_ctx *ctx;
+  const tm_graph *graph;
+  tm_strength weakest;
+  uint8_t *marks;    // by node
+  uint32_t *path_of; // by node, NO_PATH = not met yet
+  uint32_t *queue;   // of nodes; each stands in it once
+  size_t head, tail;
+  TM_VEC(path) paths;
+  tm_idmap by_step;  // hash of (parent, label, type) -> path
+  tm_idmap by_place; // (type, place) -> label
+  tm_strtab texts;
+} folder;
+
+static void folder_fini(folder *f) {
+  size_t n = f->graph->node_count;
+  tm_free(f->ctx, f->marks, n);
+  tm_free(f->ctx, f->path_of, n * sizeof *f->path_of);
+  tm_free(f->ctx, f->queue, n * sizeof *f->queue);
+  tm_vec_free(f->ctx, &f->paths);
+  tm_idmap_free(f->ctx, &f->by_step);
+  tm_idmap_free(f->ctx, &f->by_place);
+  tm_strtab_fini(&f->texts);
+}
+
+// ---- names ----
+
+// Copies a name without what differs between dumps: "[12]" is "[x]", goroutine numbers and
+// addresses go.
+static void make_stable(const char *from, char *out, size_t size) {
+  size_t used = 0;
+  const char *number = strstr(from, ", goroutine ");
+  const char *address = strstr(from, " (0x");
+  const char *end = number ? number : address ? address : from + strlen(from);
+  while (from < end && used + 4 < size) {
+    out[used++] = *from++;
+    if (out[used - 1] != '[' || !isdigit((unsigned char)*from)) continue;
+    while (from < end && isdigit((unsigned char)*from)) from++;
+    out[used++] = 'x';
+  }
+  out[used] = '\0';
+}
+
+static tm_status intern(folder *f, const char *text, uint32_t *out) {
+  return tm_strtab_intern(f->ctx, &f->texts, text, strlen(text), out);
+}
+
+static tm_status name_edge(folder *f, uint32_t node, uint32_t index, uint32_t *out) {
+  char name[NAME_BYTES], stable[NAME_BYTES];
+  TM_TRY(f->graph->detail->edge_name(f->ctx, f->graph, node, index, name, sizeof name));
+  make_stable(name, stable, sizeof stable);
+  return intern(f, stable, out);
+}
+
+// The label of an edge: places share theirs within a type.
+static tm_status label_of(folder *f, uint32_t node, uint32_t index, uint32_t place, uint32_t *out) {
+  if (place == TM_PLACE_OWN) return name_edge(f, node, index, out);
+  if (place == TM_PLACE_ELEMENT) return intern(f, "[x]", out);
+  if (place == TM_PLACE_KEY) return intern(f, "{x}", out);
+  uint64_t key = (uint64_t)f->graph->type[node] << 32 | place;
+  *out = tm_idmap_get(&f->by_place, key);
+  if (*out != TM_IDMAP_NONE) return TM_OK;
+  TM_TRY(name_edge(f, node, index, out));
+  return tm_idmap_put(f->ctx, &f->by_place, key, *out);
+}
+
+// ---- paths ----
+
+static tm_status step(folder *f, uint32_t parent, uint32_t label, uint32_t type, uint32_t *out) {
+  uint64_t key = tm_hash_add(tm_hash_add(tm_hash_mix((uint64_t)parent << 32 | label), type), 1);
+  for (;; key++) { // equal hashes go side by side
+    *out = tm_idmap_get(&f->by_step, key);
+    if (*out == TM_IDMAP_NONE) break;
+    const path *p = &f->paths.items[*out];
+    if (p->parent == parent && p->label == label && p->type == type) return TM_OK;
+  }
+  if (f->paths.count >= PATHS_MAX) {
+    *out = parent; // the rest counts where it hangs
+    return parent == NO_PATH ? tm_fail(f->ctx, TM_E_LIMIT, TM_NO_OFFSET, "more than 2^22 paths")
+                             : TM_OK;
+  }
+  *out = (uint32_t)f->paths.count;
+  TM_TRY(tm_vec_push(f->ctx, &f->paths, (path){parent, type, label, 0, 0}));
+  return tm_idmap_put(f->ctx, &f->by_step, key, *out);
+}
+
+// The path of a child: folded when its type is that of the path, or of the one before.
+static tm_status descend(folder *f, uint32_t node, uint32_t index, uint32_t place, uint32_t child) {
+  uint32_t at = f->path_of[node], label, to;
+  uint32_t type = f->graph->type[child];
+  const path *here = &f->paths.items[at];
+  if (here->type == type) {
+    to = at;
+  } else if (here->parent != NO_PATH && f->paths.items[here->parent].type == type) {
+    to = here->parent;
+  } else {
+    TM_TRY(label_of(f, node, index, place, &label));
+    TM_TRY(step(f, at, label, type, &to));
+  }
+  f->path_of[child] = to;
+  return TM_OK;
+}
+
+static void count_node(folder *f, uint32_t node) {
+  path *p = &f->paths.items[f->path_of[node]];
+  p->count++;
+  p->bytes += tm_graph_size(f->graph, node);
+}
+
+// ---- walks ----
+
+static bool follows(const folder *f, uint32_t node, uint32_t edge) {
+  return tm_graph_strength(f->graph, node, edge) <= f->weakest;
+}
+
+static tm_status mark(folder *f) {
+  const tm_graph *g = f->graph;
+  size_t n = 0, done = 0;
+  for (size_t i = 0; i < g->roots.count; i++) {
+    uint32_t root = g->roots.items[i].node;
+    if (f->marks[root]) continue;
+    f->marks[root] = MARKED;
+    f->queue[n++] = root;
+  }
+  while (n) {
+    uint32_t node = f->queue[--n];
+    for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++) {
+      uint32_t to = g->edge_to[e];
+      if (f->marks[to] || !follows(f, node, e)) continue;
+      f->marks[to] = MARKED;
+      f->queue[n++] = to;
+    }
+    if (++done % TICK == 0) TM_TRY(tm_ctx_tick(f->ctx, done));
+  }
+  return TM_OK;
+}
+
+// Whether an edge leads to an object that has no path yet.
+static bool leads_on(const folder *f, uint32_t node, uint32_t e) {
+  uint32_t to = f->graph->edge_to[e];
+  return f->path_of[to] == NO_PATH && f->marks[to] && follows(f, node, e);
+}
+
+static tm_status expand(folder *f, uint32_t node, uint32_t *places) {
+  const tm_graph *g = f->graph;
+  uint32_t begin = g->edge_begin[node], end = g->edge_begin[node + 1], known = UINT32_MAX;
+  count_node(f, node);
+  for (uint32_t e = begin; e < end; e++) {
+    if (!leads_on(f, node, e)) continue;
+    if (known == UINT32_MAX) // asked once, and only of who leads on
+      known = g->detail->places ? g->detail->places(g, node, places, PLACES_MAX) : 0;
+    uint32_t index = e - begin, place = TM_PLACE_OWN;
+    if (index < known) place = places[index < PLACES_MAX ? index : PLACES_MAX - 1];
+    TM_TRY(descend(f, node, index, place, g->edge_to[e]));
+    f->queue[f->tail++] = g->edge_to[e];
+  }
+  return TM_OK;
+}
+
+static tm_status drain(folder *f, uint32_t *places) {
+  while (f->head < f->tail) {
+    TM_TRY(expand(f, f->queue[f->head++], places));
+    if (f->head % TICK == 0) TM_TRY(tm_ctx_tick(f->ctx, f->graph->node_count + f->head));
+  }
+  return TM_OK;
+}
+
+// ---- where paths begin ----
+
+// Roots in the order in which they own: lower first.
+enum { OF_STATICS, OF_THREADS, OF_HANDLES, OF_REST, ROOT_CLASSES };
+
+static int class_of_root(const tm_root *r) {
+  switch (r->kind) {
+  case TM_ROOT_STATIC:
+    return OF_STATICS;
+  case TM_ROOT_THREAD:
+    return OF_THREADS;
+  case TM_ROOT_JNI_GLOBAL:
+  case TM_ROOT_INTERNED:
+  case TM_ROOT_FINALIZER:
+    return OF_HANDLES;
+  default:
+    return OF_REST;
+  }
+}
+
+static tm_status begin_at(folder *f, uint32_t node, const char *text) {
+  uint32_t label;
+  if (f->path_of[node] != NO_PATH || !f->marks[node]) return TM_OK;
+  TM_TRY(intern(f, text, &label));
+  TM_TRY(step(f, NO_PATH, label, f->graph->type[node], &f->path_of[node]));
+  f->queue[f->tail++] = node;
+  return TM_OK;
+}
+
+// "static main.cache", "thread", "jni global": threads and handles are told apart by their types.
+static tm_status begin_at_root(folder *f, const tm_root *r) {
+  char text[NAME_BYTES], stable[NAME_BYTES] = "";
+  const char *kind = tm_root_kind_name((tm_root_kind)r->kind);
+  if (r->kind != TM_ROOT_THREAD)
+    make_stable(tm_graph_text(f->graph, r->label), stable, sizeof stable);
+  snprintf(text, sizeof text, "%s%s%.600s", kind, *stable ? " " : "", stable);
+  return begin_at(f, r->node, text);
+}
+
+static tm_status begin_at_classes(folder *f) {
+  char text[NAME_BYTES];
+  for (size_t i = 0; i < f->graph->types.count; i++) {
+    const tm_type *t = &f->graph->types.items[i];
+    if (t->node == TM_NODE_NONE) continue;
+    snprintf(text, sizeof text, "static %.600s", tm_graph_text(f->graph, t->name));
+    TM_TRY(begin_at(f, t->node, text));
+  }
+  return TM_OK;
+}
+
+// Threads take their place at once, but are walked from in their turn.
+static tm_status set_threads_apart(folder *f) {
+  const tm_graph *g = f->graph;
+  size_t kept = f->tail;
+  for (size_t i = 0; i < g->roots.count; i++)
+    if (class_of_root(&g->roots.items[i]) == OF_THREADS)
+      TM_TRY(begin_at_root(f, &g->roots.items[i]));
+  f->tail = kept;
+  return TM_OK;
+}
+
+static tm_status walk_roots(folder *f, int class, uint32_t *places) {
+  const tm_graph *g = f->graph;
+  if (class == OF_STATICS) TM_TRY(begin_at_classes(f));
+  for (size_t i = 0; i < g->roots.count; i++) {
+    const tm_root *r = &g->roots.items[i];
+    if (class_of_root(r) != class || r->held) continue;
+    if (class == OF_THREADS && f->marks[r->node] == MARKED) { // each once
+      f->marks[r->node]++;
+      f->queue[f->tail++] = r->node;
+    }
+    TM_TRY(begin_at_root(f, r));
+  }
+  return drain(f, places);
+}
+
+static tm_status fold(folder *f) {
+  uint32_t *places = tm_alloc(f->ctx, PLACES_MAX * sizeof *places);
+  if (!places) return TM_E_NOMEM;
+  tm_status status = mark(f);
+  if (status == TM_OK) status = set_threads_apart(f);
+  for (int class = 0; status == TM_OK && class < ROOT_CLASSES; class ++)
+    status = walk_roots(f, class, places);
+  tm_free(f->ctx, places, PLACES_MAX * sizeof *places);
+  return status;
+}
+
+// ---- the profile ----
+
+typedef struct writer {
+  folder *f;
+  tm_profile *p;
+  uint32_t *location; // by path
+  tm_idmap by_name;   // string of the profile -> location
+  uint32_t root_key;
+} writer;
+
+static tm_status write_location(writer *w, uint32_t at) {
+  char name[2 * NAME_BYTES];
+  folder *f = w->f;
+  const path *p = &f->paths.items[at];
+  const char *type = tm_graph_text(f->graph, f->graph->types.items[p->type].name);
+  const char *label = tm_strtab_text(&f->texts, p->label);
+  // A class stands for its statics: that it is an object too says nothing.
+  bool bare = p->parent == NO_PATH && strcmp(type, "java.lang.Class") == 0;
+  snprintf(name, sizeof name, "%s%s%s", label, bare || !*label ? "" : " ", bare ? "" : type);
+  tm_function fn = {.id = w->p->functions.count + 1};
+  TM_TRY(tm_profile_intern(f->ctx, w->p, name, strlen(name), &fn.name));
+  w->location[at] = tm_idmap_get(&w->by_name, fn.name);
+  if (w->location[at] != TM_IDMAP_NONE) return TM_OK;
+  fn.system_name = fn.name;
+  uint32_t line = (uint32_t)w->p->lines.count;
+  tm_location l = {.id = w->p->locations.count + 1,
+                   .mapping = TM_PROFILE_NONE,
+                   .line_begin = line,
+                   .line_end = line + 1};
+  TM_TRY(tm_vec_push(f->ctx, &w->p->lines, (tm_line){.function = (uint32_t)w->p->functions.count}));
+  TM_TRY(tm_vec_push(f->ctx, &w->p->functions, fn));
+  w->location[at] = (uint32_t)w->p->locations.count;
+  TM_TRY(tm_vec_push(f->ctx, &w->p->locations, l));
+  return tm_idmap_put(f->ctx, &w->by_name, fn.name, w->location[at]);
+}
+
+static tm_status write_sample(writer *w, uint32_t at) {
+  folder *f = w->f;
+  const path *p = &f->paths.items[at];
+  int64_t values[2] = {(int64_t)p->count, (int64_t)p->bytes};
+  tm_label root = {.key = w->root_key};
+  uint32_t top = at;
+  for (uint32_t up = at; up != NO_PATH; up = f->paths.items[up].parent) {
+    TM_TRY(tm_vec_push(f->ctx, &w->p->stack, w->location[up]));
+    top = up;
+  }
+  const char *text = tm_strtab_text(&f->texts, f->paths.items[top].label);
+  TM_TRY(tm_profile_intern(f->ctx, w->p, text, strlen(text), &root.text));
+  TM_TRY(tm_vec_push(f->ctx, &w->p->labels, root));
+  return tm_profile_end_sample(f->ctx, w->p, values);
+}
+
+static tm_status write_profile(writer *w) {
+  tm_ctx *ctx = w->f->ctx;
+  size_t n = w->f->paths.count;
+  TM_TRY(tm_profile_add_type(ctx, w->p, "objects", "count"));
+  TM_TRY(tm_profile_add_type(ctx, w->p, "space", "bytes"));
+  TM_TRY(tm_profile_intern(ctx, w->p, "space", 5, &w->p->default_type));
+  TM_TRY(tm_profile_intern(ctx, w->p, "root", 4, &w->root_key));
+  w->p->period_type = w->p->types.items[1];
+  w->p->period = 1;
+  w->location = tm_alloc(ctx, (n + !n) * sizeof *w->location);
+  if (!w->location) return TM_E_NOMEM;
+  for (uint32_t i = 0; i < n; i++) TM_TRY(write_location(w, i));
+  for (uint32_t i = 0; i < n; i++)
+    if (w->f->paths.items[i].count) TM_TRY(write_sample(w, i));
+  return TM_OK;
+}
+
+static tm_status make_profile(folder *f, tm_profile **out) {
+  writer w = {.f = f};
+  TM_TRY(tm_profile_new(f->ctx, &w.p));
+  tm_status status = write_profile(&w);
+  if (w.location)
+    tm_free(f->ctx, w.location, (f->paths.count + !f->paths.count) * sizeof *w.location);
+  tm_idmap_free(f->ctx, &w.by_name);
+  if (status != TM_OK)
+    tm_profile_free(w.p);
+  else
+    *out = w.p;
+  return status;
+}
+
+tm_status tm_type_paths(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest, tm_profile **out) {
+  folder f = {.ctx = ctx, .graph = graph, .weakest = weakest};
+  size_t n = graph->node_count;
+  tm_strtab_init(&f.texts, &ctx->alloc, 0);
+  f.marks = tm_calloc(ctx, n, 1);
+  f.path_of = tm_alloc(ctx, n * sizeof *f.path_of);
+  f.queue = tm_alloc(ctx, n * sizeof *f.queue);
+  tm_status status = f.marks && f.path_of && f.queue ? TM_OK : TM_E_NOMEM;
+  if (status == TM_OK) {
+    memset(f.path_of, 0xff, n * sizeof *f.path_of);
+    status = fold(&f);
+  }
+  if (status == TM_OK) status = make_profile(&f, out);
+  folder_fini(&f);
+  return status;
+}

@@ -1,0 +1,25 @@
+// The objects of a heap dump folded into type paths from the roots: who holds how many of what, by
+// way of which fields. A path summary is a profile, so that every report, difference and growth
+// works on it, and a megabyte of it outlives the dump.
+//
+// Each object counts at one path: that of the root that owns it first by kind (statics and globals,
+// then threads with what they hold, JNI and other handles, the rest), over the fewest references. A
+// step to the type that the path is at already is folded, and so is one back to the type before it
+// (lists, trees, tables): paths stay few however long chains are.
+// Source: LeakCanary's heap growth detector (shark), which folds by fields.
+#ifndef TM_ANALYZE_TYPE_PATHS_H
+#define TM_ANALYZE_TYPE_PATHS_H
+
+#include "model/graph.h"
+#include "model/profile.h"
+
+// One sample per path with objects, stacks from the object's type up to the root; values
+// objects/count and space/bytes (shallow). Frames are "field type", the outermost says which root:
+// "static main.cache map<...>", "thread worker", "static com.x.App", "[x]" is any element. Numbers
+// and addresses are left out of names, so that paths of two dumps compare. Follows edges at most as
+// weak as `weakest`; unreachable objects are left out. Linear; 9 bytes an object. TM_E_NOMEM,
+// TM_E_CANCELLED. The caller frees the profile.
+TM_NODISCARD tm_status tm_type_paths(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest,
+                                     tm_profile **out);
+
+#endif
