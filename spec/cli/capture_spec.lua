@@ -255,6 +255,15 @@ describe("a Node", function()
     assert.is_true(counters["v8.heap_used"] > 1000000 and counters["node.rss"] > counters["v8.heap_used"])
     assert.equal("v8.heap_used", snap(tostring(node.pid), "gc")[1].name)
   end)
+
+  with_node("is offered by attach, by its port and by its process", function(target)
+    for _, word in ipairs { target, "node:" .. node.pid, tostring(node.pid) } do
+      local rows = helper.rows("attach", "attach", word)
+      local found = {}
+      for _, row in ipairs(rows) do found[row.capability] = true end
+      assert.is_true(found["snap heap"] and found["snap counters"], word)
+    end
+  end)
 end)
 
 describe("a Node without an inspector", function()

@@ -70,7 +70,12 @@ return {
   run = function(opts, words)
     if #words ~= 1 then args.usage("one TARGET is needed") end
     local how, p, rows = fetch.from_options(opts), nil, {}
-    if target.is_address(words[1]) and not target.listener(words[1]) and fetch.index(words[1], how) then
+    local t = not words[1]:match("^%d+$") and capture.target(words[1]) -- jvm:, node:, chrome:
+    if t and t.pid then
+      p, rows = describe(t.pid, opts.endpoint, how)
+    elseif t then
+      offers.add_inspector(rows, t)
+    elseif target.is_address(words[1]) and not target.listener(words[1]) and fetch.index(words[1], how) then
       offers.add(rows, words[1], how) -- of another machine, or another user's
     else
       local pid, endpoint = target.resolve(words[1])

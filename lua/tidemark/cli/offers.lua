@@ -125,6 +125,14 @@ function M.add_captures(rows, t)
   for _, kind in ipairs(capture.kinds(t)) do add(rows, "snap " .. kind.name, kind.what) end
 end
 
+--- Appends what an inspector lists, and what can be taken of it. Raises when none is there.
+function M.add_inspector(rows, t)
+  local list, err = require("tidemark.capture.inspector").list(t.base or "")
+  if not list then error(err, 0) end
+  for _, one in ipairs(list) do add(rows, one.type, one.title .. (one.url ~= "" and " " .. one.url or "")) end
+  M.add_captures(rows, t)
+end
+
 --- Appends rows { capability, detail, value } for the app at an address.
 function M.add(rows, word, how)
   if not add_profiles(rows, word, how) then return end
