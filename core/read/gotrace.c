@@ -211,6 +211,7 @@ void go_fini(go_reader *r) {
   tm_vec_free(ctx, &r->threads);
   tm_vec_free(ctx, &r->retries);
   tm_vec_free(ctx, &r->marks);
+  tm_vec_free(ctx, &r->runs);
   tm_vec_free(ctx, &r->open_regions);
   tm_vec_free(ctx, &r->string_index.small);
   tm_vec_free(ctx, &r->stack_index.small);

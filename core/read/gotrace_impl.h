@@ -126,9 +126,14 @@ typedef struct go_thread {
 typedef struct go_mark { // begin or end of a region, paired at the end of the generation
   uint64_t goroutine, seq, task;
   int64_t time_ns;
-  uint32_t order, name;
+  uint32_t name;
   bool begin;
 } go_mark;
+
+typedef struct go_run { // marks one behind the other of one goroutine at one number
+  uint64_t goroutine, seq;
+  uint32_t first, count;
+} go_run;
 
 typedef struct go_reader {
   tm_ctx *ctx;
@@ -165,6 +170,7 @@ typedef struct go_reader {
   tm_idmap thread_index;
   TM_VEC(go_batch) retries;
   TM_VEC(go_mark) marks;
+  TM_VEC(go_run) runs;
   TM_VEC(tm_trace_region) open_regions;
   bool regions_full; // past their cap all later marks are dropped, since pairs would break
   tm_idmap task_index, pile_index;

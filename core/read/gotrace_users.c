@@ -1,7 +1,8 @@
 // What the program itself wrote into a Go trace (regions, tasks, logs), and the counters. Batches
 // of threads are read unordered, so the ends of regions are paired per goroutine when a generation
-// is complete: its marks sorted by (sequence number, file order), which is their exact order. All
-// arrays have caps; what goes beyond is counted as dropped. Cost: O(n log n) of the marks.
+// is complete: runs of its marks sorted by (sequence number, file order), which is their exact
+// order. All arrays have caps; what goes beyond is counted as dropped. Cost: O(n log n) of the
+// marks.
 #include "read/gotrace_impl.h"
 
 #include <stdlib.h>
@@ -66,7 +67,6 @@ static tm_status on_mark(go_reader *r, bool begin, const uint64_t *a, const go_t
                   .seq = m->seq,
                   .task = a[1],
                   .time_ns = time_ns,
-                  .order = (uint32_t)r->marks.count,
                   .begin = begin};
   TM_TRY(go_string(r, a[2], &mark.name));
   return tm_vec_push(r->ctx, &r->marks, mark);
@@ -108,10 +108,25 @@ static int by_time(const void *a, const void *b) {
 // ---- regions ----
 
 static int by_goroutine(const void *a, const void *b) {
-  const go_mark *x = a, *y = b;
+  const go_run *x = a, *y = b;
   if (x->goroutine != y->goroutine) return x->goroutine < y->goroutine ? -1 : 1;
   if (x->seq != y->seq) return x->seq < y->seq ? -1 : 1;
-  return x->order < y->order ? -1 : 1;
+  return x->first < y->first ? -1 : 1;
+}
+
+// Marks are many and come in runs: only the runs are sorted.
+static tm_status make_runs(go_reader *r) {
+  r->runs.count = 0;
+  for (uint32_t i = 0; i < r->marks.count; i++) {
+    const go_mark *m = &r->marks.items[i];
+    go_run *last = r->runs.count ? &r->runs.items[r->runs.count - 1] : NULL;
+    if (last && last->goroutine == m->goroutine && last->seq == m->seq)
+      last->count++;
+    else
+      TM_TRY(tm_vec_push(r->ctx, &r->runs, (go_run){m->goroutine, m->seq, i, 1}));
+  }
+  qsort(r->runs.items, r->runs.count, sizeof *r->runs.items, by_goroutine);
+  return TM_OK;
 }
 
 static int by_owner(const void *a, const void *b) {
@@ -144,28 +159,24 @@ static tm_status pair_marks(go_reader *r, const go_mark *marks, size_t count, si
 // Merges by goroutine: `before` holds the regions open since earlier generations.
 static tm_status pair_all(go_reader *r, const tm_trace_region *before, size_t before_count) {
   size_t b = 0, i = 0;
-  while (b < before_count || i < r->marks.count) {
-    const go_mark *marks = r->marks.items + i;
-    bool has_mark = i < r->marks.count;
-    uint64_t g = b < before_count && (!has_mark || before[b].goroutine < marks->goroutine)
+  while (b < before_count || i < r->runs.count) {
+    const go_run *run = r->runs.items + i;
+    bool has_run = i < r->runs.count;
+    uint64_t g = b < before_count && (!has_run || before[b].goroutine < run->goroutine)
                      ? before[b].goroutine
-                     : marks->goroutine;
-    size_t bottom = r->open_regions.count, n = 0;
+                     : run->goroutine;
+    size_t bottom = r->open_regions.count;
     while (b < before_count && before[b].goroutine == g)
       TM_TRY(tm_vec_push(r->ctx, &r->open_regions, before[b++]));
-    while (i + n < r->marks.count && marks[n].goroutine == g) n++;
-    TM_TRY(pair_marks(r, marks, n, bottom));
-    i += n;
+    for (; i < r->runs.count && run->goroutine == g; i++, run++)
+      TM_TRY(pair_marks(r, &r->marks.items[run->first], run->count, bottom));
   }
   return TM_OK;
 }
 
 static tm_status close_regions(go_reader *r) {
   if (!r->marks.count) return TM_OK;
-  bool in_order = true;
-  for (size_t i = 1; in_order && i < r->marks.count; i++)
-    in_order = by_goroutine(&r->marks.items[i - 1], &r->marks.items[i]) < 0;
-  if (!in_order) qsort(r->marks.items, r->marks.count, sizeof *r->marks.items, by_goroutine);
+  TM_TRY(make_runs(r));
   size_t count = r->open_regions.count;
   if (count) qsort(r->open_regions.items, count, sizeof *r->open_regions.items, by_owner);
   tm_trace_region *before = r->open_regions.items;
