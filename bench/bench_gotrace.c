@@ -36,7 +36,8 @@ static int put_in_order(const char *path, int runs) {
     tm_source src;
     tm_ctx_init(&ctx, NULL);
     uint64_t start_ns = tm_clock_process_cpu_ns();
-    if (tm_source_open(&ctx, path, &src) != TM_OK || tm_gotrace_check(&ctx, &src, &v) != TM_OK) {
+    if (tm_source_open(&ctx, path, &src) != TM_OK
+        || tm_gotrace_check(&ctx, &src, &v, NULL) != TM_OK) {
       printf("%s\n", ctx.error.message);
       return 1;
     }

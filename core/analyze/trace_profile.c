@@ -92,16 +92,43 @@ static tm_status fill(maker *m, bool system) {
   return TM_OK;
 }
 
+static tm_status fill_waits(maker *m) {
+  const tm_trace *t = m->t;
+  TM_TRY(tm_profile_add_type(m->ctx, m->p, "contentions", "count"));
+  TM_TRY(tm_profile_add_type(m->ctx, m->p, "delay", "nanoseconds"));
+  TM_TRY(intern(m, "delay", &m->p->default_type));
+  TM_TRY(intern(m, "reason", &m->state_key));
+  m->p->duration_ns = t->duration_ns;
+  for (size_t i = 0; i < t->waits.count; i++) {
+    const tm_trace_wait *w = &t->waits.items[i];
+    const tm_trace_stack *s = &t->stacks.items[w->site];
+    for (uint32_t f = s->begin; f < s->end; f++) TM_TRY(push_frame(m, &t->frames.items[f]));
+    TM_TRY(push_label(m, m->state_key, tm_trace_text(t, w->reason)));
+    int64_t values[] = {(int64_t)w->count, w->total_ns};
+    TM_TRY(tm_profile_end_sample(m->ctx, m->p, values));
+  }
+  return TM_OK;
+}
+
+static tm_status finish(maker *m, tm_status status, tm_profile **out) {
+  tm_idmap_free(m->ctx, &m->functions);
+  tm_idmap_free(m->ctx, &m->locations);
+  if (status != TM_OK) {
+    tm_profile_free(m->p);
+    return status;
+  }
+  *out = m->p;
+  return TM_OK;
+}
+
+tm_status tm_trace_wait_profile(tm_ctx *ctx, const tm_trace *t, tm_profile **out) {
+  maker m = {.ctx = ctx, .t = t};
+  TM_TRY(tm_profile_new(ctx, &m.p));
+  return finish(&m, fill_waits(&m), out);
+}
+
 tm_status tm_trace_profile(tm_ctx *ctx, const tm_trace *t, bool system, tm_profile **out) {
   maker m = {.ctx = ctx, .t = t};
   TM_TRY(tm_profile_new(ctx, &m.p));
-  tm_status status = fill(&m, system);
-  tm_idmap_free(ctx, &m.functions);
-  tm_idmap_free(ctx, &m.locations);
-  if (status != TM_OK) {
-    tm_profile_free(m.p);
-    return status;
-  }
-  *out = m.p;
-  return TM_OK;
+  return finish(&m, fill(&m, system), out);
 }

@@ -13,4 +13,8 @@
 TM_NODISCARD tm_status tm_trace_profile(tm_ctx *ctx, const tm_trace *trace, bool system,
                                         tm_profile **out);
 
+// All waits of a trace that was put in order (tm_trace.waits), as Go's own block profile has them:
+// contentions/count and delay/nanoseconds (the default) by stack, label reason. TM_E_NOMEM.
+TM_NODISCARD tm_status tm_trace_wait_profile(tm_ctx *ctx, const tm_trace *trace, tm_profile **out);
+
 #endif

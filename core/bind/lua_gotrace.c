@@ -1,6 +1,7 @@
 // Go execution traces as files, for trusted Lua: core.check_trace(path or {bytes=}) says whether a
 // trace is whole and in order; core.trace_stream() reads one that is still written;
 // core.repair_trace(path or {bytes=}) answers one without batches that were written twice.
+#include "analyze/trace_profile.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 #include "read/gotrace.h"
@@ -33,17 +34,32 @@ static void set_count(lua_State *L, const char *name, uint64_t value) {
   lua_setfield(L, -2, name);
 }
 
-// core.check_trace(path or {bytes=}) -> { valid=, problem=, offset=, events=, … }; nil, err
+static void free_profile(void *profile) {
+  tm_profile_free(profile);
+}
+
+// core.check_trace(path or {bytes=}, waits) -> { valid=, problem=, offset=, events=, … }, and a
+// Profile of what goroutines waited for when asked; nil, err
 int tm_lua_check_trace(lua_State *L) {
   static const char *const states[] = {NULL, "runnable", "running", "syscall", "waiting"};
+  bool wants = lua_toboolean(L, 2);
   check_argument(L);
   tm_lua_work *work = tm_lua_push_work(L);
+  tm_snapshot *waits = wants ? tm_lua_push_snapshot(L) : NULL;
+  int waits_at = lua_gettop(L);
+  tm_trace *t = NULL;
   tm_gotrace_verdict v;
   tm_source src;
   tm_status status = open_source(L, &work->ctx, &src);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
-  status = tm_gotrace_check(&work->ctx, &src, &v);
+  status = tm_gotrace_check(&work->ctx, &src, &v, wants ? &t : NULL);
   tm_source_close(&src);
+  tm_profile *profile = NULL;
+  if (t && status == TM_OK) status = tm_trace_wait_profile(&work->ctx, t, &profile);
+  tm_trace_free(t);
+  if (profile)
+    *waits = (tm_snapshot){
+        .kind = TM_KIND_PROFILE, .format = "gotrace", .model = profile, .free_model = free_profile};
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   lua_createtable(L, 0, 16);
   lua_pushboolean(L, v.valid);
@@ -67,7 +83,9 @@ int tm_lua_check_trace(lua_State *L) {
     alive += v.state_count[i];
   }
   set_count(L, "alive", alive);
-  return 1;
+  if (!wants) return 1;
+  lua_pushvalue(L, waits_at);
+  return 2;
 }
 
 // ---- a trace that is still written ----

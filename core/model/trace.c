@@ -33,6 +33,7 @@ void tm_trace_free(tm_trace *t) {
   tm_vec_free(&ctx, &t->regions);
   tm_vec_free(&ctx, &t->tasks);
   tm_vec_free(&ctx, &t->logs);
+  tm_vec_free(&ctx, &t->waits);
   tm_free(&ctx, t, sizeof *t);
 }
 

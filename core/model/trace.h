@@ -88,6 +88,13 @@ typedef struct tm_trace_log {
   uint32_t key, value;
 } tm_trace_log;
 
+// All waits at one place for one reason, from a goroutine's stop until another one woke it.
+typedef struct tm_trace_wait {
+  uint32_t site, reason; // stack; string
+  uint64_t count;
+  int64_t total_ns;
+} tm_trace_wait;
+
 typedef struct tm_trace {
   tm_allocator alloc;
   tm_strtab strings;
@@ -101,6 +108,7 @@ typedef struct tm_trace {
   TM_VEC(tm_trace_region) regions;            // ended ones by end per generation, then open ones
   TM_VEC(tm_trace_task) tasks;
   TM_VEC(tm_trace_log) logs;
+  TM_VEC(tm_trace_wait) waits; // only of a trace that was put in order
   int64_t duration_ns;
   uint64_t created_count, ended_count;
   uint64_t event_count, batch_count, duplicate_count, generation_count, gc_count;

@@ -264,9 +264,10 @@ static tm_status read_all(go_reader *r) {
   return tm_fail(r->ctx, r->problem.status, r->problem.offset_bytes, "%s", r->problem.message);
 }
 
-tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict *out) {
+tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict *out,
+                           tm_trace **waits) {
   *out = (tm_gotrace_verdict){0};
-  go_order order = {0};
+  go_order order = {.collects = waits != NULL};
   go_reader r = {.ctx = ctx, .start = src->data, .end = src->data + src->size, .order = &order};
   TM_TRY(tm_trace_new(ctx, &r.t));
   tm_status status = read_all(&r);
@@ -290,7 +291,12 @@ tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict
     if (order.gs.items[i].id != NO_ID) out->state_count[order.gs.items[i].status]++;
   go_fini(&r);
   go_order_fini(ctx, &order);
-  tm_trace_free(r.t);
+  if (waits && (status == TM_OK || status == TM_E_FORMAT) && out->format_version) {
+    r.t->duration_ns = r.last_ns;
+    *waits = r.t;
+  } else {
+    tm_trace_free(r.t);
+  }
   if (status == TM_E_FORMAT && out->format_version) { // a verdict, not a failure
     out->problem = ctx->error;
     tm_ctx_clear(ctx);

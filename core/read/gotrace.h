@@ -23,7 +23,10 @@ typedef struct tm_gotrace_verdict {
 // cut or out of order is an answer (valid = false). TM_E_FORMAT when it is no Go trace,
 // TM_E_UNSUPPORTED for versions that are not known, TM_E_NOMEM, TM_E_CANCELLED. Memory: one
 // generation's index and the goroutines alive.
-TM_NODISCARD tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict *out);
+// waits may be NULL; else it takes a trace that holds only what goroutines waited for
+// (tm_trace.waits), up to the first problem; the caller frees it.
+TM_NODISCARD tm_status tm_gotrace_check(tm_ctx *ctx, const tm_source *src, tm_gotrace_verdict *out,
+                                        tm_trace **waits);
 
 typedef struct tm_gotrace_repair {
   uint64_t batch_count;   // that are in the repaired trace

@@ -3,6 +3,7 @@
 // syscall is one only when it blocked: short ones leave the goroutine running.
 // Source: the Go project's internal/trace (tracev1.go) and internal/trace/internal/tracev1.
 #include "read/gotrace1.h"
+#include "read/gotrace_order.h"
 
 #include <string.h>
 
@@ -58,6 +59,14 @@ static tm_status on_create(go1_reader *v, const uint64_t *a, int64_t ns) {
   return go_goroutine_touch(v->r, slot);
 }
 
+// For those who ask for waits: one that began in the trace ends.
+static tm_status end_wait(go1_reader *v, const go_work *w, int64_t ns) {
+  uint32_t site;
+  if (!v->r->order || !v->r->order->collects || !w->g.since_ns) return TM_OK;
+  TM_TRY(go_stack(v->r, w->raw_site, &site));
+  return go_add_wait(v->r, site, w->g.reason, ns - w->g.since_ns);
+}
+
 // Events about one goroutine, which is there.
 static tm_status on_goroutine(go1_reader *v, const go1_proc *p, uint32_t slot, int64_t ns) {
   const go1_record *e = &p->record;
@@ -91,6 +100,7 @@ static tm_status on_goroutine(go1_reader *v, const go1_proc *p, uint32_t slot, i
     return TM_OK;
   case V1_GO_UNBLOCK:
   case V1_UNBLOCK_LOCAL:
+    TM_TRY(end_wait(v, w, ns));
     go_on(v, slot, TM_GO_WAITING, TM_GO_RUNNABLE, ns);
     return TM_OK;
   default:

@@ -19,8 +19,23 @@ void go_order_fini(tm_ctx *ctx, go_order *o) {
   tm_vec_free(ctx, &o->cursors);
   tm_vec_free(ctx, &o->next_batch);
   tm_vec_free(ctx, &o->heap);
-  tm_idmap *maps[] = {&o->g_index, &o->p_index, &o->m_index, &o->tasks, &o->cursor_index};
+  tm_idmap *maps[] = {&o->g_index, &o->p_index,      &o->m_index,
+                      &o->tasks,   &o->cursor_index, &o->wait_index};
   for (size_t i = 0; i < TM_COUNT(maps); i++) tm_idmap_free(ctx, maps[i]);
+}
+
+tm_status go_add_wait(go_reader *r, uint32_t site, uint32_t reason, int64_t ns) {
+  uint64_t key = (uint64_t)site << 32 | reason;
+  uint32_t at = tm_idmap_get(&r->order->wait_index, key);
+  if (at == TM_IDMAP_NONE) {
+    at = (uint32_t)r->t->waits.count;
+    TM_TRY(tm_vec_push(r->ctx, &r->t->waits, (tm_trace_wait){.site = site, .reason = reason}));
+    TM_TRY(tm_idmap_put(r->ctx, &r->order->wait_index, key, at));
+  }
+  tm_trace_wait *w = &r->t->waits.items[at];
+  w->count++;
+  w->total_ns = (int64_t)((uint64_t)w->total_ns + (uint64_t)(ns > 0 ? ns : 0)); // may lie: wraps
+  return TM_OK;
 }
 
 // ---- streams ----

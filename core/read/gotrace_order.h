@@ -15,9 +15,12 @@ typedef enum go_step { GO_TAKEN, GO_WAITS, GO_BROKEN } go_step;
 
 typedef struct go_g {
   uint64_t id, generation, seq;
-  uint32_t regions; // top of its open regions, or NO_NODE
-  uint8_t status;   // as in the file: 1 runnable, 2 running, 3 syscall, 4 waiting
-  bool assists;     // a mark assist is open
+  uint32_t regions;      // top of its open regions, or NO_NODE
+  uint64_t since;        // it waits, in units of the trace
+  uint32_t site, reason; // of its wait, when waits are collected
+  bool waits;            // and when and where it began is known
+  uint8_t status;        // as in the file: 1 runnable, 2 running, 3 syscall, 4 waiting
+  bool assists;          // a mark assist is open
 } go_g;
 
 typedef struct go_p {
@@ -69,9 +72,11 @@ typedef struct go_order {
   uint64_t first_generation, gc_seq;
   enum { GC_UNKNOWN, GC_OFF, GC_ON } gc;
   uint64_t created_count, ended_count, waited_count;
-  bool cut;         // the generation is: what its events name may be missing
-  char why[160];    // of GO_BROKEN
-  tm_status failed; // of GO_BROKEN: not TM_OK when memory ran out
+  bool collects;       // waits
+  tm_idmap wait_index; // site and reason to a wait
+  bool cut;            // the generation is: what its events name may be missing
+  char why[160];       // of GO_BROKEN
+  tm_status failed;    // of GO_BROKEN: not TM_OK when memory ran out
 } go_order;
 
 // ---- rules ----
@@ -111,6 +116,9 @@ go_p *go_current_p(const go_try *s);
 go_step go_advance_range(go_try *s);
 
 // ---- order ----
+
+// Adds a wait to those of its place and reason.
+tm_status go_add_wait(go_reader *r, uint32_t site, uint32_t reason, int64_t ns);
 
 void go_order_fini(tm_ctx *ctx, go_order *o);
 

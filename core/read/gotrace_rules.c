@@ -269,13 +269,31 @@ static go_step go_start(go_try *s) {
   return GO_TAKEN;
 }
 
+// The goroutine begins to wait; `why` and `stack` are ids of the generation.
+static go_step begin_wait(const go_try *s, go_g *g, uint64_t why, uint64_t stack) {
+  if (!s->o->collects) return GO_TAKEN;
+  g->waits = true;
+  g->since = s->c->time;
+  tm_status status = go_string(s->r, why, &g->reason);
+  if (status == TM_OK) status = go_stack(s->r, stack, &g->site);
+  return status == TM_OK ? GO_TAKEN : no_memory(s, status);
+}
+
+static go_step end_wait(const go_try *s, go_g *g) {
+  if (!g->waits) return GO_TAKEN;
+  g->waits = false;
+  int64_t ns = go_time(s->r, s->c->time) - go_time(s->r, g->since);
+  tm_status status = go_add_wait(s->r, g->site, g->reason, ns);
+  return status == TM_OK ? GO_TAKEN : no_memory(s, status);
+}
+
 static go_step go_stop(go_try *s, uint8_t status) {
   go_g *g;
   GO_TRY(go_needs(s, REQUIRED, REQUIRED));
   GO_TRY(running(s, &g, G_RUNNING));
   g->status = status;
   s->m.g = NO_ID;
-  return GO_TAKEN;
+  return status == G_WAITING ? begin_wait(s, g, s->a[1], s->a[2]) : GO_TAKEN;
 }
 
 static go_step go_destroy(go_try *s) {
@@ -292,7 +310,7 @@ static go_step go_unblock(const go_try *s) {
   if (!g || g->status != G_WAITING || !succeeds(s, s->a[2], g->generation, g->seq)) return GO_WAITS;
   g->status = G_RUNNABLE;
   g->seq = s->a[2];
-  return GO_TAKEN;
+  return end_wait(s, g);
 }
 
 static go_step go_switch(go_try *s, bool destroy) {
@@ -306,6 +324,7 @@ static go_step go_switch(go_try *s, bool destroy) {
   to->status = G_RUNNING;
   to->seq = s->a[2];
   run_g(s, to);
+  to->waits = false; // where a coroutine waits is not told
   tm_status ended = destroy ? end_g(s, g) : TM_OK;
   return ended == TM_OK ? GO_TAKEN : no_memory(s, ended);
 }

@@ -121,5 +121,28 @@ describe("check of a Go trace", function()
     assert.equal(3, helper.tidemark("check", helper.write(helper.folder() .. "/no.trace", "nothing")).code)
   end)
 
+  it("writes what goroutines waited for as a profile", function()
+    local file = helper.write(helper.folder() .. "/w.trace", gotrace(26, function(w)
+      w:generation(1, function(gen)
+        local recv = gen:stack { "runtime.chanrecv1", "chan.go", 1, "main.wait", "w.go", 12 }
+        local nap = gen:stack { "time.Sleep", "t.go", 1, "main.nap", "w.go", 20 }
+        local why, sleep = gen:string "chan receive", gen:string "sleep"
+        gen:thread(8, 110, { { "ProcStatus", 1, 2 }, { "ProcStart", 1, 1 }, { "GoStart", 2, 1 }, { "GoBlock", why, recv }, { "GoStart", 2, 3, dt = 200 },
+          { "GoBlock", why, recv }, { "GoStart", 3, 1 }, { "GoBlock", sleep, nap } })
+        gen:thread(7, 100, main_thread { { "GoCreate", 2, 0, 0 }, { "GoCreate", 3, 0, 0 }, { "GoUnblock", 2, 2, 0, dt = 60 },
+          { "GoUnblock", 2, 4, 0, dt = 300 } })
+      end)
+    end))
+    local out = helper.folder() .. "/block.pb.gz"
+    assert.equal(0, helper.tidemark("check", file, "--blocked", out).code)
+    local p = assert(core.read(out))
+    local delay, count = {}, {}
+    for _, row in p:report("top", {}, "table"):rows() do delay[row.name] = row.flat end
+    for _, row in p:report("top", { sample_index = "contentions" }, "table"):rows() do count[row.name] = row.flat end
+    -- blocked at 114 until 164, again at 315 until 464; the sleep has not ended
+    assert.same({ (164 - 114 + 464 - 315) * 64, 2 }, { delay["runtime.chanrecv1"], count["runtime.chanrecv1"] })
+    assert.is_nil(count["time.Sleep"])
+  end)
+
   it("of one thread alone is in order", function() assert.is_true(one_thread({}).valid) end)
 end)

@@ -87,6 +87,15 @@ describe("a Go trace of version 1", function()
     assert.equal(3, t:info().created)
   end)
 
+  it("tells what goroutines waited for", function()
+    local _, waits = core.check_trace({ bytes = gotrace1(19, { { "Batch", 0, 100 }, { "GoCreate", 1, 0, 0 }, { "GoStart", 1, 1 }, { "Gomaxprocs", 1, 0 },
+      { "GoCreate", 2, 0, 0 }, { "GoSched", 0 }, { "GoStart", 2, 1 }, { "GoBlockRecv", 7 }, { "GoStart", 1, 2 }, { "GoUnblock", 2, 2, 0, dt = 40 },
+      { "Stack", 7, 1, 1, 2, 3 }, { "String", 1, "main.wait" }, { "String", 2, "w.go" }, { "Frequency", 500000000 } }) }, true)
+    local rows = {}
+    for _, row in waits:report("top", {}, "table"):rows() do rows[row.name] = row.flat end
+    assert.same({ ["main.wait"] = 41 * 2 }, rows)
+  end)
+
   it("of which the clock goes backwards is no order", function()
     local v = assert(core.check_trace { bytes = gotrace1(19, { { "Batch", 0, 500 }, { "GoCreate", 1, 0, 0 }, { "GoStart", 1, 1 }, { "Gomaxprocs", 1, 0 },
       { "Batch", 0, 100 }, { "HeapAlloc", 1 }, { "Frequency", 1000 } }) })

@@ -30,7 +30,7 @@ static void check_order(const uint8_t *data, size_t size) {
   tm_gotrace_verdict v;
   tm_ctx_init(&ctx, NULL);
   tm_source src = {.data = data, .size = size};
-  tm_status status = tm_gotrace_check(&ctx, &src, &v);
+  tm_status status = tm_gotrace_check(&ctx, &src, &v, NULL);
   if (status != TM_OK && !*ctx.error.message) abort();
   if (status == TM_OK && !v.valid
       && (!*v.problem.message || v.problem.status != TM_E_FORMAT || v.problem.offset_bytes > size))

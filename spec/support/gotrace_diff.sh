@@ -26,5 +26,6 @@ for work in 0 10 1000 40000; do
     printf 'differs for %s:\n  ours:   %s\n  theirs: %s\n' "$work" "$ours" "$theirs"
     failed=1
   fi
+  "$tidemark" check "$work.trace" >check.log || { cat check.log; failed=1; } # coroutines and all: every event has its place
 done
 exit $failed

@@ -20,34 +20,41 @@ local function describe(word, v)
   return table.concat(out, "\n") .. "\n"
 end
 
--- Writes the repaired trace; answers what was done.
-local function repair(word, out)
-  local bytes, done = core.repair_trace(word)
-  if not bytes then error(done, 0) end
+local function write(out, bytes)
   local f, problem = io.open(out, "wb")
   if not f then error({ message = "cannot write " .. problem, code = "io" }, 0) end
   f:write(bytes)
   f:close()
+end
+
+-- Writes the repaired trace; answers what was done.
+local function repair(word, out)
+  local bytes, done = core.repair_trace(word)
+  if not bytes then error(done, 0) end
+  write(out, bytes)
   return done
 end
 
 return {
   name = "check", summary = "is a Go execution trace whole, and in an order that can be?",
   usage = "check FILE... [OPTIONS]",
-  examples = { "tidemark check trace.out", "tidemark check trace.out --json", "tidemark check broken.trace --repair clean.trace" },
+  examples = { "tidemark check trace.out", "tidemark check trace.out --json", "tidemark check broken.trace --repair clean.trace",
+    "tidemark check trace.out --blocked block.pb.gz && tidemark top block.pb.gz" },
   doc = "Puts all events of a trace into one order by the runtime's sequence numbers, as strictly as Go's own reader. Exit code 1\n"
     .. "when that is impossible or the file is damaged or cut; the first problem is named with its byte.",
   options = {
+    { "blocked", "OUT", "write what all goroutines waited for, by stack, to OUT: a pprof profile like Go's own block profile" },
     { "repair", "OUT", "write FILE to OUT without the batches that stand in it twice, each in its generation; the verdict is of OUT" },
   },
   run = function(options, words)
     if #words == 0 then args.usage("a Go execution trace is needed") end
-    if options.repair and #words > 1 then args.usage("--repair is of one trace") end
+    if (options.repair or options.blocked) and #words > 1 then args.usage("--repair and --blocked are of one trace") end
     local rows, good = {}, true
     for i, word in ipairs(words) do
       local repaired = options.repair and repair(word, options.repair)
-      local v, err = core.check_trace(repaired and options.repair or word)
-      if not v then error(err, 0) end
+      local v, waits = core.check_trace(repaired and options.repair or word, options.blocked ~= nil)
+      if not v then error(waits, 0) end
+      if options.blocked then write(options.blocked, assert(waits:write "pprof")) end
       v.file = repaired and options.repair or word
       v.repaired = repaired
       good = good and v.valid
