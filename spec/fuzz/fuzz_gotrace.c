@@ -30,7 +30,13 @@ static void check_order(const uint8_t *data, size_t size) {
   tm_gotrace_verdict v;
   tm_ctx_init(&ctx, NULL);
   tm_source src = {.data = data, .size = size};
-  tm_status status = tm_gotrace_check(&ctx, &src, &v, NULL);
+  tm_trace *waits = NULL;
+  tm_status status = tm_gotrace_check(&ctx, &src, &v, size % 2 ? &waits : NULL);
+  for (size_t i = 0; waits && i < waits->waits.count; i++)
+    if (waits->waits.items[i].site >= waits->stacks.count
+        || waits->waits.items[i].reason >= waits->strings.count)
+      abort();
+  tm_trace_free(waits);
   if (status != TM_OK && !*ctx.error.message) abort();
   if (status == TM_OK && !v.valid
       && (!*v.problem.message || v.problem.status != TM_E_FORMAT || v.problem.offset_bytes > size))
