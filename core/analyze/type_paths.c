@@ -58,6 +58,9 @@ static void folder_fini(folder *f) {
 // addresses go.
 static void make_stable(const char *from, char *out, size_t size) {
   size_t used = 0;
+  // V8 names the entries of tables by numbers, and those of weak maps by what they join.
+  if (strstr(from, " / part of key")) from = "weak entry";
+  if (*from && !from[strspn(from, "0123456789")]) from = "[x]";
   const char *number = strstr(from, ", goroutine ");
   const char *address = strstr(from, " (0x");
   const char *end = number ? number : address ? address : from + strlen(from);

@@ -29,6 +29,7 @@ tm_status tm_lua_graph_tree(tm_ctx *ctx, tm_lua_graph *box, tm_strength weakest)
 extern const luaL_Reg tm_lua_graph_goroutine_methods[]; // lua_graph_goroutines.c
 extern const luaL_Reg tm_lua_graph_type_methods[];      // lua_graph_types.c
 extern const luaL_Reg tm_lua_graph_path_methods[];      // lua_graph_paths.c
+extern const luaL_Reg tm_lua_graph_id_methods[];        // lua_graph_ids.c
 
 // ---- options: the table at index, or nothing ----
 

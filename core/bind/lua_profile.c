@@ -496,9 +496,10 @@ static int growth_close(lua_State *L) {
 static const luaL_Reg growth_methods[] = {
     {"add", growth_add}, {"table", growth_table}, {"close", growth_close}, {NULL, NULL}};
 
-// core.growth{by = "path" | "function", and the options of a report} -> Growth
+// core.growth{by = "path" | "function", unchanged =, and the options of a report} -> Growth;
+// unchanged: keys that never changed are in its table, too.
 static int core_growth(lua_State *L) {
-  static const char *const own[] = {"by", NULL};
+  static const char *const own[] = {"by", "unchanged", NULL};
   lua_settop(L, 1);
   const char *by = field_text(L, 1, "by", NULL);
   tm_growth_by how = by && strcmp(by, "function") == 0 ? TM_GROWTH_BY_FUNCTION : TM_GROWTH_BY_PATH;
@@ -520,6 +521,11 @@ static int core_growth(lua_State *L) {
   lua_pushvalue(L, keep); // the texts that the growth borrows
   lua_setiuservalue(L, -2, 1);
   if (tm_growth_new(&work->ctx, how, &o, &g->growth) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  if (lua_istable(L, 1) && lua_getfield(L, 1, "unchanged") != LUA_TNIL) {
+    if (lua_toboolean(L, -1)) tm_growth_keep_unchanged(g->growth);
+    lua_pop(L, 1);
+  }
+  lua_settop(L, keep + 2);
   return 1;
 }
 

@@ -161,14 +161,22 @@ local function read_one(word, options, notes)
 end
 M.read = read_one
 
--- A trace counts as the profile of the goroutines that are alive at its end, by what they wait for.
+-- A trace counts as the profile of the goroutines that are alive at its end, by what they wait for; a heap dump as that of its objects
+-- by type path from the roots.
 local function profile_one(word, options, notes)
   local p = read_one(word, options, notes)
-  if p.kind ~= "trace" then return p end
-  local made, err = p:profile()
+  if p.kind ~= "trace" and p.kind ~= "graph" then return p end
+  local made, err
+  if p.kind == "graph" then
+    made, err = p:paths {}
+    p:close()
+  else
+    made, err = p:profile()
+  end
   if not made then fail(err, word) end
   return made
 end
+M.read_profile = profile_one
 
 local function read_all(words, options, notes)
   local list = {}

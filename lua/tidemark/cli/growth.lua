@@ -6,13 +6,21 @@ local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
 
 local M = {
-  name = "growth", summary = "call paths or functions that rise over many profiles, ranked", pprof_flags = true,
-  usage = "growth PROFILE PROFILE... [OPTIONS]",
+  name = "growth", summary = "what rises over many profiles or heap dumps, ranked: call paths, functions, type paths, types", pprof_flags = true,
+  usage = "growth PROFILE PROFILE... | DUMP DUMP... [OPTIONS]",
   examples = { "tidemark growth heap.*.pb.gz", "tidemark growth snapshots/ --by function --nodecount 10",
-    "tidemark growth a.pb.gz b.pb.gz c.pb.gz --rising --json" },
+    "tidemark growth a.pb.gz b.pb.gz c.pb.gz --rising --json", "tidemark growth t1.hprof t2.hprof t3.hprof",
+    "tidemark growth 1.heapsnapshot 2.heapsnapshot 3.heapsnapshot --by id" },
   doc = "A path counts with the samples of exactly that stack, a function with its flat value. STEPS is rises of all steps; a step\n"
-    .. "back is a reversal. CONFIDENCE joins monotony, fit of a line and the number of steps.",
-  options = profiles.options_with({ "by", "KEY", "path or function", choices = { "path", "function" }, default = "path" },
+    .. "back is a reversal. CONFIDENCE joins monotony, fit of a line and the number of steps.\n\n"
+    .. "Of heap dumps (JVM, V8, Go, or their paths as `convert --to pprof` keeps them) objects are counted by type path from the roots; told\n"
+    .. "are the topmost paths with more than --min-delta objects more in every dump. --by id: what was allocated between the first two V8\n"
+    .. "snapshots and is alive in the third.",
+  options = profiles.options_with({ "by", "KEY", "path or function; of heap dumps path, type or id", choices = { "path", "function", "type", "id" },
+    default = "path" },
+    { "min-delta", "N", "of heap dumps: so many objects more in every step, 500 by default", kind = "integer" },
+    { "follow", "WHICH", "of heap dumps, edges that count: strong, soft, weak, final or phantom and all before it", default = "soft",
+      choices = { "strong", "soft", "weak", "final", "phantom" } },
     { "rising", "only what rises in every step" }),
 }
 
@@ -72,11 +80,15 @@ function M.run(options, words)
   local report, problems = profile.report_options(options), {}
   local count = report.nodecount or options.json and 0 or 20
   report.by, report.nodecount = options.by, nil
+  local first = profile.read(files[1], options, problems)
+  local dumps = require "tidemark.cli.growth_dumps"
+  if dumps.takes(first) then return dumps.growth(options, files, first, problems) end
+  if options.by ~= "path" and options.by ~= "function" then args.usage("profiles grow --by path or function") end
   local g, err = core.growth(report)
   if not g then error(err, 0) end
   for i, file in ipairs(files) do
     if core.terminal(2).tty and not options.quiet then io.stderr:write(("\r%d of %d\27[K"):format(i, #files)) end
-    local p = profile.read(file, options, problems)
+    local p = i == 1 and first or profile.read(file, options, problems)
     local ok, problem = g:add(p, p:info().time_ns)
     if not ok then
       problem.message = file .. ": " .. problem.message

@@ -1,6 +1,7 @@
 -- The commands that pprof users know. All are one: read and combine profiles, run a verb of core over them, print what it
 -- says. Text is what `go tool pprof` prints; --json and --csv are the verb's table.
 local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
 local profile = require "tidemark.profile"
 local text = require "tidemark.show.text"
 
@@ -147,10 +148,21 @@ M.raw = command("raw", "all that stands in the profile", { "tidemark raw heap.pb
 M.comments = command("comments", "the comments of the profile", { "tidemark comments heap.pb.gz" })
 
 M.diff = {
-  name = "diff", summary = "what is in the second profile and not in the first", pprof_flags = true, options = options_with(),
-  usage = "diff BEFORE AFTER [OPTIONS]", examples = { "tidemark diff before.pb.gz after.pb.gz", "tidemark diff a.pb.gz b.pb.gz --json" },
+  name = "diff", summary = "what is in the second profile or heap dump and not in the first", pprof_flags = true,
+  options = options_with({ "by", "KEY", "of heap dumps: type (the default), dominator or path", choices = { "type", "dominator", "path" } },
+    { "follow", "WHICH", "of heap dumps, edges that count: strong, soft, weak, final or phantom and all before it", default = "soft",
+      choices = { "strong", "soft", "weak", "final", "phantom" } }),
+  usage = "diff BEFORE AFTER [OPTIONS]", examples = { "tidemark diff before.pb.gz after.pb.gz", "tidemark diff a.pb.gz b.pb.gz --json",
+    "tidemark diff t1.hprof t2.hprof" },
   run = function(options, words)
-    if #words ~= 2 then args.usage("two profiles are needed: BEFORE AFTER") end
+    if #words ~= 2 then args.usage("two profiles or heap dumps are needed: BEFORE AFTER") end
+    local stat = options.by ~= "path" and not profile.is_remote(words[1]) and core.stat(words[1])
+    if stat and stat.kind == "file" then
+      local problems = {}
+      local first = profile.read(words[1], options, problems)
+      if first.kind == "graph" then return require("tidemark.cli.growth_dumps").diff(options, words, first, problems) end
+      first:close()
+    end
     options["diff-base"] = { words[1] }
     local p, about = profile.open({ words[2] }, options)
     about.files = words

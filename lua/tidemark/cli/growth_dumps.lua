@@ -1,0 +1,215 @@
+-- growth and diff over heap dumps: what has more objects in every dump, by type path, by type, or by object id; and two dumps by type.
+local args = require "tidemark.cli.args"
+local chains = require "tidemark.report.chains"
+local core = require "tidemark.core"
+local profile = require "tidemark.profile"
+local profiles = require "tidemark.cli.profiles"
+local text = require "tidemark.show.text"
+
+local M = {}
+
+local function fail(message, advice) error({ message = message, code = "argument", advice = advice }, 0) end
+
+--- True for what this file takes: a heap dump, or a path summary that was saved of one.
+function M.takes(model) return model.kind == "graph" or chains.is_paths(model) end
+
+local function signed(n, unit)
+  local number = unit and core.format(math.abs(n), unit) or tostring(math.abs(n))
+  return (n < 0 and "-" or "+") .. number
+end
+
+local function plain(step) return text.clean(step) end
+
+-- ---- growth ----
+
+-- Each dump is reduced to its paths and closed before the next is read.
+local function summaries(files, first, options, problems)
+  local list = {}
+  for i, file in ipairs(files) do
+    local model = i == 1 and first or profile.read(file, options, problems)
+    if not M.takes(model) then fail(("%s is a %s, no heap dump"):format(file, model.kind)) end
+    local paths = model
+    if model.kind == "graph" then
+      local err
+      paths, err = model:paths { follow = options.follow }
+      model:close()
+      if not paths then error(err, 0) end
+    end
+    list[i] = chains.summary(paths)
+    paths:close()
+  end
+  return list
+end
+
+local function show_path(row)
+  local steps = {}
+  for step in row.key:gmatch("[^;]+") do steps[#steps + 1] = plain(step) end
+  return "    " .. table.concat(steps, "  >  ")
+end
+
+local function counts_text(row) return table.concat(row.counts, " ") end
+
+local function show_paths(rows, files, options)
+  local head = ("%d dumps: %d paths have more than %d objects more in every one\n"):format(#files, #rows, options.least)
+  if #rows == 0 then return head end
+  local out, cols = { head }, { { key = "delta", title = "MORE", right = true }, { key = "bytes_text", title = "BYTES", right = true },
+    { key = "counts_text", title = "COUNTS" }, { key = "depth_text", title = "DEPTH", right = true }, { key = "type", title = "TYPE" },
+    { key = "holder", title = "HELD BY" }, { key = "root", title = "ROOT" } }
+  local shown = {}
+  for i, row in ipairs(rows) do
+    shown[i] = { delta = signed(row.delta), bytes_text = signed(row.bytes_delta, "bytes"), counts_text = counts_text(row),
+      depth_text = row.depth .. (row.smell and "!" or ""), type = plain(row.type), holder = plain(row.holder), root = plain(row.root) }
+  end
+  out[#out + 1] = text.table(cols, shown)
+  for i = 1, math.min(#rows, 3) do
+    out[#out + 1] = "\n" .. plain(chains.sentence(rows[i])) .. "\n" .. show_path(rows[i]) .. "\n"
+  end
+  return table.concat(out)
+end
+
+local function show_types(rows, files, options)
+  local head = ("%d dumps: %d types have more than %d objects more in every one\n"):format(#files, #rows, options.least)
+  local shown = {}
+  for i, row in ipairs(rows) do shown[i] = { delta = signed(row.delta), counts_text = counts_text(row), type = plain(row.type) } end
+  if #rows == 0 then return head end
+  return head .. text.table({ { key = "delta", title = "MORE", right = true }, { key = "counts_text", title = "COUNTS" },
+    { key = "type", title = "TYPE" } }, shown)
+end
+
+local function finish(options, files, problems, rows, meta, shown)
+  local count = options.nodecount or (options.json or options.csv) and 0 or 20
+  while count > 0 and #rows > count do rows[#rows] = nil end
+  if options.csv then
+    local names = { "key", "first", "last", "delta", "steps", "bytes_delta", "depth", "root", "holder", "type" }
+    local out = { table.concat(names, ",") }
+    for _, row in ipairs(rows) do
+      local cells = {}
+      for i, name in ipairs(names) do
+        local cell = tostring(row[name] == nil and "" or row[name])
+        cells[i] = cell:find('[,"\r\n]') and '"' .. cell:gsub('"', '""') .. '"' or cell
+      end
+      out[#out + 1] = table.concat(cells, ",")
+    end
+    return profiles.output(options, table.concat(out, "\n") .. "\n")
+  end
+  if options.json then
+    meta.files, meta.partial, meta.problems = text.array(files), #problems > 0, text.array(problems)
+    for _, row in ipairs(rows) do row.counts = row.counts and text.array(row.counts) end
+    return profiles.output(options, text.document("growth", meta, rows))
+  end
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.output(options, shown(rows))
+end
+
+-- DevTools' three snapshots: allocated between the first and the second, still alive in the third.
+local function by_id(options, files, first, problems)
+  if #files ~= 3 then args.usage("--by id takes three snapshots: before, after what should leave nothing, and after a collection") end
+  local seen, last = {}, nil
+  for i, file in ipairs(files) do
+    local g = i == 1 and first or profile.read(file, options, problems)
+    if g.kind ~= "graph" or g:info().id_word ~= "id" then
+      fail(file .. ": only V8 and JavaScriptCore snapshots have ids that last", "growth without --by id compares by type path")
+    end
+    if i < 3 then
+      seen[i] = g:ids()
+      g:close()
+    else
+      last = g
+    end
+  end
+  local set = last:born(seen[1], seen[2])
+  local rows = {}
+  for i, row in set:group("type"):rows() do
+    rows[i] = { key = row.name, type = row.name, first = 0, last = row.count, delta = row.count, steps = 2, bytes_delta = row.shallow_bytes }
+  end
+  table.sort(rows, function(a, b)
+    if a.bytes_delta ~= b.bytes_delta then return a.bytes_delta > b.bytes_delta end
+    return a.key < b.key
+  end)
+  local total = set:retained()
+  local retained = type(total) == "userdata" and total:shallow() or total
+  return finish(options, files, problems, rows, { by = "id", objects = #set, retained_bytes = math.tointeger(retained) }, function(shown)
+    local lines = {}
+    for i, row in ipairs(shown) do lines[i] = { count = row.delta, bytes = row.bytes_delta, type = plain(row.type) } end
+    return ("%d objects were allocated between the first two snapshots and are alive in the third\n"):format(#set)
+      .. text.table({ { key = "count", title = "COUNT", right = true }, { key = "bytes", title = "SHALLOW", unit = "bytes", right = true },
+        { key = "type", title = "TYPE" } }, lines)
+  end)
+end
+
+--- growth over dumps. first: the model of the first file, read already.
+function M.growth(options, files, first, problems)
+  if options.by == "id" then return by_id(options, files, first, problems) end
+  if options.by == "function" then args.usage("heap dumps grow --by path, type or id") end
+  options.least = options["min-delta"] or 500
+  local list = summaries(files, first, options, problems)
+  local by_type = options.by == "type"
+  local rows = by_type and chains.growth_by_type(list, { min_delta = options.least }) or chains.growth(list, { min_delta = options.least })
+  return finish(options, files, problems, rows, { by = by_type and "type" or "path", dumps = #files, min_delta = options.least }, function(shown)
+    return by_type and show_types(shown, files, options) or show_paths(shown, files, options)
+  end)
+end
+
+-- ---- diff ----
+
+-- { name = { count, shallow_bytes, retained_bytes } } of all types, or of the objects that nothing but the roots dominates, by their type.
+local function weigh(g, by, follow)
+  local t, err
+  if by == "dominator" then t, err = g:dominated(nil, { nodecount = 0, follow = follow }) else t, err = g:objects { nodecount = 0, follow = follow } end
+  if not t then error(err, 0) end
+  local out = {}
+  for _, row in t:rows() do
+    local to = out[row.type] or { count = 0, shallow_bytes = 0, retained_bytes = 0 }
+    to.count, to.shallow_bytes = to.count + (row.count or 1), to.shallow_bytes + row.shallow_bytes
+    to.retained_bytes = to.retained_bytes + row.retained_bytes
+    out[row.type] = to
+  end
+  return out
+end
+
+local zero <const> = { count = 0, shallow_bytes = 0, retained_bytes = 0 }
+
+local function differences(before, after)
+  local rows, names = {}, {}
+  for name in pairs(before) do names[name] = true end
+  for name in pairs(after) do names[name] = true end
+  for name in pairs(names) do
+    local a, b = before[name] or zero, after[name] or zero
+    local row = { type = name, count = b.count - a.count, shallow_bytes = b.shallow_bytes - a.shallow_bytes,
+      retained_bytes = b.retained_bytes - a.retained_bytes, before_count = a.count, after_count = b.count }
+    if row.count ~= 0 or row.shallow_bytes ~= 0 or row.retained_bytes ~= 0 then rows[#rows + 1] = row end
+  end
+  table.sort(rows, function(a, b)
+    local x, y = math.abs(a.retained_bytes), math.abs(b.retained_bytes)
+    if x ~= y then return x > y end
+    return a.type < b.type
+  end)
+  return rows
+end
+
+--- diff of two dumps by type or by dominator. first: the model of words[1], read already.
+function M.diff(options, words, first, problems)
+  local by = options.by or "type"
+  local before = weigh(first, by, options.follow)
+  first:close()
+  local g = profile.read(words[2], options, problems)
+  if g.kind ~= "graph" then fail(("%s is a %s, no heap dump"):format(words[2], g.kind)) end
+  local rows = differences(before, weigh(g, by, options.follow))
+  local count = options.nodecount or (options.json or options.csv) and 0 or 20
+  while count > 0 and #rows > count do rows[#rows] = nil end
+  if options.json then
+    return profiles.output(options, text.document("dump-diff", { files = text.array(words), by = by, format = g.format, partial = #problems > 0,
+      problems = text.array(problems) }, rows))
+  end
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  local shown = {}
+  for i, row in ipairs(rows) do
+    shown[i] = { count = signed(row.count), shallow = signed(row.shallow_bytes, "bytes"), retained = signed(row.retained_bytes, "bytes"),
+      type = plain(row.type) }
+  end
+  profiles.output(options, #rows == 0 and "The dumps hold the same.\n" or text.table({ { key = "count", title = "COUNT", right = true },
+    { key = "shallow", title = "SHALLOW", right = true }, { key = "retained", title = "RETAINED", right = true },
+    { key = "type", title = by == "type" and "TYPE" or "DOMINATORS" } }, shown))
+end
+
+return M
