@@ -17,10 +17,12 @@ local below = {
   engine = { "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
   bind = { "engine", "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
   host = { "bind", "engine", "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
+  facade = { "host", "bind", "engine", "live", "read", "write", "analyze", "symbol", "net", "model", "platform", "base" },
 }
 local speaks_lua = { bind = true, host = true }
 
 local function floor_of(path)
+  if path:match("^core/tidemark[%w_]*%.[ch]$") then return "facade" end -- the public header and what is behind it
   return path:match("^core/([%w_]+)/") or path:match("^(platform)/")
 end
 

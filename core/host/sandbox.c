@@ -37,6 +37,7 @@ typedef struct budget {
   uint64_t start_ns;
   uint64_t deadline_ns;
   uint64_t cpu_start_ns; // 0 = nobody asked
+  uint64_t instructions;
   stop_reason stop;
 } budget;
 
@@ -103,6 +104,10 @@ static void write_where(tm_sandbox *sandbox, const lua_Debug *ar) {
 
 static void on_count(lua_State *L, lua_Debug *ar) {
   tm_sandbox *sandbox = tm_sandbox_of(L);
+  sandbox->now.instructions += HOOK_COUNT;
+  uint64_t most = sandbox->limits.instructions_count;
+  if (most && sandbox->now.instructions >= most && sandbox->now.stop == STOP_NONE)
+    sandbox->now.stop = STOP_BUDGET;
   bool over = over_budget(sandbox);
   uint64_t now_ns = over ? UINT64_MAX : tm_clock_mono_ns();
   if (!over && now_ns - sandbox->where_ns < WHERE_EVERY_NS) return;
@@ -350,6 +355,7 @@ static budget budget_enter(tm_sandbox *sandbox, lua_State *L, uint64_t hard_ns, 
   if (outer.running) {
     if (outer.deadline_ns < b->deadline_ns) b->deadline_ns = outer.deadline_ns;
     b->stop = outer.stop;
+    b->instructions = outer.instructions;
   } else {
     atomic_store_explicit(&sandbox->interrupted, false, memory_order_relaxed);
     atomic_store_explicit(&sandbox->running_since_ns, b->start_ns, memory_order_relaxed);
@@ -372,6 +378,7 @@ static stop_reason budget_leave(tm_sandbox *sandbox, const budget *outer, tm_san
   }
   sandbox->now = *outer;
   if (outer->running) {
+    sandbox->now.instructions = ended.instructions;
     lua_sethook(outer->running, on_count, LUA_MASKCOUNT, over_budget(sandbox) ? 1 : HOOK_COUNT);
   } else {
     atomic_store_explicit(&sandbox->running_since_ns, 0, memory_order_relaxed);

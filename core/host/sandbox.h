@@ -31,10 +31,11 @@
 #include <stdint.h>
 
 typedef struct tm_sandbox_limits {
-  size_t memory_bytes; // 0 = 16 MiB; 64 KiB more are kept for the way out of a stopped call
-  uint64_t load_ns;    // parsing a file, and again running its top level; 0 = 200 ms
-  uint64_t soft_ns;    // a call beyond it is reported in its cost; 0 = 5 ms
-  uint64_t hard_ns;    // a call beyond it is stopped; 0 = 50 ms
+  size_t memory_bytes;         // 0 = 16 MiB; 64 KiB more are kept for the way out of a stopped call
+  uint64_t load_ns;            // parsing a file, and again running its top level; 0 = 200 ms
+  uint64_t soft_ns;            // a call beyond it is reported in its cost; 0 = 5 ms
+  uint64_t hard_ns;            // a call beyond it is stopped; 0 = 50 ms
+  uint64_t instructions_count; // of one call, rounded up to 250s, then it is stopped; 0 = no limit
 } tm_sandbox_limits;
 
 // What one call cost. A stopped call with little cpu_ns was kept waiting by a busy machine.

@@ -1,0 +1,424 @@
+// floors: facade
+// The public face: rules, feeds, actions and limits in virtual time; every way to run on live
+// processes; who may call what from where.
+#include "tidemark.h"
+#include "unit.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/poll.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#define SECOND INT64_C(1000000000)
+
+// Fires when the last value is above 100 MB, and asks the host to trim.
+static const char high_rule[] =
+    "tm.rule { id = 'doc.high', doc = 'too much undo', every = '1s', hold = '0s',\n"
+    "  inputs = { undo = tm.ring('app.undo_bytes', { every = '1s', keep = 60 }) },\n"
+    "  caps = { 'act:app.trim' },\n"
+    "  check = function(c)\n"
+    "    local v = c.undo.last\n"
+    "    if v and v > 100e6 then\n"
+    "      return c:finding { level = 'warn', value = v, unit = 'bytes', text = 'undo is large' }\n"
+    "    end\n"
+    "  end,\n"
+    "  on = { warn = function(c) c:await(c:act('app.trim', { keep = 10 })) end } }\n";
+
+static const char rss_rule[] =
+    "tm.rule { id = 'self.rss', doc = 'any memory', every = '1s', hold = '0s',\n"
+    "  inputs = { rss = tm.ring('proc.rss', { every = '1s', keep = 60 }) },\n"
+    "  check = function(c)\n"
+    "    if c.rss.last then return c:finding { level = 'info', value = c.rss.last, unit = 'bytes' "
+    "} "
+    "end\n"
+    "  end }\n";
+
+typedef struct seen {
+  tm_embed *engine;
+  int firing, resolved, notes, actions, loaded, failed;
+  double value;
+  char unit[16], text[256], action_word[32], problem[400];
+  tm_status inside_status; // of a call that is not allowed inside
+} seen;
+
+static void on_notice(void *ud, const tm_notice *n) {
+  seen *s = ud;
+  assert_int_equal(n->size, sizeof *n);
+  if (n->type == TM_ON_FINDING && n->tell && strcmp(n->word, "firing") == 0) {
+    s->firing++;
+    s->value = n->value;
+    snprintf(s->unit, sizeof s->unit, "%s", n->unit);
+    snprintf(s->text, sizeof s->text, "%s", n->text);
+  }
+  if (n->type == TM_ON_FINDING && strcmp(n->word, "resolved") == 0) s->resolved++;
+  if (n->type == TM_ON_ACTION && strcmp(n->word, "measured") != 0) {
+    s->actions++;
+    snprintf(s->action_word, sizeof s->action_word, "%s", n->word);
+  }
+  if (n->type == TM_ON_NOTE) s->notes++;
+  if (strcmp(n->word, "rule_loaded") == 0) s->loaded++;
+  if (strcmp(n->word, "rule_load_failed") == 0) {
+    s->failed++;
+    snprintf(s->problem, sizeof s->problem, "%.390s", n->text);
+  }
+  if (s->engine) s->inside_status = tm_close(s->engine, NULL, NULL);
+}
+
+static tm_embed *open_with(uint32_t flags, void *uv_loop, seen *s) {
+  tm_config config;
+  tm_embed *engine = NULL;
+  tm_config_init(&config, sizeof config);
+  config.flags = flags;
+  config.uv_loop = uv_loop;
+  config.every_ns = 20000000;
+  config.start_ns = 1000 * SECOND;
+  assert_int_equal(tm_open(&config, &engine), TM_OK);
+  if (s) assert_int_equal(tm_on_event(engine, on_notice, s), TM_OK);
+  return engine;
+}
+
+// ---- virtual time ----
+
+static int trims;
+
+static void trim(void *ud, const tm_call *call) {
+  tm_embed *engine = ud;
+  assert_non_null(strstr(call->args_json, "10"));
+  assert_string_equal(call->target, "report.odt");
+  trims++;
+  assert_int_equal(tm_action_done(engine, call->id, TM_OK, "dropped old steps"), TM_OK);
+}
+
+static void feed_until(tm_embed *engine, tm_target *doc, int64_t from, int64_t to, double value) {
+  for (int64_t t = from; t <= to; t++) {
+    assert_int_equal(tm_feed(engine, doc, "app.undo_bytes", t * SECOND, value), TM_OK);
+    assert_int_equal(tm_clock_set(engine, t * SECOND), TM_OK);
+  }
+}
+
+static void test_virtual_session(void **state) {
+  (void)state;
+  seen s = {0};
+  tm_target *doc = NULL;
+  trims = 0;
+  tm_embed *engine = open_with(TM_VIRTUAL_TIME, NULL, &s);
+  assert_int_equal(tm_target_virtual(engine, "report.odt", &doc), TM_OK);
+  assert_string_equal(tm_target_id(doc), "report.odt");
+  assert_int_equal(tm_action_register(engine, "app.trim", trim, engine), TM_OK);
+  assert_int_equal(tm_action_register(engine, "app.trim", trim, engine), TM_E_ARG);
+  assert_int_equal(tm_rules_load(engine, "high.lua", high_rule, sizeof high_rule - 1), TM_OK);
+  assert_int_equal(s.loaded, 1);
+
+  feed_until(engine, doc, 1001, 1010, 50e6);
+  assert_int_equal(s.firing, 0);
+  feed_until(engine, doc, 1011, 1015, 200e6);
+  assert_int_equal(s.firing, 1);
+  assert_true(fabs(s.value - 200e6) < 1);
+  assert_string_equal(s.unit, "bytes");
+  assert_non_null(strstr(s.text, "undo is large"));
+  assert_int_equal(trims, 0); // nobody granted it
+  assert_string_equal(s.action_word, "denied");
+
+  tm_usage usage = {.size = sizeof usage};
+  assert_int_equal(tm_get_usage(engine, &usage), TM_OK);
+  assert_int_equal(usage.rules, 1);
+  assert_int_equal(usage.firing, 1);
+  assert_int_equal(usage.targets, 1);
+
+  assert_int_equal(tm_grant(engine, "*", "act:app.trim"), TM_OK);
+  feed_until(engine, doc, 1016, 1200, 10e6);
+  assert_int_equal(s.resolved, 1);
+  feed_until(engine, doc, 1201, 1205, 300e6);
+  assert_int_equal(s.firing, 2);
+  assert_int_equal(trims, 1);
+  assert_string_equal(s.action_word, "done");
+
+  assert_int_equal(tm_detach(engine, doc), TM_OK);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void count_finding(void *ud, const tm_notice *n) {
+  assert_string_equal(n->rule, "doc.high");
+  ++*(int *)ud;
+}
+
+static void test_mute_and_list(void **state) {
+  (void)state;
+  seen s = {0};
+  tm_target *doc = NULL;
+  int listed = 0;
+  tm_embed *engine = open_with(TM_VIRTUAL_TIME | TM_DRY_RUN, NULL, &s);
+  assert_int_equal(tm_target_virtual(engine, "a", &doc), TM_OK);
+  assert_int_equal(tm_rules_load(engine, "high.lua", high_rule, sizeof high_rule - 1), TM_OK);
+  assert_int_equal(tm_mute(engine, "doc.*", NULL, 2000 * SECOND, "known"), TM_OK);
+  feed_until(engine, doc, 1001, 1005, 200e6);
+  assert_int_equal(s.firing, 0);
+  assert_int_equal(tm_findings(engine, count_finding, &listed), TM_OK);
+  assert_int_equal(listed, 1);
+  assert_int_equal(tm_rules_unload(engine, "high.lua"), TM_OK);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void test_profiles_are_fed(void **state) {
+  (void)state;
+  seen s = {0};
+  tm_target *app = NULL;
+  static const char rule[] =
+      "tm.rule { id = 'heap', doc = 'd', every = '1m', hold = '0s',\n"
+      "  inputs = { h = tm.snapshots('pprof.heap', { every = '1m', keep = 3 }) },\n"
+      "  check = function(c) if c.h then\n"
+      "    return c:finding { level = 'info', text = 'a profile came' } end end }\n";
+  static const char folded[] = "main;leak 1048576\nmain;other 10\n";
+  tm_embed *engine = open_with(TM_VIRTUAL_TIME, NULL, &s);
+  assert_int_equal(tm_target_virtual(engine, "app", &app), TM_OK);
+  assert_int_equal(tm_rules_load(engine, "heap.lua", rule, sizeof rule - 1), TM_OK);
+  assert_int_equal(s.loaded, 1);
+  assert_int_equal(tm_feed_profile(engine, app, "pprof.heap", 0, "no profile", 10), TM_E_FORMAT);
+  assert_true(strlen(tm_message(engine)) > 0);
+  assert_int_equal(tm_feed_profile(engine, app, "proc.rss", 0, folded, sizeof folded - 1),
+                   TM_E_ARG);
+  assert_int_equal(tm_clock_set(engine, 1060 * SECOND), TM_OK);
+  assert_int_equal(tm_feed_profile(engine, app, "pprof.heap", 0, folded, sizeof folded - 1), TM_OK);
+  assert_int_equal(tm_clock_set(engine, 1180 * SECOND), TM_OK);
+  assert_int_equal(s.firing, 1);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+// ---- what goes wrong ----
+
+static void test_bad_rules(void **state) {
+  (void)state;
+  seen s = {0};
+  static const char syntax[] = "tm.rule {";
+  tm_embed *engine = open_with(TM_VIRTUAL_TIME, NULL, &s);
+  assert_int_not_equal(tm_rules_check(engine, "x.lua", syntax, sizeof syntax - 1), TM_OK);
+  assert_non_null(strstr(tm_message(engine), "x.lua"));
+  assert_int_equal(tm_rules_check(engine, "y.lua", rss_rule, sizeof rss_rule - 1), TM_OK);
+  assert_string_equal(tm_message(engine), "");
+  assert_int_equal(tm_rules_load(engine, "x.lua", syntax, sizeof syntax - 1), TM_OK);
+  assert_int_equal(s.failed, 1);
+  assert_non_null(strstr(s.problem, "LOAD_SYNTAX"));
+  assert_int_equal(tm_rules_folder(engine, "/nowhere/at/all"), TM_E_IO);
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_E_UNSUPPORTED);
+  assert_int_equal(tm_start_thread(engine), TM_E_UNSUPPORTED);
+  assert_int_equal(tm_clock_set(engine, 1), TM_E_ARG);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+// A rule that never ends is stopped by instructions long before its time; one that eats memory by
+// the cap.
+static void test_limits(void **state) {
+  (void)state;
+  static const char forever[] = "tm.rule { id = 'loop', doc = 'd', every = '1s', inputs = { a = "
+                                "tm.ring('app.a', {every='1s'}) },\n"
+                                "  check = function(c) while true do end end }\n"
+                                "tm.rule { id = 'eat', doc = 'd', every = '1s', inputs = { a = "
+                                "tm.ring('app.a', {every='1s'}) },\n"
+                                "  check = function(c) local t = {} while true do t[#t + 1] = "
+                                "('x'):rep(1000) .. #t end end }\n";
+  tm_config config;
+  tm_embed *engine = NULL;
+  tm_target *t = NULL;
+  tm_config_init(&config, sizeof config);
+  config.flags = TM_VIRTUAL_TIME;
+  config.start_ns = SECOND;
+  config.rule_instructions = 10000;
+  config.rule_memory_bytes = 1 << 20;
+  config.rule_hard_ns = 60 * (uint64_t)SECOND;
+  config.max_targets = 1;
+  assert_int_equal(tm_open(&config, &engine), TM_OK);
+  assert_int_equal(tm_target_virtual(engine, "t", &t), TM_OK);
+  assert_int_equal(tm_target_virtual(engine, "u", NULL), TM_E_LIMIT);
+  assert_int_equal(tm_rules_load(engine, "f.lua", forever, sizeof forever - 1), TM_OK);
+  time_t begun = time(NULL);
+  for (int64_t i = 2; i < 6; i++) {
+    assert_int_equal(tm_feed(engine, t, "app.a", i * SECOND, 1), TM_OK);
+    assert_int_equal(tm_clock_set(engine, i * SECOND), TM_OK);
+  }
+  assert_true(time(NULL) - begun < 50); // the time limit alone would take minutes
+  tm_usage usage = {.size = sizeof usage};
+  assert_int_equal(tm_get_usage(engine, &usage), TM_OK);
+  assert_int_equal(usage.rules, 2);
+  assert_true(usage.rules_killed >= 1);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void test_versions_of_structs(void **state) {
+  (void)state;
+  tm_config config;
+  tm_embed *engine = NULL;
+  tm_config_init(&config, sizeof config);
+  config.flags = TM_VIRTUAL_TIME;
+  config.abi = TM_ABI + 1;
+  assert_int_equal(tm_open(&config, &engine), TM_E_VERSION);
+  assert_null(engine);
+  config.abi = TM_ABI;
+  config.size = sizeof config + 8;
+  assert_int_equal(tm_open(&config, &engine), TM_E_VERSION);
+  config.size = offsetof(tm_config, uv_loop); // as an older program knows it
+  assert_int_equal(tm_open(&config, &engine), TM_OK);
+  tm_usage usage = {.size = offsetof(tm_usage, rules_killed), .rules_killed = 77};
+  assert_int_equal(tm_get_usage(engine, &usage), TM_OK);
+  assert_int_equal(usage.rules_killed, 77);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+  assert_int_equal(tm_open(NULL, NULL), TM_E_ARG);
+}
+
+// ---- live ----
+
+static void test_poll_own_process(void **state) {
+  (void)state;
+  seen s = {0};
+  tm_embed *engine = open_with(0, NULL, &s);
+  assert_int_equal(tm_rules_load(engine, "rss.lua", rss_rule, sizeof rss_rule - 1), TM_OK);
+  tm_target *self = NULL;
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, &self), TM_OK);
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_E_ARG);
+  for (int i = 0; i < 400 && !s.firing; i++) assert_int_equal(tm_poll(engine, 50), TM_OK);
+  assert_int_equal(s.firing, 1);
+  assert_true(s.value > 1e6);
+  assert_int_equal(tm_poll(engine, 0), TM_OK);
+  s.engine = engine; // from now on every event tries to close: refused inside
+  assert_int_equal(tm_detach(engine, self), TM_OK);
+  assert_int_equal(tm_poll(engine, 10), TM_OK);
+  assert_int_equal(s.inside_status, TM_E_BUSY);
+  s.engine = NULL;
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void test_poll_by_descriptor(void **state) {
+  (void)state;
+  seen s = {0};
+  tm_embed *engine = open_with(0, NULL, &s);
+  assert_int_equal(tm_rules_load(engine, "rss.lua", rss_rule, sizeof rss_rule - 1), TM_OK);
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_OK);
+  struct pollfd fd = {.fd = tm_backend_fd(engine), .events = POLLIN};
+  assert_true(fd.fd >= 0);
+  for (int i = 0; i < 2000 && !s.firing; i++) {
+    poll(&fd, 1, tm_next_timeout_ms(engine));
+    assert_int_equal(tm_poll(engine, 0), TM_OK);
+  }
+  assert_int_equal(s.firing, 1);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void mark(void *ud) {
+  *(bool *)ud = true;
+}
+
+static void test_loop_of_the_host(void **state) {
+  (void)state;
+  seen s = {0};
+  uv_loop_t loop;
+  bool gone = false;
+  uv_loop_init(&loop);
+  tm_embed *engine = open_with(0, &loop, &s);
+  assert_int_equal(tm_poll(engine, 0), TM_E_UNSUPPORTED);
+  assert_int_equal(tm_rules_load(engine, "rss.lua", rss_rule, sizeof rss_rule - 1), TM_OK);
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_OK);
+  for (int i = 0; i < 2000 && !s.firing; i++) uv_run(&loop, UV_RUN_ONCE);
+  assert_int_equal(s.firing, 1);
+  assert_int_equal(tm_close(engine, mark, &gone), TM_OK);
+  assert_false(gone);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  assert_true(gone);
+  assert_int_equal(uv_loop_close(&loop), 0);
+}
+
+typedef struct shared {
+  atomic_int posted, findings;
+  seen s;
+} shared;
+
+static void on_thread_notice(void *ud, const tm_notice *n) {
+  shared *sh = ud;
+  if (n->type == TM_ON_FINDING && n->tell) atomic_fetch_add(&sh->findings, 1);
+}
+
+static void attach_self(tm_embed *engine, void *ud) {
+  shared *sh = ud;
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_OK);
+  assert_int_equal(tm_rules_load(engine, "r.lua", rss_rule, sizeof rss_rule - 1), TM_OK);
+  atomic_fetch_add(&sh->posted, 1);
+}
+
+enum { ENGINES = 3 };
+
+static void test_threads_of_their_own(void **state) {
+  (void)state;
+  tm_embed *engines[ENGINES];
+  static shared sh[ENGINES];
+  memset(sh, 0, sizeof sh);
+  for (int i = 0; i < ENGINES; i++) {
+    engines[i] = open_with(0, NULL, NULL);
+    assert_int_equal(tm_on_event(engines[i], on_thread_notice, &sh[i]), TM_OK);
+    assert_int_equal(tm_start_thread(engines[i]), TM_OK);
+    assert_int_equal(tm_post(engines[i], attach_self, &sh[i]), TM_OK);
+  }
+  for (int i = 0; i < ENGINES; i++) {
+    for (int k = 0; k < 2000 && !atomic_load(&sh[i].findings); k++) usleep(10000);
+    assert_int_equal(atomic_load(&sh[i].posted), 1);
+    assert_true(atomic_load(&sh[i].findings) >= 1);
+    assert_int_equal(tm_feed(engines[i], NULL, "x", 0, 1), TM_E_THREAD);
+    assert_int_equal(tm_close(engines[i], NULL, NULL), TM_OK);
+  }
+}
+
+static void test_child_ends(void **state) {
+  (void)state;
+  seen s = {0};
+  pid_t child = fork();
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  tm_embed *engine = open_with(0, NULL, &s);
+  tm_target *target = NULL;
+  assert_int_equal(tm_attach_pid(engine, child, NULL, &target), TM_OK);
+  assert_int_equal(tm_poll(engine, 50), TM_OK);
+  kill(child, SIGKILL);
+  waitpid(child, NULL, 0);
+  tm_status status = TM_OK;
+  for (int i = 0; i < 400 && status == TM_OK; i++) {
+    assert_int_equal(tm_poll(engine, 50), TM_OK);
+    status = tm_feed(engine, target, "x", 0, 1);
+  }
+  assert_int_equal(status, TM_E_GONE);
+  assert_int_equal(tm_detach(engine, target), TM_OK);
+  assert_int_equal(tm_attach_pid(engine, child, NULL, NULL), TM_E_GONE);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+// ---- numbers ----
+
+static void test_status_numbers(void **state) {
+  (void)state;
+#define TM_STATUS(constant, number, word, advice)                                                  \
+  assert_int_equal(constant, number);                                                              \
+  assert_string_equal(tm_status_word(constant), word);
+#include "base/status.def"
+#undef TM_STATUS
+  assert_string_equal(tm_status_word((tm_status)99), "unknown");
+  assert_int_equal(tm_abi(), TM_ABI);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_virtual_session),  cmocka_unit_test(test_mute_and_list),
+      cmocka_unit_test(test_profiles_are_fed), cmocka_unit_test(test_bad_rules),
+      cmocka_unit_test(test_limits),           cmocka_unit_test(test_versions_of_structs),
+      cmocka_unit_test(test_poll_own_process), cmocka_unit_test(test_poll_by_descriptor),
+      cmocka_unit_test(test_loop_of_the_host), cmocka_unit_test(test_threads_of_their_own),
+      cmocka_unit_test(test_child_ends),       cmocka_unit_test(test_status_numbers),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
