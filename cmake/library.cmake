@@ -100,6 +100,7 @@ set(TM_LUA_DIR ${CMAKE_INSTALL_LIBDIR}/lua/5.4 CACHE STRING "where Lua looks for
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/tidemark)
 file(RELATIVE_PATH TM_PC_UP "/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/")
 configure_file(cmake/tidemark.pc.in tidemark.pc @ONLY)
+configure_file(cmake/tidemark-static.pc.in tidemark-static.pc @ONLY)
 configure_package_config_file(cmake/tidemarkConfig.cmake.in tidemarkConfig.cmake
   INSTALL_DESTINATION ${package} PATH_VARS CMAKE_INSTALL_INCLUDEDIR CMAKE_INSTALL_LIBDIR)
 write_basic_package_version_file(tidemarkConfigVersion.cmake COMPATIBILITY SameMinorVersion)
@@ -107,7 +108,8 @@ install(TARGETS tidemark_shared
   LIBRARY COMPONENT library NAMELINK_COMPONENT development)
 install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
 install(FILES core/tidemark.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
-install(FILES ${CMAKE_BINARY_DIR}/tidemark.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+install(FILES ${CMAKE_BINARY_DIR}/tidemark.pc ${CMAKE_BINARY_DIR}/tidemark-static.pc
+  DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 install(FILES ${CMAKE_BINARY_DIR}/tidemarkConfig.cmake ${CMAKE_BINARY_DIR}/tidemarkConfigVersion.cmake
   DESTINATION ${package} COMPONENT development)
 install(TARGETS tidemark_lua LIBRARY DESTINATION ${TM_LUA_DIR} COMPONENT lua)

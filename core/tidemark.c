@@ -80,10 +80,11 @@ void tm_config_init(tm_config *config, size_t size_of) {
 // A caller of an older header gives less of the struct: the rest is zero, the default.
 static tm_status read_config(const tm_config *given, tm_config *own) {
   tm_config_init(own, sizeof *own);
-  if (!given) return TM_OK;
-  if (given->abi > TM_ABI || given->size > sizeof *own) return TM_E_VERSION;
-  if (given->size < offsetof(tm_config, max_targets)) return TM_E_ARG;
-  memcpy(own, given, given->size);
+  if (given) {
+    if (given->abi > TM_ABI || given->size > sizeof *own) return TM_E_VERSION;
+    if (given->size < offsetof(tm_config, max_targets)) return TM_E_ARG;
+    memcpy(own, given, given->size);
+  }
   if (!own->max_targets) own->max_targets = 1000;
   return TM_OK;
 }

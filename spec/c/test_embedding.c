@@ -271,6 +271,9 @@ static void test_versions_of_structs(void **state) {
   assert_int_equal(usage.rules_killed, 77);
   assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
   assert_int_equal(tm_open(NULL, NULL), TM_E_ARG);
+  assert_int_equal(tm_open(NULL, &engine), TM_OK); // all defaults
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_OK);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
 }
 
 // ---- live ----
