@@ -55,7 +55,7 @@ static bool starts(const char *text, const char *head) {
 
 // ---- what a stack says ----
 
-static const char *state_of_stack(const frame *frames, size_t count) {
+static const char *state_of_function(const char *name) {
   static const struct {
     const char *head, *state;
   } known[] = {{"runtime.chanrecv", "chan receive"},
@@ -70,11 +70,18 @@ static const char *state_of_stack(const frame *frames, size_t count) {
                {"internal/sync.runtime_Semacquire", "sync"},
                {"time.Sleep", "sleep"},
                {"os/signal.signal_recv", "signal"}};
-  enum { DEPTH = 8 };
-  for (size_t i = 0; i < count && i < DEPTH; i++)
-    for (size_t k = 0; k < TM_COUNT(known); k++)
-      if (starts(frames[i].function, known[k].head)) return known[k].state;
+  for (size_t k = 0; k < TM_COUNT(known); k++)
+    if (starts(name, known[k].head)) return known[k].state;
   return "";
+}
+
+enum { STATE_DEPTH = 8 }; // so many frames from the leaf may say the state
+
+static const char *state_of_stack(const frame *frames, size_t count) {
+  const char *state = "";
+  for (size_t i = 0; i < count && i < STATE_DEPTH && !*state; i++)
+    state = state_of_function(frames[i].function);
+  return state;
 }
 
 // The words of a goroutine dump as a trace says them.
@@ -236,6 +243,17 @@ const char *tm_goroutine_creator(const tm_trace *t, uint32_t creation) {
     if (!is_plumbing(name)) return name;
   }
   return s->begin < s->end ? tm_trace_text(t, t->frames.items[s->begin].function) : "";
+}
+
+const char *tm_goroutine_state(const tm_trace *t, const tm_goroutine *g) {
+  static const char *const words[] = {"", "runnable", "running", "syscall", "waiting"};
+  const char *reason = tm_trace_text(t, g->reason), *state = "";
+  if (g->state != TM_GO_WAITING) return words[g->state];
+  if (*reason) return common_word(reason);
+  const tm_trace_stack *s = &t->stacks.items[g->site];
+  for (uint32_t i = s->begin; i < s->end && i < s->begin + STATE_DEPTH && !*state; i++)
+    state = state_of_function(tm_trace_text(t, t->frames.items[i].function));
+  return *state ? state : words[TM_GO_WAITING];
 }
 
 static const tm_go_pile *find_pile(const tm_trace *t, const tm_idmap *piles,

@@ -25,6 +25,10 @@ bool tm_goroutine_is_system(const char *entry);
 // The function with the `go` statement, of a creation stack of the trace; "" = not known.
 const char *tm_goroutine_creator(const tm_trace *trace, uint32_t creation);
 
+// Its state at the end, in the words of the tables below: why it waits, else running, runnable,
+// syscall; "waiting" when neither the trace nor its stack says why, "" when nothing is known.
+const char *tm_goroutine_state(const tm_trace *trace, const tm_goroutine *g);
+
 // One row per (state, entry, site, creation), the most goroutines first. Columns: count (alive at
 // the end), state (why it waits, else running, runnable, syscall), entry (its first function), site
 // ("function file:line": where it stopped, the runtime's own frames left out), creation (function

@@ -1,0 +1,32 @@
+// The reader is chosen by the bytes, what is made of them by the metric. Runs on worker threads.
+#include "live/shot_read.h"
+
+#include "analyze/trace_profile.h"
+#include "read/reader.h"
+
+#include <string.h>
+
+bool tm_shot_is_trace(const char *metric) {
+  return strncmp(metric, "trace.", 6) == 0;
+}
+
+static tm_status take_model(tm_ctx *ctx, const char *metric, tm_snapshot *s, tm_profile **out) {
+  if (tm_shot_is_trace(metric)) {
+    if (s->kind == TM_KIND_TRACE) return tm_trace_snapshot(ctx, s->model, out);
+    return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no trace", s->format);
+  }
+  if (s->kind != TM_KIND_PROFILE && s->kind != TM_KIND_GOROUTINES)
+    return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no profile", s->format);
+  *out = s->model;
+  s->model = NULL;
+  return TM_OK;
+}
+
+tm_status tm_shot_read(tm_ctx *ctx, const char *metric, const void *data, size_t size,
+                       tm_profile **out) {
+  tm_snapshot s = {0};
+  tm_status status = tm_read_buffer(ctx, data, size, NULL, &s);
+  if (status == TM_OK) status = take_model(ctx, metric, &s, out);
+  tm_snapshot_fini(&s);
+  return status;
+}
