@@ -69,10 +69,11 @@ static tm_status append_node(pass *w, uint32_t node) {
 
 static tm_status append_path(pass *w, uint32_t s) {
   const tm_flatcum *f = &w->names;
-  size_t start = w->key.size;
+  size_t start = w->key.size, depth = 0;
   for (uint32_t i = w->v.end[s]; i > w->v.begin[s]; i--) {
     uint32_t location = w->v.stack[i - 1];
     for (uint32_t k = f->frame_begin[location + 1]; k > f->frame_begin[location]; k--) {
+      if (w->o->depth && ++depth > w->o->depth) return TM_OK;
       if (w->key.size > start) TM_TRY(append(w, ";"));
       TM_TRY(append_node(w, f->frames.items[k - 1]));
     }

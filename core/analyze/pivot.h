@@ -33,7 +33,8 @@ typedef struct tm_pivot_options {
   const char *focus, *ignore; // regexps on frames
   tm_pivot_condition conditions[TM_PIVOT_CONDITIONS];
   size_t condition_count;
-  int blocked; // 1: only goroutines that wait, -1: only those that do not, 0: all
+  size_t depth; // of paths: so many frames from the root on, what is below counts there; 0 = all
+  int blocked;  // 1: only goroutines that wait, -1: only those that do not, 0: all
 } tm_pivot_options;
 
 typedef struct tm_pivot {

@@ -295,6 +295,35 @@ static int shots_pivot(lua_State *L) {
   return 1;
 }
 
+// chains{by = "class", depth = 6, weight = "instances" | "bytes"}: heap dumps by type path from the
+// roots, cut to that many steps.
+static int shots_chains(lua_State *L) {
+  static const char *const allowed[] = {"by", "depth", "weight", NULL};
+  static const char *const keys[] = {"class", NULL}, *const weights[] = {"instances", "bytes",
+                                                                         NULL};
+  shots *s = check_shots(L);
+  tm_pivot_options o = {0};
+  char by[64];
+  lua_settop(L, 2);
+  tm_lua_check_options(L, 2, allowed);
+  if (lua_isnil(L, 2)) {
+    lua_newtable(L);
+    lua_replace(L, 2);
+  }
+  lua_getfield(L, 2, "by");
+  luaL_checkoption(L, -1, "class", keys);
+  lua_getfield(L, 2, "weight");
+  o.value = luaL_checkoption(L, -1, "instances", weights) ? "space" : "objects";
+  lua_getfield(L, 2, "depth");
+  lua_Integer depth = luaL_optinteger(L, -1, 0);
+  luaL_argcheck(L, depth >= 0 && depth <= 1000, 2, "depth is 1 to 1000, or 0 for all");
+  o.depth = (size_t)depth;
+  add_part(L, &o, "path");
+  snprintf(by, sizeof by, "path/%d", (int)depth);
+  tm_lua_push_frame(L, plan_of(L, s, &o, by)->base);
+  return 1;
+}
+
 // totals(value) -> { {time, value}, ... }, oldest first.
 static int shots_totals(lua_State *L) {
   shots *s = check_shots(L);
@@ -387,6 +416,7 @@ static void make_metatable(lua_State *L) {
   static const luaL_Reg methods[] = {{"where", shots_where},
                                      {"pivot", shots_pivot},
                                      {"diff", shots_pivot}, // what changed, by key
+                                     {"chains", shots_chains},
                                      {"totals", shots_totals},
                                      {NULL, NULL}};
   if (luaL_newmetatable(L, SHOTS_META)) {

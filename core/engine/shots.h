@@ -37,7 +37,8 @@ size_t tm_target_shots(tm_engine *engine, const tm_target *target, const char *m
 // The ordinal of the newest one; 0 = none yet. Any thread, without the lock held.
 uint64_t tm_target_shot_ordinal(tm_engine *engine, const tm_target *target, const char *metric);
 
-// True for "pprof.NAME" and "go.goroutines", with or without "?gc=1".
+// True for "pprof.NAME" and "go.goroutines", with or without "?gc=1", and "dump.FORMAT": the type
+// paths of a heap dump (analyze/type_paths.h), which nobody fetches: who takes dumps feeds them.
 bool tm_shot_metric(const char *metric);
 
 // Private to engine.c: frees what a target kept.

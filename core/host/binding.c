@@ -92,6 +92,8 @@ void tm_host_arm(tm_rulehost *host, pair *p, const tm_rule_input *input, bool on
 static bool has_input_source(const tm_rule_input *input, const tm_target_facts *facts) {
   // The runs of a gate are fed by whoever drives it, one sample a run: only to a virtual target.
   if (facts->pid == 0 && strcmp(input->kind, "runs") == 0) return true;
+  if (strcmp(input->kind, "snapshots") == 0 && strncmp(input->metric, "dump.", 5) == 0)
+    return true; // fed by whoever takes a dump
   if (strcmp(input->kind, "snapshots") == 0)
     return facts->pid == 0 || (facts->endpoint && *facts->endpoint);
   if (strcmp(input->kind, "series") != 0 && strcmp(input->kind, "gauge") != 0

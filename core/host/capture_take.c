@@ -182,6 +182,7 @@ static void fill_args(capture *c, const tm_capture_options *o, const char *args[
   if (o->folder) args[n++] = "--dir";
   if (o->folder) args[n++] = o->folder;
   if (o->redact) args[n++] = "--redact";
+  if (o->json) args[n++] = "--paths";
   if (o->json) args[n++] = "--json";
   args[n] = NULL;
 }

@@ -60,6 +60,25 @@ local stories = {
 -- The same as profiles: metric, seconds between them, f(i) -> bytes of a profile, how many. A recording holds none of these.
 local write = require "spec.support.pprof_writer"
 
+-- Goroutine dumps of one more kind of goroutine: its frames (leaf first), state, and who started it.
+local function more_of(state, creator, ...)
+  local frames = {}
+  for _, name in ipairs { ... } do frames[#frames + 1] = name .. "()\n\t/a.go:3 +0x1\n" end
+  return function(i)
+    local out = {}
+    for n = 1, 30 * i + 1 do
+      out[n] = ("goroutine %d [%s]:\n%screated by %s in goroutine 1\n\t/a.go:9 +0x1\n"):format(n, state, table.concat(frames), creator)
+    end
+    return table.concat(out, "\n")
+  end
+end
+
+-- Type paths of a heap dump: objects by stack, root first.
+local function paths(i)
+  return write { types = { "objects/count", "space/bytes" }, { "static app.Cache;map java.util.HashMap", 1, 48 },
+    { "static app.Cache;map java.util.HashMap;[x] app.Session", 1000 + 2000 * i, 48 * (1000 + 2000 * i) } }
+end
+
 local function goroutines(i)
   local out = {}
   for n = 1, 60 * i + 1 do
@@ -73,6 +92,19 @@ local profiles = {
     return write { types = { "inuse_space/bytes" }, { "main.main;main.cache", 90 * MB }, { "main.main;main.leak", (i + 1) * 8 * MB } }
   end, 7 },
   ["go.goroutine_pile"] = { "go.goroutines", 60, goroutines, 7 },
+  ["go.unread_bodies"] = { "go.goroutines", 60, more_of("select", "net/http.(*Transport).dialConn", "net/http.(*persistConn).readLoop"), 7 },
+  ["go.uncancelled_contexts"] = { "go.goroutines", 60, more_of("select", "context.(*cancelCtx).propagateCancel",
+    "context.(*cancelCtx).propagateCancel.func2"), 7 },
+  ["go.lock_waiters"] = { "go.goroutines", 60, more_of("sync.Mutex.Lock", "main.serve", "sync.(*Mutex).Lock", "main.work"), 7 },
+  ["go.unstopped_timers"] = { "pprof.heap?gc=1", 300, function(i)
+    return write { types = { "inuse_objects/count", "inuse_space/bytes" }, { "main.main;main.poll;time.NewTicker", 1000 * (i + 1), 1 } }
+  end, 7 },
+  ["go.leaked"] = { "pprof.goroutineleak", 300, function()
+    return write { types = { "goroutineleak/count" }, { "main.main;main.leak", 3 } }
+  end, 3 },
+  ["heap.root_path_growth.jvm"] = { "dump.jvm.hprof", 1800, paths, 4 },
+  ["heap.root_path_growth.v8"] = { "dump.v8.heapsnapshot", 1800, paths, 4 },
+  ["heap.root_path_growth.go"] = { "dump.go.heapdump", 1800, paths, 4 },
   ["go.alloc_churn"] = { "pprof.allocs", 60, function(i)
     return write { types = { "alloc_space/bytes" }, { "main.main;main.encode", 1 + i * 12000 * MB }, { "main.main;main.load", 1 + i * 100 * MB } }
   end, 6 },

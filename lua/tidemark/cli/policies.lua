@@ -79,7 +79,21 @@ local function written(outcome)
   local document = core.json_decode(outcome.bytes)
   local row = type(document) == "table" and type(document.rows) == "table" and document.rows[1]
   if type(row) ~= "table" or not row.file then return { code = "format", message = "the capture wrote no file", took_ns = outcome.took_ns } end
-  return { file = row.file, size = row.bytes, took_ns = outcome.took_ns }
+  return { file = row.file, size = row.bytes, took_ns = outcome.took_ns, paths = row.paths, format = row.format }
+end
+
+-- What rules over heap dumps see of one: its type paths, which the process that took it has made.
+local dump_metrics <const> = { hprof = "dump.jvm.hprof", v8heap = "dump.v8.heapsnapshot", goheap = "dump.go.heapdump" }
+
+local function feed_dump(s, a, outcome)
+  local metric = dump_metrics[outcome.format]
+  if not metric or not outcome.paths then return end
+  local f = io.open(outcome.paths, "rb")
+  if not f then return end
+  local bytes = f:read("a")
+  f:close()
+  local ok, err = s.engine:feed_snapshot(a.t.id, metric, s.engine:now(), bytes)
+  if not ok then note(s, "warn", a.t, "no paths of " .. outcome.file .. ": " .. err.message, {}) end
 end
 
 local function taken(s, a, request, outcome)
@@ -97,6 +111,7 @@ local function taken(s, a, request, outcome)
   end
   if outcome.code then return failed(s, a, request, outcome) end
   a.failing[request.kind] = nil
+  if outcome.paths then feed_dump(s, a, outcome) end
   prune(a.dir, a.t, a.w.policy)
   note(s, "info", a.t, ("%s: %s (%s, %s, %s)"):format(what(request.kind), path, core.format(size, "bytes"),
     core.format(outcome.took_ns, "ns"), request.reason), { kind = request.kind, file = path, bytes = size, took_ns = outcome.took_ns,

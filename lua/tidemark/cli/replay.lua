@@ -9,6 +9,7 @@ local M = {
   name = "replay", summary = "run rules over a recording or over profiles", usage = "replay FILE.tmr | --snapshots METRIC PROFILE... [OPTIONS]",
   examples = { "tidemark replay leak.tmr", "tidemark replay leak.tmr --rules rules/my.lua --no-builtin --expect 1 --json",
     "tidemark replay --snapshots pprof.heap monday.pb.gz tuesday.pb.gz wednesday.pb.gz",
+    "tidemark replay --snapshots dump.jvm.hprof t1.hprof t2.hprof t3.hprof",
     "tidemark replay --snapshots pprof.heap a.pb.gz b.pb.gz go.goroutines=a.txt go.goroutines=b.txt --rules my.lua" },
   doc = "Rules are the built-in ones and those of --rules. --expect N: exit 1 unless exactly N findings fired.\n"
     .. "--snapshots: PROFILEs, at the times that stand in them, are what tm.snapshots(METRIC) of rules sees; METRIC=PROFILE is of another.",
@@ -113,6 +114,7 @@ local APART_NS <const> = 5 * MINUTE
 local function split_word(word, metric)
   local own, path = word:match("^(pprof%.[^=/]+)=(.+)$")
   if not own then own, path = word:match("^(go%.goroutines)=(.+)$") end
+  if not own then own, path = word:match("^(dump%.[%w.]+)=(.+)$") end
   return own or metric, path or word
 end
 
@@ -125,6 +127,14 @@ function M.read_profiles(words, metric)
     one.metric, one.path = split_word(word, metric)
     local p, err = core.read(one.path)
     if not p then session.fail({ message = one.path .. ": " .. err.message, code = err.code, advice = err.advice }, 3) end
+    local is_dump = one.metric:find("^dump%.") ~= nil
+    if p.kind == "graph" and is_dump then
+      local dump = p
+      p, err = dump:paths {}
+      dump:close()
+      if not p then session.fail({ message = one.path .. ": " .. err.message, code = err.code }, 3) end
+      one.bytes = p:write("pprof")
+    end
     if p.kind ~= "profile" and p.kind ~= "goroutines" then
       session.fail({ message = one.path .. ": it is no profile but a " .. tostring(p.kind), code = "format" }, 3)
     end
@@ -179,7 +189,8 @@ function M.over_profiles(profiles, files, name, on_alert)
       wanted[one.metric] = wanted_of(engine, one.metric)
       if #wanted[one.metric] == 0 then out.problems[#out.problems + 1] = "no rule takes snapshots of " .. one.metric end
     end
-    local bytes, problem = paths.read(one.path)
+    local bytes, problem = one.bytes, nil
+    if not bytes then bytes, problem = paths.read(one.path) end
     for _, metric in ipairs(bytes and wanted[one.metric] or {}) do
       local ok, err = engine:feed_snapshot(name, metric, one.time_ns, bytes)
       if not ok then problem = err.message end
@@ -214,8 +225,9 @@ M.rule_files = rule_files
 
 function M.run(options, words)
   local metric = options.snapshots
-  if metric and not (metric:match("^pprof%.[%w_]") or metric:match("^go%.goroutines$")) then
-    args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, ...")
+  if metric and not (metric:match("^pprof%.[%w_]") or metric:match("^go%.goroutines$")
+    or metric:match("^dump%.[%w.]+$")) then
+    args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, dump.jvm.hprof, ...")
   end
   if metric and #words == 0 then args.usage("profiles are needed: tidemark replay --snapshots pprof.heap a.pb.gz b.pb.gz c.pb.gz") end
   if metric and options["recorded-rules"] then args.usage("profiles hold no rules: leave --recorded-rules out") end

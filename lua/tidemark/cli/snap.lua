@@ -16,6 +16,7 @@ local options = {
   { "dir", "DIR", "the folder for files that are named here (made if need be)" },
   { "gz", "let the JVM compress its dump (JDK 16 and later)" },
   { "force", "dump though memory or disk are short" },
+  { "paths", "keep the type paths of a heap dump beside it, as FILE.paths.pb.gz: what growth over dumps needs" },
   { "redact", "blank what strings and arrays of a heap dump hold; sizes stay" },
 }
 table.move(fetch.options, 1, #fetch.options, #options + 1, options)
@@ -138,6 +139,25 @@ local function print_capture(row, opts)
   if row.note then io.stderr:write("tidemark: ", row.note, "\n") end
 end
 
+-- The dump may be pruned; its paths are some tens of kB.
+local function keep_paths(row)
+  local g, err = core.read(row.file)
+  if not g or g.kind ~= "graph" then
+    row.problem = err and err.message
+    return
+  end
+  local p, problem = g:paths {}
+  row.format = g.format
+  g:close()
+  if not p then
+    row.problem = problem.message
+    return
+  end
+  local path = row.file .. ".paths.pb.gz"
+  local ok, bad = core.write_private(path, p:write("pprof"))
+  if ok then row.paths = path else row.problem = bad.message end
+end
+
 local function take_capture(t, word, kind, opts)
   local how = { output = opts.output, dir = opts.dir, force = opts.force, gz = opts.gz, redact = opts.redact, seconds = opts.seconds, timeout_ns = opts.timeout,
     progress = capture_progress(kind, opts.quiet or opts.json),
@@ -146,6 +166,7 @@ local function take_capture(t, word, kind, opts)
   if how.progress then io.stderr:write("\r\27[K") end
   if not result then fail(err, kind) end
   result.target, result.kind = word, kind
+  if opts.paths and result.file and result.file ~= "-" then keep_paths(result) end
   if not opts.json then print_capture(result, opts) end
   return result
 end

@@ -78,7 +78,9 @@ local function depth_of(path) return select(2, path:gsub(";", ";")) + 1 end
 -- The last step above that is no table or array: what a person would call the holder.
 local function holder_of(path)
   local up = parent_of(path)
-  while up and (leaf_of(up):find("%[%]$") or leaf_of(up):find("^%[x%]")) and parent_of(up) do up = parent_of(up) end
+  while up and (leaf_of(up):find("%[%]$") or leaf_of(up):find("^%[x%]") or leaf_of(up):find("%(array%)$")) and parent_of(up) do
+    up = parent_of(up)
+  end
   return up and leaf_of(up) or ""
 end
 

@@ -114,6 +114,21 @@ local snapshot_names = { ["pprof.heap"] = "gc", ["pprof.allocs"] = "gc", ["pprof
   ["pprof.mutex"] = true, ["pprof.block"] = true, ["pprof.threadcreate"] = true, ["pprof.goroutineleak"] = true }
 local snapshots_of = input("snapshots", 60, 6)
 
+local dump_names = { ["jvm.hprof"] = true, ["v8.heapsnapshot"] = true, ["go.heapdump"] = true }
+
+-- Heap dumps, each as its type paths: snapshots of objects and bytes by path from the roots, which policies and commands feed.
+local function dumps(kind, options)
+  local given = {}
+  for name, value in pairs(options or {}) do given[name] = value end
+  given.every, given.keep = given.every or "30m", given.keep or (type(given.marks) == "table" and #given.marks) or 3
+  local spec = snapshots_of("dump." .. tostring(kind), given)
+  if not dump_names[kind] then
+    reject("LOAD_SCHEMA", format("tm.dumps: no heap dump is called '%s'%s", tostring(kind), did_you_mean(tostring(kind), dump_names)), 2)
+  end
+  if spec.keep > 64 then reject("LOAD_SCHEMA", format("tm.dumps(\"%s\"): keeps at most 64 dumps", kind), 2) end
+  return spec
+end
+
 -- With gc = true the app collects first; that is another series of snapshots, and its metric says so.
 local function snapshots(metric, options)
   local spec = snapshots_of(metric, options)
@@ -484,7 +499,7 @@ local tm = {
   ring = input("ring", 1, 120),
   snapshots = snapshots,
   runs = input("runs", 1, 100),
-  dumps = input("dumps", 1, 3),
+  dumps = dumps,
   trace = input("trace", 1, 1),
   bytes = function(text) return (native.bytes(text)) end,
   seconds = function(text) return (native.seconds(text)) end,
