@@ -175,8 +175,8 @@ TM_NODISCARD tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
                                             bool (*fn)(void *ud, const tm_mapping_row *row),
                                             void *ud);
 
-// Copies memory of a process that runs on: what is read may be torn. Ranges that are not mapped stay
-// unread; the rest is read nevertheless. TM_E_PERM where the process may not be looked into,
+// Copies memory of a process that runs on: what is read may be torn. Ranges that are not mapped
+// stay unread; the rest is read nevertheless. TM_E_PERM where the process may not be looked into,
 // TM_E_GONE. Costs a system call per 256 ranges.
 typedef struct tm_memory_range {
   uint64_t address;

@@ -53,10 +53,8 @@ static int census_look(lua_State *L) {
   tm_go_look look;
   if (tm_go_census_look(&work->ctx, *box, with_system, &profile, &look) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
-  *out = (tm_snapshot){.kind = TM_KIND_GOROUTINES,
-                       .format = "census",
-                       .model = profile,
-                       .free_model = free_profile};
+  *out = (tm_snapshot){
+      .kind = TM_KIND_GOROUTINES, .format = "census", .model = profile, .free_model = free_profile};
   lua_createtable(L, 0, 5);
   set_integer(L, "seen", look.seen);
   set_integer(L, "alive", look.alive);

@@ -1,10 +1,10 @@
 // The module searcher and the core module's table.
 #include "host/lua_core.h"
 
+#include "bind/lua_census.h"
 #include "bind/lua_model.h"
 #include "bind/lua_sites.h"
 #include "bind/lua_stats.h"
-#include "bind/lua_census.h"
 #include "bind/lua_symbol.h"
 #include "host/embedded.h"
 #include "host/lua_capture.h"

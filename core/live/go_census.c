@@ -270,8 +270,8 @@ static const char *state_word(const look *l, const uint8_t *g, uint32_t state) {
   }
 }
 
-// How long it has waited: what the runtime noted, or what looks saw, whichever is longer. Who sleeps
-// at one place again and again looks as if it slept on, so that is not told.
+// How long it has waited: what the runtime noted, or what looks saw, whichever is longer. Who
+// sleeps at one place again and again looks as if it slept on, so that is not told.
 static tm_status measure_wait(look *l, tm_graph_goroutine *one, uint64_t pc, uint64_t since_ns) {
   tm_go_census *c = l->c;
   if (!one->waits || strcmp(tm_graph_text(l->out, one->state), "sleep") == 0) return TM_OK;

@@ -229,6 +229,76 @@ define("topology", "tm.topology(dump, {nodecount=24, follow=}) -> text", "The bi
   return topology.mermaid(topology.of(g, options))
 end)
 
+define("detached", "tm.detached(dump, {nodecount=20, follow=}) -> Table", "Detached DOM trees of a V8 heap snapshot, and who holds them.",
+  function(dump, options)
+    options = check("tm.detached", options, { "nodecount", "follow" })
+    local g, err = as_graph("tm.detached", dump)
+    if not g then return nil, err end
+    return g:detached { nodecount = options.nodecount or 20, follow = options.follow }
+  end)
+define("paths", "tm.paths(dump, {follow=}) -> Profile", "A heap dump by type path from the roots: a profile of objects and bytes.\n"
+  .. "tm.top, tm.diff and the like work on it; tm.chains compares several.", function(dump, options)
+  options = check("tm.paths", options, { "follow" })
+  local g, err = as_graph("tm.paths", dump)
+  if not g then return nil, err end
+  return g:paths { follow = options.follow }
+end)
+define("chains", "tm.chains(dumps, {min_delta=500, by=\"path\"}) -> rows", "Type paths (or by=\"type\") with more objects in every dump, oldest first.\n"
+  .. "dumps: heap dumps or what tm.paths gave of them.", function(list, options)
+  options = check("tm.chains", options, { "min_delta", "by", "follow" })
+  local chains, summaries = require "tidemark.report.chains", {}
+  for i, what in ipairs(list) do
+    local model, err = as_profile("tm.chains", what)
+    if not model then return nil, err end
+    local p = model
+    if model.kind == "graph" then
+      p, err = model:paths { follow = options.follow }
+      if not p then return nil, err end
+    end
+    if not chains.is_paths(p) then error("tm.chains: heap dumps are needed, or their paths", 2) end
+    summaries[i] = chains.summary(p)
+  end
+  if #summaries < 2 then error("tm.chains: two dumps or more are needed", 2) end
+  if options.by == "type" then return docs.rows({ "delta", "first", "last", "type" }, chains.growth_by_type(summaries, options)) end
+  return docs.rows({ "delta", "first", "last", "depth", "type", "holder", "root" }, chains.growth(summaries, options))
+end)
+
+-- ---- goroutines ----
+
+define("goroutines", "tm.goroutines(source, {stacks=, nodecount=20}) -> Table",
+  "Goroutines by state, entry, site and creation: of a trace, a debug=2 text, a goroutine profile or a Go heap dump.", function(source, options)
+    options = check("tm.goroutines", options, { "stacks", "nodecount", "exe" })
+    local s, err = as_profile("tm.goroutines", source)
+    if not s then return nil, err end
+    local wanted = { stacks = options.stacks, nodecount = options.nodecount or 20 }
+    if s.kind == "trace" then return s:goroutines(wanted) end
+    if s.kind == "graph" then
+      local p, problem = s:goroutine_profile { exe = options.exe }
+      if not p then return nil, problem end
+      s = p
+    end
+    return core.goroutines(s, wanted)
+  end)
+define("proof", "tm.proof(dump, {exe=, stacks=, nodecount=20}) -> Table", "Goroutines of a Go heap dump that can never run again, and what they hold.",
+  function(dump, options)
+    options = check("tm.proof", options, { "exe", "stacks", "nodecount" })
+    local g, err = as_graph("tm.proof", dump)
+    if not g then return nil, err end
+    local t, problem = require("tidemark.report.proof").prove(g, { exe = options.exe, stacks = options.stacks, nodecount = options.nodecount or 20 })
+    if not t then return nil, problem end
+    return t
+  end)
+define("census", "tm.census(pid, {exe=, system=, stacks=, nodecount=20}) -> Table", "Goroutines of a live Go process, neither stopped nor asked.",
+  function(pid, options)
+    options = check("tm.census", options, { "exe", "system", "stacks", "nodecount" })
+    local census, err = core.go_census(pid, { exe = options.exe })
+    if not census then return nil, err end
+    local p, problem = census:look { system = options.system }
+    census:close()
+    if not p then return nil, problem end
+    return core.goroutines(p, { stacks = options.stacks, nodecount = options.nodecount or 20 })
+  end)
+
 -- ---- live ----
 
 define("attach", "tm.attach(target, {endpoint=, metrics=, headers=, hook=, every=}) -> Target",

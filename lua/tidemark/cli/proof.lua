@@ -3,27 +3,8 @@ local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local dumps = require "tidemark.cli.dumps"
 local profiles = require "tidemark.cli.profiles"
+local proof = require "tidemark.report.proof"
 local text = require "tidemark.show.text"
-
--- The offsets of the runtime that wrote the dump: from the executable when it is given and tells, else from the table of versions.
-local function layout_of(g, exe, problems)
-  local version, pointer_bytes = g:go_version()
-  if not version then error({ message = "goroutines are proven leaked in Go heap dumps only", code = "argument" }, 0) end
-  if exe then
-    local layout, err = core.go_layout(exe)
-    if layout and layout.version ~= version and layout.version ~= "" and version ~= "" then
-      error({ message = ("%s was built by %s, the dump is of %s"):format(exe, layout.version, version), code = "argument",
-        advice = "name the executable that wrote the dump" }, 0)
-    end
-    if layout then return layout end
-    problems[#problems + 1] = err.message
-  end
-  local row = ("%s/%d"):format(version:match("^go1%.(%d+)") or "?", pointer_bytes)
-  local layout = require("tidemark.data.go_layouts")[row]
-  if layout then return layout end
-  error({ message = ("the dump is of %s (%d-bit), whose runtime this build does not know"):format(version == "" and "an unnamed Go" or version,
-    pointer_bytes * 8), code = "unsupported", advice = "name the unstripped executable that wrote it: --exe PROGRAM" }, 0)
-end
 
 local function sentence(n)
   if n.leaked == 0 then return ("None of %d goroutines is proven to be leaked (%d of them wait for others).\n"):format(n.goroutines, n.examined) end
@@ -62,9 +43,9 @@ return {
   run = function(options, words)
     if #words ~= 1 then args.usage("one Go heap dump is needed") end
     local g, problems = dumps.open(words, options)
-    local layout = layout_of(g, options.exe, problems)
-    local t, err = g:proof { layout = layout, exe = options.exe, stacks = options.stacks, nodecount = dumps.count(options) }
+    local t, err = proof.prove(g, { exe = options.exe, stacks = options.stacks, nodecount = dumps.count(options) })
     if not t then error(err, 0) end
+    problems[#problems + 1] = err
     local exit = t.notes.leaked > 0 and 1 or 0
     if options.json or options.csv then
       dumps.show(options, "proof", g, words, problems, t, {}, "")
