@@ -10,6 +10,7 @@ typedef enum tm_kind {
   TM_KIND_GRAPH,      // model is a tm_graph
   TM_KIND_TRACE,      // model is a tm_trace
   TM_KIND_GOROUTINES, // model is a tm_profile whose labels carry state, site and creation
+  TM_KIND_TIMELINE,   // model is a tm_timeline
 } tm_kind;
 
 typedef struct tm_snapshot {
