@@ -206,18 +206,26 @@ static void free_profile(void *profile) {
   tm_profile_free(profile);
 }
 
-// t:profile(system) -> Profile of the goroutines alive, by what they wait for
-static int trace_profile(lua_State *L) {
+static int push_made(lua_State *L, bool for_rules, bool system) {
   const tm_snapshot *box = check_box(L);
-  bool system = lua_toboolean(L, 2);
   tm_lua_work *work = tm_lua_push_work(L);
   tm_snapshot *s = tm_lua_push_snapshot(L);
   tm_profile *made = NULL;
-  if (tm_trace_profile(&work->ctx, box->model, system, &made) != TM_OK)
-    return tm_lua_failed(L, &work->ctx);
+  tm_status status = for_rules ? tm_trace_snapshot(&work->ctx, box->model, &made)
+                               : tm_trace_profile(&work->ctx, box->model, system, &made);
+  if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   *s = (tm_snapshot){
       .kind = TM_KIND_PROFILE, .format = "gotrace", .model = made, .free_model = free_profile};
   return 1;
+}
+
+// t:profile(system) -> Profile of the goroutines alive, by what they wait for
+static int trace_profile(lua_State *L) {
+  return push_made(L, false, lua_toboolean(L, 2));
+}
+
+static int trace_snapshot(lua_State *L) { // t:snapshot() -> Profile: what rules compare of it
+  return push_made(L, true, false);
 }
 
 static int trace_regions(lua_State *L) { // t:regions() -> { {name=, begin_ns=, end_ns=, …}, … }
@@ -269,12 +277,19 @@ static int trace_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"goroutines", trace_goroutines}, {"goroutine", trace_goroutine},
-                                   {"counter", trace_counter},       {"regions", trace_regions},
-                                   {"spans", trace_spans},           {"profile", trace_profile},
-                                   {"unfinished", trace_unfinished}, {"frames", trace_frames},
-                                   {"floors", trace_floors},         {"info", trace_info},
-                                   {"close", trace_close},           {NULL, NULL}};
+static const luaL_Reg methods[] = {{"goroutines", trace_goroutines},
+                                   {"goroutine", trace_goroutine},
+                                   {"counter", trace_counter},
+                                   {"regions", trace_regions},
+                                   {"spans", trace_spans},
+                                   {"profile", trace_profile},
+                                   {"unfinished", trace_unfinished},
+                                   {"frames", trace_frames},
+                                   {"floors", trace_floors},
+                                   {"snapshot", trace_snapshot},
+                                   {"info", trace_info},
+                                   {"close", trace_close},
+                                   {NULL, NULL}};
 
 static tm_snapshot *new_box(lua_State *L, int user_values) {
   tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, user_values);

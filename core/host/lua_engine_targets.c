@@ -2,7 +2,7 @@
 #include "analyze/trend.h"
 #include "engine/shots.h"
 #include "host/lua_engine.h"
-#include "read/reader.h"
+#include "live/shot_read.h"
 
 #include <math.h>
 #include <string.h>
@@ -142,7 +142,7 @@ static int engine_feed(lua_State *L) { // e:feed(id, metric, key, time_ns, value
   return 1;
 }
 
-// e:feed_snapshot(id, metric, time_ns, bytes): the bytes of a profile of any known format
+// e:feed_snapshot(id, metric, time_ns, bytes): a profile of any known format; of "trace." a trace
 static int engine_feed_snapshot(lua_State *L) {
   lua_engine *e = tm_lua_check_engine(L);
   tm_target *target = tm_lua_check_target(L, e, 2);
@@ -150,19 +150,13 @@ static int engine_feed_snapshot(lua_State *L) {
   int64_t time_ns = (int64_t)luaL_checknumber(L, 4);
   size_t size;
   const char *bytes = luaL_checklstring(L, 5, &size);
-  luaL_argcheck(L, tm_shot_metric(metric), 3, "pprof.NAME or go.goroutines");
-  tm_snapshot snapshot = {0};
+  luaL_argcheck(L, tm_shot_metric(metric), 3, "pprof.NAME, go.goroutines or trace.go");
+  tm_profile *profile = NULL;
   tm_ctx *ctx = tm_engine_ctx(e->engine);
   tm_ctx_clear(ctx);
-  tm_status status = tm_read_buffer(ctx, bytes, size, NULL, &snapshot);
-  bool is_profile = snapshot.kind == TM_KIND_PROFILE || snapshot.kind == TM_KIND_GOROUTINES;
-  if (status == TM_OK && !is_profile)
-    status = tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no profile", metric);
-  if (status == TM_OK) {
-    status = tm_engine_feed_snapshot(e->engine, target, metric, time_ns, snapshot.model);
-    snapshot.model = NULL;
-  }
-  tm_snapshot_fini(&snapshot);
+  tm_status status = tm_shot_read(ctx, metric, bytes, size, &profile);
+  if (status == TM_OK)
+    status = tm_engine_feed_snapshot(e->engine, target, metric, time_ns, profile);
   if (status != TM_OK) return tm_lua_failed(L, ctx);
   lua_pushboolean(L, 1);
   return 1;

@@ -3,17 +3,18 @@
 
 #include "base/units.h"
 #include "base/vec.h"
+#include "live/shot_read.h"
 #include "read/frames.h"
-#include "read/reader.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOTS_MAX = 2000 };
+enum { SHOTS_MAX = 2000, TYPES_MAX = 4 };
 
 typedef struct builder {
   tm_ctx *ctx;
   lua_State *L;
+  const char *metric;
   tm_profile *p;
   tm_frames frames;
 } builder;
@@ -60,14 +61,28 @@ static tm_status add_label(builder *b, const char *key, const char *text) {
   return tm_vec_push(b->ctx, &b->p->labels, label);
 }
 
+// Of a row: its value; where there are several, each by its name.
+static tm_status values_of(builder *b, int row, int64_t values[TYPES_MAX]) {
+  if (b->p->types.count == 1) {
+    lua_getfield(b->L, row, "value");
+    return value_of(b, values);
+  }
+  bool any = false;
+  for (size_t i = 0; i < b->p->types.count; i++) {
+    const char *type = tm_profile_text(b->p, b->p->types.items[i].type);
+    if (lua_getfield(b->L, row, type) == LUA_TNIL) continue;
+    TM_TRY(value_of(b, &values[i]));
+    any = true;
+  }
+  return any ? TM_OK : wrong(b->ctx, "a row of a trace needs count, or created and ended");
+}
+
 // { stack = , value = , label = text, ... } at the top of the stack.
 static tm_status add_row(builder *b) {
   lua_State *L = b->L;
   int row = lua_gettop(L);
-  int64_t value = 0;
-  tm_status status = TM_OK;
-  lua_getfield(L, row, "value");
-  status = value_of(b, &value);
+  int64_t values[TYPES_MAX] = {0};
+  tm_status status = values_of(b, row, values);
   lua_getfield(L, row, "stack");
   if (status == TM_OK)
     status = lua_isstring(L, -1) ? add_stack(b, lua_tostring(L, -1))
@@ -81,7 +96,7 @@ static tm_status add_row(builder *b) {
   }
   lua_settop(L, row);
   TM_TRY(status);
-  return tm_profile_end_sample(b->ctx, b->p, &value);
+  return tm_profile_end_sample(b->ctx, b->p, values);
 }
 
 // The table at the top of the stack.
@@ -91,13 +106,13 @@ static tm_status add_rows(builder *b) {
   tm_status status = TM_OK;
   lua_pushnil(L);
   while (status == TM_OK && lua_next(L, table)) {
-    int64_t value = 0;
+    int64_t values[TYPES_MAX] = {0}; // a plain number is the first
     if (lua_istable(L, -1)) {
       status = add_row(b);
     } else if (lua_type(L, -2) == LUA_TSTRING) {
-      status = value_of(b, &value);
+      status = value_of(b, values);
       if (status == TM_OK) status = add_stack(b, lua_tostring(L, -2));
-      if (status == TM_OK) status = tm_profile_end_sample(b->ctx, b->p, &value);
+      if (status == TM_OK) status = tm_profile_end_sample(b->ctx, b->p, values);
     } else {
       status = wrong(b->ctx, "a row is a stack = value, or { stack = , value = }");
     }
@@ -108,19 +123,18 @@ static tm_status add_rows(builder *b) {
 }
 
 static tm_status read_text(builder *b) {
-  tm_snapshot snapshot = {0};
   size_t size;
   const char *text = lua_tolstring(b->L, -1, &size);
-  tm_status status = tm_read_buffer(b->ctx, text, size, NULL, &snapshot);
-  if (status == TM_OK
-      && (snapshot.kind == TM_KIND_PROFILE || snapshot.kind == TM_KIND_GOROUTINES)) {
-    b->p = snapshot.model;
-    snapshot.model = NULL;
-  } else if (status == TM_OK) {
-    status = wrong(b->ctx, "a text is no profile");
-  }
-  tm_snapshot_fini(&snapshot);
-  return status;
+  return tm_shot_read(b->ctx, b->metric, text, size, &b->p);
+}
+
+static tm_status add_types(builder *b, const char *type, const char *unit) {
+  static const char *const of_trace[TYPES_MAX][2] = {
+      {"count", "count"}, {"blocked", "nanoseconds"}, {"created", "count"}, {"ended", "count"}};
+  if (!tm_shot_is_trace(b->metric)) return tm_profile_add_type(b->ctx, b->p, type, unit);
+  for (size_t i = 0; i < TYPES_MAX; i++)
+    TM_TRY(tm_profile_add_type(b->ctx, b->p, of_trace[i][0], of_trace[i][1]));
+  return tm_profile_intern(b->ctx, b->p, "count", 5, &b->p->default_type);
 }
 
 // The snapshot at the top of the stack; on failure there is no profile.
@@ -132,7 +146,7 @@ static tm_status read_one(builder *b, const char *type, const char *unit) {
     status = read_text(b);
   } else if (lua_istable(b->L, -1)) {
     status = tm_profile_new(b->ctx, &b->p);
-    if (status == TM_OK) status = tm_profile_add_type(b->ctx, b->p, type, unit);
+    if (status == TM_OK) status = add_types(b, type, unit);
     if (status == TM_OK) status = add_rows(b);
   } else {
     status = wrong(b->ctx, "a snapshot is a table or a text");
@@ -169,7 +183,7 @@ static const char *text_field(lua_State *L, int index, const char *name, const c
 static tm_status read_list(tm_ctx *ctx, lua_State *L, const char *metric, int64_t start_ns,
                            tm_test_shots *out) {
   int list = lua_gettop(L);
-  builder b = {.ctx = ctx, .L = L};
+  builder b = {.ctx = ctx, .L = L, .metric = metric};
   bool heap = strncmp(metric, "pprof.heap", 10) == 0;
   bool allocs = strncmp(metric, "pprof.allocs", 12) == 0;
   const char *type = text_field(L, list, "type",

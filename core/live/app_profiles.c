@@ -1,11 +1,12 @@
 // One timer stands at the earliest row that is due. A turn is: ask, read the answer on a worker,
 // hand over, plan the next. The body that the worker reads and the profile that it makes belong to
-// a work record of their own, so that the feed may go while a worker is busy.
+// a work record of their own, so that the feed may go while a worker is busy. After
+// the take of a trace, no other is asked for until tracing was on for 1 % of the time.
 #include "live/app_profiles.h"
 
 #include "base/clock.h"
+#include "live/shot_read.h"
 #include "net/http_client.h"
-#include "read/reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,15 @@
 #define MS_NS        UINT64_C(1000000)
 #define MAX_PAUSE_NS (10 * 60 * SECOND_NS)
 
-enum { WANTS_MAX = 16, METRIC_MAX_BYTES = 64, RUNNING_MAX = 2, REST_FACTOR = 50, TURN_MS = 250 };
+enum {
+  WANTS_MAX = 16,
+  METRIC_MAX_BYTES = 64,
+  RUNNING_MAX = 2,
+  REST_FACTOR = 50,
+  TRACE_FACTOR = 100, // tracing is on for at most one part of so many
+  TRACE_MAX_S = 10,
+  TURN_MS = 250
+};
 
 typedef struct row {
   char metric[METRIC_MAX_BYTES];
@@ -28,8 +37,9 @@ typedef struct work {
   tm_app_profiles *owner; // NULL once it went
   tm_ctx ctx;
   tm_bytes body;
-  tm_snapshot snapshot;
+  tm_profile *profile;
   tm_status status;
+  uint64_t cpu_ns;
   int64_t time_ns;
   char metric[METRIC_MAX_BYTES];
 } work;
@@ -44,33 +54,57 @@ struct tm_app_profiles {
   row rows[WANTS_MAX];
   size_t row_count;
   char asked[METRIC_MAX_BYTES]; // metric of the turn under way
-  uint64_t asked_ns, rest_until_ns;
+  uint64_t asked_ns, rest_until_ns, trace_rest_until_ns;
   char address[TM_URL_FORMAT_MAX];
   const char *headers, *ca_file; // the endpoint's
   bool busy, closing;
 };
 
 bool tm_app_profile_metric(const char *metric) {
-  return strncmp(metric, "pprof.", 6) == 0 || strncmp(metric, "go.goroutines", 13) == 0;
+  return strncmp(metric, "pprof.", 6) == 0 || strncmp(metric, "go.goroutines", 13) == 0
+         || strcmp(metric, "trace.go") == 0 || strncmp(metric, "trace.go?", 9) == 0;
 }
 
-// "pprof.heap?gc=1" -> heap, gc=1; "go.goroutines" -> goroutine, debug=2
-static void split_metric(const char *metric, char name[METRIC_MAX_BYTES], const char **query) {
-  bool dump = strncmp(metric, "go.", 3) == 0;
+// How long the take of "trace.go?seconds=0.5" traces; 0 = it is no trace.
+static uint64_t traced_ns(const char *metric) {
+  const char *mark = strchr(metric, '=');
+  if (!tm_shot_is_trace(metric)) return 0;
+  double seconds = mark ? strtod(mark + 1, NULL) : 1;
+  if (!(seconds > 0.001)) seconds = 0.001;
+  return (uint64_t)((seconds < TRACE_MAX_S ? seconds : TRACE_MAX_S) * 1e9);
+}
+
+// "pprof.heap?gc=1" -> heap, gc=1; "go.goroutines" -> goroutine, debug=2; "trace.go" -> trace,
+// seconds=1
+static void split_metric(const char *metric, char name[METRIC_MAX_BYTES],
+                         char query[METRIC_MAX_BYTES]) {
   const char *mark = strchr(metric, '?');
-  size_t size = dump ? 0 : mark ? (size_t)(mark - metric) - 6 : strlen(metric) - 6;
-  memcpy(name, dump ? "goroutine" : metric + 6, dump ? 10 : size);
-  if (!dump) name[size] = '\0';
-  *query = dump ? "debug=2" : mark ? mark + 1 : NULL;
+  size_t head = mark ? (size_t)(mark - metric) : strlen(metric);
+  query[0] = '\0';
+  if (tm_shot_is_trace(metric)) {
+    memcpy(name, "trace", sizeof "trace");
+    snprintf(query, METRIC_MAX_BYTES, "seconds=%g", (double)traced_ns(metric) / 1e9);
+  } else if (strncmp(metric, "go.", 3) == 0) {
+    memcpy(name, "goroutine", sizeof "goroutine");
+    memcpy(query, "debug=2", sizeof "debug=2");
+  } else {
+    snprintf(name, METRIC_MAX_BYTES, "%.*s", (int)head - 6, metric + 6);
+    if (mark) snprintf(query, METRIC_MAX_BYTES, "%s", mark + 1);
+  }
 }
 
 static void take_turn(uv_timer_t *timer);
+
+static uint64_t due_of(const tm_app_profiles *a, const row *r) {
+  bool rests = tm_shot_is_trace(r->metric) && a->trace_rest_until_ns > r->due_ns;
+  return rests ? a->trace_rest_until_ns : r->due_ns;
+}
 
 static void schedule(tm_app_profiles *a) {
   if (a->busy || a->closing) return;
   uint64_t now = tm_clock_mono_ns(), due = UINT64_MAX;
   for (size_t i = 0; i < a->row_count; i++)
-    if (a->rows[i].due_ns < due) due = a->rows[i].due_ns;
+    if (due_of(a, &a->rows[i]) < due) due = due_of(a, &a->rows[i]);
   if (due == UINT64_MAX) {
     uv_timer_stop(&a->timer);
     return;
@@ -126,13 +160,13 @@ static void succeed(tm_app_profiles *a, work *w) {
     r->pause_ns = 0;
     if (was && !is_optional(w->metric)) a->options.trouble(a->options.ud, w->metric, NULL);
   }
-  tm_profile *profile = w->snapshot.model;
-  w->snapshot.model = NULL;
+  tm_profile *profile = w->profile;
+  w->profile = NULL;
   a->options.profile(a->options.ud, w->metric, w->time_ns, profile);
 }
 
 static void free_work(work *w) {
-  tm_snapshot_fini(&w->snapshot);
+  tm_profile_free(w->profile);
   tm_bytes_free(&w->ctx, &w->body);
   tm_ctx_fini(&w->ctx);
   free(w);
@@ -142,14 +176,12 @@ static void on_read(uv_work_t *request, int cancelled) {
   work *w = request->data;
   tm_app_profiles *a = w->owner;
   if (a) {
-    bool is_profile = w->snapshot.kind == TM_KIND_PROFILE || w->snapshot.kind == TM_KIND_GOROUTINES;
     a->reading = NULL;
+    a->stats.read_cpu_ns += w->cpu_ns;
     if (cancelled)
       fail(a, w->metric, "the reading was cancelled");
     else if (w->status != TM_OK)
       fail(a, w->metric, w->ctx.error.message);
-    else if (!is_profile)
-      fail(a, w->metric, "the answer is no profile");
     else
       succeed(a, w);
     if (!a->closing) end_turn(a);
@@ -159,7 +191,9 @@ static void on_read(uv_work_t *request, int cancelled) {
 
 static void read_on_worker(uv_work_t *request) {
   work *w = request->data;
-  w->status = tm_read_buffer(&w->ctx, w->body.data, w->body.size, NULL, &w->snapshot);
+  uint64_t before_ns = tm_clock_thread_cpu_ns();
+  w->status = tm_shot_read(&w->ctx, w->metric, w->body.data, w->body.size, &w->profile);
+  w->cpu_ns = tm_clock_thread_cpu_ns() - before_ns;
 }
 
 static tm_status start_reading(tm_app_profiles *a, tm_http_result *result) {
@@ -180,14 +214,26 @@ static tm_status start_reading(tm_app_profiles *a, tm_http_result *result) {
   return status;
 }
 
+// The app is left alone for a while: the longer, the more work the answer was.
+static void rest(tm_app_profiles *a, const tm_http_result *result) {
+  uint64_t now = tm_clock_mono_ns(), took_ns = now - a->asked_ns, traced = traced_ns(a->asked);
+  if (traced) {
+    a->trace_rest_until_ns = a->asked_ns + TRACE_FACTOR * (took_ns > traced ? took_ns : traced);
+    a->stats.traces++;
+    a->stats.traced_ns += took_ns;
+    a->stats.trace_bytes += result->body_bytes;
+  }
+  uint64_t work_ns = took_ns > traced ? took_ns - traced : 0;
+  uint64_t pause_ns = work_ns < MAX_PAUSE_NS / REST_FACTOR ? REST_FACTOR * work_ns : MAX_PAUSE_NS;
+  a->rest_until_ns = now + pause_ns;
+}
+
 static void on_answer(void *ud, tm_http_result *result) {
   tm_app_profiles *a = ud;
   const char *metric = a->asked;
   char text[160];
   a->call = NULL;
-  a->rest_until_ns = tm_clock_mono_ns() + REST_FACTOR * (tm_clock_mono_ns() - a->asked_ns);
-  if (a->rest_until_ns > tm_clock_mono_ns() + MAX_PAUSE_NS)
-    a->rest_until_ns = tm_clock_mono_ns() + MAX_PAUSE_NS;
+  rest(a, result);
   if (result->status != TM_OK) {
     fail(a, metric, result->message);
   } else if (result->http_status != 200) {
@@ -211,12 +257,11 @@ static uint64_t timeout_of(const tm_app_profiles *a, uint64_t period_ns) {
 }
 
 static tm_status ask(tm_app_profiles *a, const char *metric, uint64_t period_ns) {
-  char name[METRIC_MAX_BYTES], address[TM_URL_FORMAT_MAX];
-  const char *query;
+  char name[METRIC_MAX_BYTES], query[METRIC_MAX_BYTES], address[TM_URL_FORMAT_MAX];
   tm_ctx ctx;
   tm_ctx_init(&ctx, &a->ctx->alloc);
-  split_metric(metric, name, &query);
-  uint64_t timeout_ns = timeout_of(a, period_ns);
+  split_metric(metric, name, query);
+  uint64_t timeout_ns = timeout_of(a, period_ns) + traced_ns(metric);
   const tm_http_request request = {.url = address,
                                    .header_lines = a->headers,
                                    .ca_file = a->ca_file,
@@ -224,8 +269,8 @@ static tm_status ask(tm_app_profiles *a, const char *metric, uint64_t period_ns)
                                    .total_timeout_ns = timeout_ns,
                                    .max_body_bytes =
                                        a->options.max_bytes ? a->options.max_bytes : 64u << 20};
-  tm_status status =
-      tm_endpoint_address(&ctx, a->address, TM_ENDPOINT_PROFILES, name, query, address);
+  tm_status status = tm_endpoint_address(&ctx, a->address, TM_ENDPOINT_PROFILES, name,
+                                         *query ? query : NULL, address);
   if (status == TM_OK)
     status = tm_http_start(&ctx, a->options.uv_loop, &request, on_answer, a, &a->call);
   if (status != TM_OK) {
@@ -240,7 +285,7 @@ static void take_turn(uv_timer_t *timer) {
   tm_app_profiles *a = timer->data;
   size_t next = 0;
   for (size_t i = 1; i < a->row_count; i++)
-    if (a->rows[i].due_ns < a->rows[next].due_ns) next = i;
+    if (due_of(a, &a->rows[i]) < due_of(a, &a->rows[next])) next = i;
   if (!a->row_count) return;
   if (*a->options.running >= RUNNING_MAX) {
     a->stats.waits++;

@@ -1,7 +1,8 @@
 // Profiles of an app, fetched again and again over its endpoint while somebody wants them: heap
-// (behind a collection, too), allocs, goroutines, mutex, block, threadcreate. Asked on the loop,
-// read on a worker, handed over on the loop. One request per target and two per loop at a time; an
-// app is left alone for 50 times as long as its last answer took; failures back off.
+// (behind a collection, too), allocs, goroutines, mutex, block, threadcreate, and short execution
+// traces. Asked on the loop, read on a worker, handed over on the loop. One request per target and
+// two per loop at a time; an app is left alone for 50 times as long as its last answer took, and
+// traced for at most 1 % of the time, whatever all its rules ask for; failures back off.
 #ifndef TM_LIVE_APP_PROFILES_H
 #define TM_LIVE_APP_PROFILES_H
 
@@ -12,7 +13,7 @@
 typedef struct tm_app_profiles tm_app_profiles;
 
 typedef struct tm_profile_want {
-  const char *metric; // "pprof.heap?gc=1", "go.goroutines"
+  const char *metric; // "pprof.heap?gc=1", "go.goroutines", "trace.go?seconds=2"
   uint64_t every_ns;  // under 1 s is taken as 1 s
 } tm_profile_want;
 
@@ -29,9 +30,12 @@ typedef struct tm_app_profiles_options {
 
 typedef struct tm_app_profiles_stats {
   uint64_t requests, failures, profiles, waits; // waits: turns that others had
+  uint64_t read_cpu_ns;                         // of the worker, for all that was read
+  uint64_t traces, traced_ns, trace_bytes;      // takes of traces, whatever came of them
 } tm_app_profiles_stats;
 
-// "pprof.NAME" and "go.goroutines", with or without "?gc=1".
+// "pprof.NAME" and "go.goroutines", with or without "?gc=1"; "trace.go" with or without
+// "?seconds=N", which is 1, and at most 10.
 bool tm_app_profile_metric(const char *metric);
 
 // Asks nothing until a plan comes. The ctx must outlive it. Loop thread, as everything here.

@@ -10,13 +10,20 @@ bool tm_shot_is_trace(const char *metric) {
   return strncmp(metric, "trace.", 6) == 0;
 }
 
+static bool has_type(const tm_profile *p, const char *type) {
+  for (size_t i = 0; i < p->types.count; i++)
+    if (strcmp(tm_profile_text(p, p->types.items[i].type), type) == 0) return true;
+  return false;
+}
+
 static tm_status take_model(tm_ctx *ctx, const char *metric, tm_snapshot *s, tm_profile **out) {
   if (tm_shot_is_trace(metric)) {
     if (s->kind == TM_KIND_TRACE) return tm_trace_snapshot(ctx, s->model, out);
-    return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no trace", s->format);
-  }
-  if (s->kind != TM_KIND_PROFILE && s->kind != TM_KIND_GOROUTINES)
+    if (s->kind != TM_KIND_PROFILE || !has_type(s->model, "created"))
+      return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no trace", s->format);
+  } else if (s->kind != TM_KIND_PROFILE && s->kind != TM_KIND_GOROUTINES) {
     return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no profile", s->format);
+  }
   *out = s->model;
   s->model = NULL;
   return TM_OK;

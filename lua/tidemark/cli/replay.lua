@@ -9,7 +9,7 @@ local M = {
   name = "replay", summary = "run rules over a recording or over profiles", usage = "replay FILE.tmr | --snapshots METRIC PROFILE... [OPTIONS]",
   examples = { "tidemark replay leak.tmr", "tidemark replay leak.tmr --rules rules/my.lua --no-builtin --expect 1 --json",
     "tidemark replay --snapshots pprof.heap monday.pb.gz tuesday.pb.gz wednesday.pb.gz",
-    "tidemark replay --snapshots dump.jvm.hprof t1.hprof t2.hprof t3.hprof",
+    "tidemark replay --snapshots dump.jvm.hprof t1.hprof t2.hprof t3.hprof", "tidemark replay --snapshots trace.go a.out b.out c.out",
     "tidemark replay --snapshots pprof.heap a.pb.gz b.pb.gz go.goroutines=a.txt go.goroutines=b.txt --rules my.lua" },
   doc = "Rules are the built-in ones and those of --rules. --expect N: exit 1 unless exactly N findings fired.\n"
     .. "--snapshots: PROFILEs, at the times that stand in them, are what tm.snapshots(METRIC) of rules sees; METRIC=PROFILE is of another.",
@@ -115,6 +115,7 @@ local function split_word(word, metric)
   local own, path = word:match("^(pprof%.[^=/]+)=(.+)$")
   if not own then own, path = word:match("^(go%.goroutines)=(.+)$") end
   if not own then own, path = word:match("^(dump%.[%w.]+)=(.+)$") end
+  if not own then own, path = word:match("^(trace%.%w+)=(.+)$") end
   return own or metric, path or word
 end
 
@@ -135,8 +136,10 @@ function M.read_profiles(words, metric)
       if not p then session.fail({ message = one.path .. ": " .. err.message, code = err.code }, 3) end
       one.bytes = p:write("pprof")
     end
-    if p.kind ~= "profile" and p.kind ~= "goroutines" then
-      session.fail({ message = one.path .. ": it is no profile but a " .. tostring(p.kind), code = "format" }, 3)
+    local other = one.metric:find("^trace%.") and "trace" or "goroutines"
+    if p.kind ~= "profile" and p.kind ~= other then
+      session.fail({ message = ("%s: it is no %s but a %s"):format(one.path, other == "trace" and other or "profile", tostring(p.kind)),
+        code = "format" }, 3)
     end
     one.time_ns = p:info().time_ns or 0
     p:close()
@@ -226,8 +229,8 @@ M.rule_files = rule_files
 function M.run(options, words)
   local metric = options.snapshots
   if metric and not (metric:match("^pprof%.[%w_]") or metric:match("^go%.goroutines$")
-    or metric:match("^dump%.[%w.]+$")) then
-    args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, dump.jvm.hprof, ...")
+    or metric:match("^dump%.[%w.]+$") or metric == "trace.go") then
+    args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, dump.jvm.hprof, trace.go, ...")
   end
   if metric and #words == 0 then args.usage("profiles are needed: tidemark replay --snapshots pprof.heap a.pb.gz b.pb.gz c.pb.gz") end
   if metric and options["recorded-rules"] then args.usage("profiles hold no rules: leave --recorded-rules out") end

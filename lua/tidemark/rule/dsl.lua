@@ -129,6 +129,34 @@ local function dumps(kind, options)
   return spec
 end
 
+-- What the traces of a kind are reduced to, how long they last at most, and for how much of the time they may be on.
+local trace_kinds = { go = { seconds = 1, most = 10, share = 100 } }
+local trace_keys = { every = true, seconds = true, keep = true }
+
+-- Execution traces: snapshots of the goroutines alive at the end of each, with how many began and ended.
+local function trace(kind, options)
+  local known, what = trace_kinds[kind], format("tm.trace(\"%s\")", tostring(kind))
+  if not known then
+    reject("LOAD_SCHEMA", format("tm.trace: no trace is called '%s'%s", tostring(kind), did_you_mean(tostring(kind), trace_kinds)), 2)
+  end
+  if options ~= nil and type(options) ~= "table" then reject("LOAD_SCHEMA", what .. ": options must be a table", 2) end
+  check_keys(what, options or {}, trace_keys, 2)
+  local given = copy(options or {})
+  local length = given.seconds or known.seconds
+  if type(length) ~= "number" or not (length >= 0.01 and length <= known.most) then
+    reject("LOAD_SCHEMA", format("%s: seconds = %s is not 0.01 to %d", what, tostring(length), known.most), 2)
+  end
+  given.seconds, given.every = nil, given.every or "5m"
+  local spec = snapshots_of("trace." .. kind, given)
+  if spec.keep > 64 then reject("LOAD_SCHEMA", what .. ": keeps at most 64 traces", 2) end
+  if spec.every < length * known.share then
+    reject("LOAD_SCHEMA", format("%s: would trace %.3g %% of the time; at most %.3g %%: every = \"%gs\" or longer", what, 100 * length / spec.every,
+      100 / known.share, length * known.share), 2)
+  end
+  if length ~= known.seconds then spec.metric = format("%s?seconds=%g", spec.metric, length) end
+  return spec
+end
+
 -- With gc = true the app collects first; that is another series of snapshots, and its metric says so.
 local function snapshots(metric, options)
   local spec = snapshots_of(metric, options)
@@ -500,7 +528,7 @@ local tm = {
   snapshots = snapshots,
   runs = input("runs", 1, 100),
   dumps = dumps,
-  trace = input("trace", 1, 1),
+  trace = trace,
   bytes = function(text) return (native.bytes(text)) end,
   seconds = function(text) return (native.seconds(text)) end,
   format_value = function(value, spec) return native.format(value, spec or "") end,
