@@ -25,6 +25,8 @@ typedef struct posted {
   void *arg;
 } posted;
 
+enum { SPARE_POSTS = 64 }; // for moments without memory: a lost post would lose what it owns
+
 typedef struct watched {
   tm_runner *runner;
   tm_target *target;
@@ -64,6 +66,7 @@ struct tm_runner {
   uv_async_t async;
   pthread_mutex_t post_lock;
   posted *first, *last;
+  posted spare[SPARE_POSTS], *spare_first;
   TM_VEC(watched *) watched;
   TM_VEC(ticker *) tickers;
   TM_VEC(spawned *) spawned;
@@ -90,20 +93,33 @@ static void follow_wall_clock(tm_runner *runner) {
 
 void tm_runner_post(tm_runner *runner, void (*fn)(void *arg), void *arg) {
   posted *p = runner->ctx->alloc.realloc_fn(runner->ctx->alloc.ud, NULL, 0, sizeof *p);
-  if (!p) return;
-  *p = (posted){NULL, fn, arg};
   pthread_mutex_lock(&runner->post_lock);
-  if (runner->last)
-    runner->last->next = p;
-  else
-    runner->first = p;
-  runner->last = p;
+  if (!p && (p = runner->spare_first)) runner->spare_first = p->next;
+  if (p) {
+    *p = (posted){NULL, fn, arg};
+    if (runner->last)
+      runner->last->next = p;
+    else
+      runner->first = p;
+    runner->last = p;
+  }
   pthread_mutex_unlock(&runner->post_lock);
   uv_async_send(&runner->async);
 }
 
 void tm_runner_post_fn(void *runner, void (*fn)(void *arg), void *arg) {
   tm_runner_post(runner, fn, arg);
+}
+
+static void end_post(tm_runner *runner, posted *p) {
+  if (p < runner->spare || p >= runner->spare + SPARE_POSTS) {
+    tm_free(runner->ctx, p, sizeof *p);
+    return;
+  }
+  pthread_mutex_lock(&runner->post_lock);
+  p->next = runner->spare_first;
+  runner->spare_first = p;
+  pthread_mutex_unlock(&runner->post_lock);
 }
 
 static void run_posted(tm_runner *runner) {
@@ -114,7 +130,7 @@ static void run_posted(tm_runner *runner) {
   while (p) {
     posted *next = p->next;
     p->fn(p->arg);
-    tm_free(runner->ctx, p, sizeof *p);
+    end_post(runner, p);
     p = next;
   }
 }
@@ -559,6 +575,10 @@ tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine, const tm_runner_options 
   if (!runner->options.every_ns) runner->options.every_ns = 5 * SECOND_NS;
   if (runner->options.sampling_budget_ratio <= 0) runner->options.sampling_budget_ratio = 0.005;
   runner->exit_code = -1;
+  for (size_t i = 0; i < SPARE_POSTS; i++) {
+    runner->spare[i].next = runner->spare_first;
+    runner->spare_first = &runner->spare[i];
+  }
   tm_status status = tm_plat_open(ctx, options->proc_root, options->sys_root, &runner->plat);
   if (status != TM_OK) {
     tm_free(ctx, runner, sizeof *runner);

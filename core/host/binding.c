@@ -50,6 +50,13 @@ typedef struct demand_copy {
   bool withdraw;
 } demand_copy;
 
+static void free_demand(demand_copy *d) {
+  tm_target_release(d->target);
+  free(d->owner);
+  free(d->metric);
+  free(d);
+}
+
 static void deliver_demand(void *arg) {
   demand_copy *d = arg;
   if (tm_target_is_live(d->target)) {
@@ -60,10 +67,7 @@ static void deliver_demand(void *arg) {
       tm_log_line(tm_engine_log(d->engine), TM_LOG_WARN, "plan", "%s",
                   tm_engine_ctx(d->engine)->error.message);
   }
-  tm_target_release(d->target);
-  free(d->owner);
-  free(d->metric);
-  free(d);
+  free_demand(d);
 }
 
 static void post_demand(tm_rulehost *host, tm_target *target, const char *owner,
@@ -79,7 +83,10 @@ static void post_demand(tm_rulehost *host, tm_target *target, const char *owner,
     d->every_ns = input->every_ns;
     d->keep = input->keep;
   }
-  tm_host_post(host, deliver_demand, d);
+  if (d->owner && (d->metric || d->withdraw))
+    tm_host_post(host, deliver_demand, d);
+  else
+    free_demand(d);
 }
 
 // The owner of an armed input is "rule/input", so that it can be withdrawn alone.
@@ -179,11 +186,19 @@ static void push_states(tm_rulehost *host, pair *p, lua_State *L, const carried 
   lua_newtable(L);
 }
 
-static bool make_context(tm_rulehost *host, pair *p, const carried *from) {
-  lua_State *L = tm_sandbox_state(p->package->sandbox);
+typedef struct context_making {
+  tm_rulehost *host;
+  pair *p;
+  const carried *from;
+} context_making;
+
+static int make_context_in(lua_State *L) {
+  const context_making *m = lua_touserdata(L, 1);
+  tm_rulehost *host = m->host;
+  pair *p = m->p;
   const tm_target_facts *facts = tm_target_get_facts(p->target);
   lua_settop(L, 0);
-  push_states(host, p, L, from); // 1
+  push_states(host, p, L, m->from); // 1
   tm_package_push_api(p->package, "context");
   lua_rawgeti(L, LUA_REGISTRYINDEX, p->rule->lua_ref);
   lua_pushlightuserdata(L, p);
@@ -200,10 +215,21 @@ static bool make_context(tm_rulehost *host, pair *p, const carried *from) {
   tm_host_push_shared(L, facts->id);
   lua_pushvalue(L, 1);
   push_override_params(host, L, p->rule, facts);
-  bool ok = tm_host_call(host, p->package, p->rule, 7, 1) == TM_OK;
-  if (ok) p->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  if (tm_host_call(host, p->package, p->rule, 7, 1) == TM_OK)
+    p->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+// Protected: what is pushed may find no memory.
+static bool make_context(tm_rulehost *host, pair *p, const carried *from) {
+  lua_State *L = tm_sandbox_state(p->package->sandbox);
+  context_making making = {host, p, from};
   lua_settop(L, 0);
-  return ok;
+  lua_pushcfunction(L, make_context_in);
+  lua_pushlightuserdata(L, &making);
+  (void)lua_pcall(L, 1, 0, 0);
+  lua_settop(L, 0);
+  return p->context_ref != LUA_NOREF;
 }
 
 // c.shared: one table per target in each package's state.

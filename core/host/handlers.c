@@ -42,6 +42,14 @@ struct handler {
 
 // ---- copies that cross threads ----
 
+static void free_transition(transition_copy *copy) {
+  free(copy->rule);
+  free(copy->target);
+  free(copy->key);
+  free(copy->text);
+  free(copy);
+}
+
 transition_copy *tm_host_copy_transition(const tm_alert_transition *t) {
   bool fired = t->to_state == TM_ALERT_FIRING
                && (t->from_state != TM_ALERT_FIRING || t->to_level > t->from_level);
@@ -58,15 +66,9 @@ transition_copy *tm_host_copy_transition(const tm_alert_transition *t) {
                             fired,
                             resolved,
                             t->alert->value};
-  return copy;
-}
-
-static void free_transition(transition_copy *copy) {
-  free(copy->rule);
-  free(copy->target);
-  free(copy->key);
-  free(copy->text);
-  free(copy);
+  if (copy->rule && copy->target && copy->key && copy->text) return copy;
+  free_transition(copy);
+  return NULL;
 }
 
 job_result *tm_host_job_result(uint64_t id, tm_status status, const void *bytes, size_t size) {
@@ -127,6 +129,13 @@ typedef struct take_request {
   uint64_t timeout_ns, id;
 } take_request;
 
+static void free_take(take_request *t) {
+  tm_target_release(t->target);
+  free(t->name);
+  free(t->options);
+  free(t);
+}
+
 static void deliver_take(void *arg) {
   take_request *t = arg;
   if (!tm_target_is_live(t->target))
@@ -136,10 +145,7 @@ static void deliver_take(void *arg) {
   else
     t->host->options.take(t->host->options.take_ud, t->target, t->name, t->options, t->timeout_ns,
                           t->id);
-  tm_target_release(t->target);
-  free(t->name);
-  free(t->options);
-  free(t);
+  free_take(t);
 }
 
 static bool granted_to(const tm_rule *rule, const char *kind, const char *name) {
@@ -193,7 +199,10 @@ static job *start_take(tm_rulehost *host, handler *h, int index) {
   if (!request) return j;
   *request = (take_request){
       host, tm_target_retain(h->target), strdup(name), json_of(L, index), (uint64_t)timeout, id};
-  tm_host_post(host, deliver_take, request);
+  if (request->name && request->options)
+    tm_host_post(host, deliver_take, request);
+  else
+    free_take(request); // its timeout tells the handler
   return j;
 }
 
@@ -462,12 +471,21 @@ static void start_handler(tm_rulehost *host, pair *p, const transition_copy *t, 
     return;
   }
   handler *h = calloc(1, sizeof *h);
-  if (!h) return;
+  if (!h) {
+    lua_settop(L, 0);
+    return;
+  }
   *h = (handler){.next = host->handlers,
                  .package = p->package,
                  .rule = p->rule,
                  .target = tm_target_retain(p->target)};
   h->key = strdup(t->key);
+  if (!h->key) {
+    tm_target_release(h->target);
+    free(h);
+    lua_settop(L, 0);
+    return;
+  }
   h->co = lua_newthread(L);
   h->co_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   host->handlers = h;
@@ -509,6 +527,15 @@ typedef struct act_request {
   bool dry, confirm;
 } act_request;
 
+static void free_act(act_request *a) {
+  tm_target_release(a->target);
+  free(a->rule);
+  free(a->name);
+  free(a->package);
+  free(a->args);
+  free(a);
+}
+
 static void deliver_act(void *arg) {
   act_request *a = arg;
   if (tm_target_is_live(a->target)) {
@@ -524,12 +551,7 @@ static void deliver_act(void *arg) {
                                  .tag = a->tag};
     tm_actions_request(tm_engine_actions(a->engine), tm_engine_now_ns(a->engine), &request);
   }
-  tm_target_release(a->target);
-  free(a->rule);
-  free(a->name);
-  free(a->package);
-  free(a->args);
-  free(a);
+  free_act(a);
 }
 
 static int native_act(lua_State *L) { // pair, job table -> id
@@ -561,6 +583,10 @@ static int native_act(lua_State *L) { // pair, job table -> id
                      .timeout_ns = (uint64_t)(timeout * 1e9),
                      .tag = id,
                      .dry = p->rule->dry};
+  if (!a->rule || !a->name || !a->package || !a->args) {
+    free_act(a);
+    return luaL_error(L, "out of memory");
+  }
   tm_host_post(host, deliver_act, a);
   lua_pushinteger(L, (lua_Integer)id);
   return 1;
@@ -572,18 +598,22 @@ typedef struct evidence {
   tm_bytes json;
 } evidence;
 
-static void deliver_evidence(void *arg) {
-  evidence *e = arg;
+static void free_evidence(evidence *e) {
   tm_ctx ctx;
   tm_ctx_init(&ctx, NULL);
-  tm_engine_note(e->engine, TM_EVENT_EVIDENCE, TM_LEVEL_INFO, e->rule, e->target, e->name,
-                 e->json.data ? (const char *)e->json.data : "{}");
   tm_bytes_free(&ctx, &e->json);
   tm_ctx_fini(&ctx);
   free(e->rule);
   free(e->target);
   free(e->name);
   free(e);
+}
+
+static void deliver_evidence(void *arg) {
+  evidence *e = arg;
+  tm_engine_note(e->engine, TM_EVENT_EVIDENCE, TM_LEVEL_INFO, e->rule, e->target, e->name,
+                 e->json.data ? (const char *)e->json.data : "{}");
+  free_evidence(e);
 }
 
 static int native_attach(lua_State *L) { // pair, name, data
@@ -597,6 +627,10 @@ static int native_attach(lua_State *L) { // pair, name, data
                   strdup(tm_target_get_facts(p->target)->id),
                   strdup(name),
                   {0}};
+  if (!e->rule || !e->target || !e->name) {
+    free_evidence(e);
+    return luaL_error(L, "out of memory");
+  }
   tm_ctx ctx;
   tm_ctx_init(&ctx, NULL);
   e->json.cap_bytes = 4u << 20;

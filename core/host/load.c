@@ -50,6 +50,13 @@ typedef struct policy_update {
   bool remove;
 } policy_update;
 
+static void free_policy(policy_update *u) {
+  for (size_t i = 0; i < u->inhibit_count; i++) free(u->inhibits[i]);
+  free(u->inhibits);
+  free(u->rule);
+  free(u);
+}
+
 static void deliver_policy(void *arg) {
   policy_update *u = arg;
   if (u->remove)
@@ -63,10 +70,7 @@ static void deliver_policy(void *arg) {
   }
   if (!u->remove && tm_actions_rule_loaded(tm_engine_actions(u->engine), u->rule, u->hash) != TM_OK)
     tm_log_line(tm_engine_log(u->engine), TM_LOG_WARN, "rules", "%s: out of memory", u->rule);
-  for (size_t i = 0; i < u->inhibit_count; i++) free(u->inhibits[i]);
-  free(u->inhibits);
-  free(u->rule);
-  free(u);
+  free_policy(u);
 }
 
 void tm_host_post_policy(tm_rulehost *host, const tm_package *package, const tm_rule *rule,
@@ -79,9 +83,13 @@ void tm_host_post_policy(tm_rulehost *host, const tm_package *package, const tm_
                        .remove = remove,
                        .hash = package->hash};
   u->inhibits = calloc(rule->inhibit_count + 1, sizeof *u->inhibits);
-  for (size_t i = 0; u->inhibits && i < rule->inhibit_count; i++)
-    u->inhibits[u->inhibit_count++] = strdup(rule->inhibits[i]);
-  tm_host_post(host, deliver_policy, u);
+  bool whole = u->rule && u->inhibits;
+  for (size_t i = 0; whole && i < rule->inhibit_count; i++)
+    whole = (u->inhibits[u->inhibit_count++] = strdup(rule->inhibits[i])) != NULL;
+  if (whole)
+    tm_host_post(host, deliver_policy, u);
+  else
+    free_policy(u);
 }
 
 static void free_override(tm_rulehost *host, override *o) {
@@ -150,7 +158,7 @@ static void read_override(tm_rulehost *host, tm_package *package, lua_State *L) 
   if (lua_istable(L, -1) && tm_plain_write(&host->ctx, L, -1, &o->params) != TM_OK)
     o->params.size = 0;
   lua_pop(L, 1);
-  if (tm_vec_push(&host->ctx, &host->overrides, o) != TM_OK) free_override(host, o);
+  if (!o->package || tm_vec_push(&host->ctx, &host->overrides, o) != TM_OK) free_override(host, o);
 }
 
 static void read_overrides(tm_rulehost *host, tm_package *package) {
@@ -496,6 +504,10 @@ tm_status tm_rulehost_unload(tm_rulehost *host, const char *name) {
   load_request *request = calloc(1, sizeof *request);
   if (!request) return tm_fail(host->owner, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %s", name);
   *request = (load_request){.engine = host->engine, .name = strdup(name), .unload = true};
+  if (!request->name) {
+    free_request(request);
+    return tm_fail(host->owner, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %s", name);
+  }
   tm_host_tell(host, on_load, request);
   return TM_OK;
 }

@@ -21,17 +21,30 @@ enum { MAX_FINDINGS = 1000, KILLS_TO_QUARANTINE = 3 };
 
 void tm_host_tell(tm_rulehost *host, void (*fn)(tm_rulehost *, void *), void *arg) {
   message *m = malloc(sizeof *m);
-  if (!m) return; // an unsent wake-up: the next tick carries on
-  *m = (message){NULL, fn, arg};
   pthread_mutex_lock(&host->queue_lock);
-  if (host->last)
-    host->last->next = m;
-  else
-    host->first = m;
-  host->last = m;
+  if (!m && (m = host->spare_first)) host->spare_first = m->next;
+  if (m) {
+    *m = (message){NULL, fn, arg};
+    if (host->last)
+      host->last->next = m;
+    else
+      host->first = m;
+    host->last = m;
+  }
   pthread_cond_signal(&host->queue_filled);
   pthread_mutex_unlock(&host->queue_lock);
   if (!host->running) tm_host_drain(host);
+}
+
+static void end_message(tm_rulehost *host, message *m) {
+  if (m < host->spare || m >= host->spare + SPARE_MESSAGES) {
+    free(m);
+    return;
+  }
+  pthread_mutex_lock(&host->queue_lock);
+  m->next = host->spare_first;
+  host->spare_first = m;
+  pthread_mutex_unlock(&host->queue_lock);
 }
 
 static message *take_message(tm_rulehost *host, bool wait) {
@@ -54,7 +67,7 @@ void tm_host_drain(tm_rulehost *host) {
   host->draining = 1;
   for (message *m; (m = take_message(host, false));) {
     m->fn(host, m->arg);
-    free(m);
+    end_message(host, m);
   }
   host->draining = 0;
 }
@@ -65,7 +78,7 @@ static void *rule_thread(void *arg) {
     message *m = take_message(host, true);
     if (!m) return NULL;
     m->fn(host, m->arg);
-    free(m);
+    end_message(host, m);
   }
 }
 
@@ -83,13 +96,17 @@ typedef struct note {
   char *rule, *target, *text;
 } note;
 
-static void deliver_note(void *arg) {
-  note *n = arg;
-  tm_engine_note(n->engine, n->kind, n->level, n->rule, n->target, n->text, "{}");
+static void free_note(note *n) {
   free(n->rule);
   free(n->target);
   free(n->text);
   free(n);
+}
+
+static void deliver_note(void *arg) {
+  note *n = arg;
+  tm_engine_note(n->engine, n->kind, n->level, n->rule, n->target, n->text, "{}");
+  free_note(n);
 }
 
 void tm_host_note(tm_rulehost *host, tm_event_kind kind, tm_level level, const char *rule,
@@ -98,7 +115,10 @@ void tm_host_note(tm_rulehost *host, tm_event_kind kind, tm_level level, const c
   if (!n) return;
   *n = (note){host->engine, kind, level, strdup(rule ? rule : ""), strdup(target ? target : ""),
               strdup(text)};
-  tm_host_post(host, deliver_note, n);
+  if (n->rule && n->target && n->text)
+    tm_host_post(host, deliver_note, n);
+  else
+    free_note(n);
 }
 
 // ---- calling into a package ----
@@ -250,7 +270,7 @@ static void report(tm_rulehost *host, pair *p, lua_State *L) {
     lua_pop(L, 1);
     return;
   }
-  p->reported = count > 0;
+  p->reported = true; // also when there is no memory to tell it: then the next check does
   p->rule->stats.findings += count;
   batch *b = calloc(1, sizeof *b);
   if (b) {
@@ -259,8 +279,9 @@ static void report(tm_rulehost *host, pair *p, lua_State *L) {
     b->target = tm_target_retain(p->target);
     b->rule = tm_arena_strndup(&b->strings, p->rule->id, strlen(p->rule->id));
     b->findings = tm_arena_calloc(&b->strings, count + 1, sizeof *b->findings);
-    b->count = b->findings && b->rule ? count : 0;
+    b->count = b->findings ? count : 0;
     b->needs = tm_arena_calloc(&b->strings, p->rule->need_count + 1, sizeof *b->needs);
+    bool whole = b->rule && b->findings && b->needs;
     for (size_t i = 0; b->needs && i < p->rule->need_count; i++) {
       b->needs[b->need_count] =
           tm_arena_strndup(&b->strings, p->rule->needs[i], strlen(p->rule->needs[i]));
@@ -271,7 +292,12 @@ static void report(tm_rulehost *host, pair *p, lua_State *L) {
       read_finding(host, p, b, L, &b->findings[i]);
       lua_pop(L, 1);
     }
-    tm_host_post(host, deliver_batch, b);
+    if (whole) {
+      p->reported = count > 0;
+      tm_host_post(host, deliver_batch, b);
+    } else {
+      free_batch(b);
+    }
   }
   lua_pop(L, 1);
 }
@@ -473,6 +499,10 @@ tm_status tm_rulehost_new(tm_ctx *ctx, tm_engine *engine, const tm_rulehost_opti
   pthread_cond_init(&host->queue_filled, NULL);
   atomic_init(&host->next_due_ns, INT64_MAX);
   atomic_init(&host->next_job_id, 1);
+  for (size_t i = 0; i < SPARE_MESSAGES; i++) {
+    host->spare[i].next = host->spare_first;
+    host->spare_first = &host->spare[i];
+  }
   host->natives = (tm_natives){tm_host_install_natives, host, &host->dsl_code};
   host->now_ns = tm_engine_now_ns(engine);
   tm_engine_observer observer = {.ud = host,

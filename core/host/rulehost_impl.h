@@ -16,6 +16,8 @@ typedef struct message {
   void *arg;
 } message;
 
+enum { SPARE_MESSAGES = 64 }; // for moments without memory: a lost message would lose what it owns
+
 // One rule on one target.
 typedef struct pair {
   tm_package *package;
@@ -73,6 +75,7 @@ struct tm_rulehost {
   pthread_mutex_t queue_lock;
   pthread_cond_t queue_filled;
   message *first, *last;
+  message spare[SPARE_MESSAGES], *spare_first;
   int draining;
   pthread_mutex_t state_lock; // packages, pairs and statistics against tm_rulehost_each_rule
   atomic_uint_fast64_t busy_since_ns;
