@@ -1,7 +1,7 @@
 // Targets of the host: processes, and what it feeds itself.
 #include "base/clock.h"
 #include "engine/shots.h"
-#include "read/reader.h"
+#include "live/shot_read.h"
 #include "tidemark_impl.h"
 
 #include <string.h>
@@ -133,17 +133,11 @@ tm_status tm_feed_profile(tm_embed *engine, tm_target *target, const char *metri
   TM_TRY(check_feed(engine, target, metric));
   if (!bytes || !tm_shot_metric(metric))
     return tm_fail(&engine->ctx, TM_E_ARG, TM_NO_OFFSET,
-                   "'%s' is no metric of profiles: pprof.NAME or go.goroutines", metric);
-  tm_snapshot snapshot = {0};
-  tm_status status = tm_read_buffer(&engine->ctx, bytes, size, NULL, &snapshot);
-  if (status == TM_OK && snapshot.kind != TM_KIND_PROFILE && snapshot.kind != TM_KIND_GOROUTINES)
-    status = tm_fail(&engine->ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no profile", snapshot.format);
-  if (status == TM_OK) {
-    tm_profile *profile = snapshot.model; // the engine takes it over, whatever comes of it
-    snapshot.model = NULL;
+                   "'%s' is no metric of profiles: pprof.NAME, go.goroutines or trace.go", metric);
+  tm_profile *profile = NULL;
+  tm_status status = tm_shot_read(&engine->ctx, metric, bytes, size, &profile);
+  if (status == TM_OK) // the engine takes it over, whatever comes of it
     status = tm_engine_feed_snapshot(engine->engine, target, metric,
                                      time_ns ? time_ns : tm_now_ns(engine), profile);
-  }
-  tm_snapshot_fini(&snapshot);
   return tm_embed_fail(engine, status);
 }

@@ -153,7 +153,8 @@ static tm_status push_stack(maker *m, uint32_t stack, uint32_t entry) {
 }
 
 static tm_status push_origin(maker *m, uint32_t entry, uint32_t creation) {
-  TM_TRY(push_label(m, m->entry_key, tm_trace_text(m->t, entry)));
+  const char *first = tm_trace_text(m->t, entry);
+  TM_TRY(push_label(m, m->entry_key, *first ? first : "unknown"));
   return push_label(m, m->created_key, tm_goroutine_creator(m->t, creation));
 }
 

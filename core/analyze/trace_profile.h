@@ -22,9 +22,10 @@ TM_NODISCARD tm_status tm_trace_wait_profile(tm_ctx *ctx, const tm_trace *trace,
 // blocked/nanoseconds (sum over them), created and ended (counts within the trace, by entry and
 // creation). A sample has either count and blocked, with the stack where they stopped, or created
 // and ended, with the stack of the `go` statement (their entry where it is not known). Labels:
-// state (only of those alive), entry, created_by. The runtime's own and calls from C are left out.
-// Stats: Seconds (the trace's length), Created, Ended, Alive, Collections, HeapFloor (the least
-// live bytes; left out when there is none). The caller frees *out. TM_E_NOMEM, TM_E_LIMIT.
+// state (only of those alive), entry ("unknown" where it is), created_by (where it is known). The
+// runtime's own and calls from C are left out. Stats: Seconds (the trace's length), Created, Ended,
+// Alive, Collections, HeapFloor (the least live bytes; left out when there is none). The caller
+// frees *out. TM_E_NOMEM, TM_E_LIMIT.
 TM_NODISCARD tm_status tm_trace_snapshot(tm_ctx *ctx, const tm_trace *trace, tm_profile **out);
 
 #endif

@@ -33,6 +33,10 @@ tm_status tm_shot_read(tm_ctx *ctx, const char *metric, const void *data, size_t
                        tm_profile **out) {
   tm_snapshot s = {0};
   tm_status status = tm_read_buffer(ctx, data, size, NULL, &s);
+  if (status != TM_OK && status != TM_E_NOMEM && s.kind == TM_KIND_TRACE && s.model) {
+    tm_ctx_clear(ctx); // it breaks off
+    status = TM_OK;
+  }
   if (status == TM_OK) status = take_model(ctx, metric, &s, out);
   tm_snapshot_fini(&s);
   return status;

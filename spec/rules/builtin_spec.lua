@@ -102,6 +102,11 @@ local profiles = {
   ["go.leaked"] = { "pprof.goroutineleak", 300, function()
     return write { types = { "goroutineleak/count" }, { "main.main;main.leak", 3 } }
   end, 3 },
+  ["go.never_ending"] = { "trace.go", 300, function(i)
+    return write { types = { "count/count", "blocked/nanoseconds", "created/count", "ended/count" },
+      { "main.poll;main.wait", 100 + 30 * i, 0, 0, 0, labels = { entry = "main.poll", state = "chan receive" } },
+      { "main.main;main.serve", 0, 0, 30, 1, labels = { entry = "main.poll", created_by = "main.serve" } } }
+  end, 7 },
   ["heap.root_path_growth.jvm"] = { "dump.jvm.hprof", 1800, paths, 4 },
   ["heap.root_path_growth.v8"] = { "dump.v8.heapsnapshot", 1800, paths, 4 },
   ["heap.root_path_growth.go"] = { "dump.go.heapdump", 1800, paths, 4 },

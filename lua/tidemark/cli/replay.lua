@@ -141,7 +141,7 @@ function M.read_profiles(words, metric)
       session.fail({ message = ("%s: it is no %s but a %s"):format(one.path, other == "trace" and other or "profile", tostring(p.kind)),
         code = "format" }, 3)
     end
-    one.time_ns = p:info().time_ns or 0
+    one.time_ns, one.problem = p:info().time_ns or 0, p.partial and err and err.message
     p:close()
     if not by[one.metric] then
       by[one.metric] = { seen = {} }
@@ -194,6 +194,7 @@ function M.over_profiles(profiles, files, name, on_alert)
     end
     local bytes, problem = one.bytes, nil
     if not bytes then bytes, problem = paths.read(one.path) end
+    problem = problem or one.problem
     for _, metric in ipairs(bytes and wanted[one.metric] or {}) do
       local ok, err = engine:feed_snapshot(name, metric, one.time_ns, bytes)
       if not ok then problem = err.message end
