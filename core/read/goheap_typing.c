@@ -286,8 +286,7 @@ static bool next_part(const typing *y, level *l, level *out) {
 }
 
 static bool has_parts(const typing *y, uint32_t type) {
-  const tm_go_type *t = type_of(y, type);
-  return t->kind != 0 && (t->kind >= TM_GO_ARRAY);
+  return type_of(y, type)->kind >= TM_GO_ARRAY;
 }
 
 static tm_status look_at(typing *y, uint32_t type, uint64_t address) {
