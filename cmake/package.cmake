@@ -1,0 +1,20 @@
+# Debian packages of what `cmake --install` puts in place: build one with `cpack` in a build folder
+# of the release preset. The four parts of the tree go into one package: the program, the library,
+# its development files and the Lua module.
+set(CPACK_PACKAGE_NAME tidemark)
+set(CPACK_PACKAGE_VENDOR tidemark)
+set(CPACK_PACKAGE_CONTACT "the tidemark developers <tidemark@localhost>")
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "memory observability engine with rules in Lua")
+set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
+set(CPACK_RESOURCE_FILE_LICENSE ${CMAKE_SOURCE_DIR}/LICENSE)
+set(CPACK_GENERATOR DEB)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SECTION devel)
+set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "lua5.4, libuv1-dev")
+set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
+set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+include(CPack)
