@@ -347,6 +347,7 @@ static void target_gone(void *ud, tm_target *target) {
       break;
     }
   tm_app_counters_free(w->counters);
+  tm_shot_feed_add_stats(w->shots, &runner->stats);
   tm_shot_feed_free(runner->ctx, w->shots);
   tm_sampler_free(w->sampler);
   if (w->polling)
@@ -674,8 +675,10 @@ tm_sampler *tm_runner_sampler(const tm_target *target) {
 void tm_runner_get_stats(tm_runner *runner, tm_runner_stats *out) {
   *out = runner->stats;
   out->cpu_ns = tm_clock_process_cpu_ns();
-  for (size_t i = 0; i < runner->watched.count; i++)
+  for (size_t i = 0; i < runner->watched.count; i++) {
     out->missed += tm_sampler_get_stats(runner->watched.items[i]->sampler)->missed;
+    tm_shot_feed_add_stats(runner->watched.items[i]->shots, out);
+  }
   tm_reading reading;
   tm_reading_clear(&reading);
   tm_proc *self = NULL;

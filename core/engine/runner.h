@@ -29,6 +29,8 @@ typedef struct tm_runner_stats {
   uint64_t sampling_cpu_ns; // CPU time of the sampling alone
   uint64_t cpu_ns;          // of the whole process
   uint64_t started_mono_ns;
+  uint64_t fetched, fetch_cpu_ns;          // snapshots of apps, and CPU time of their reading
+  uint64_t traces, traced_ns, trace_bytes; // of them that traced: how many, how long, how large
   double rss_bytes, peak_rss_bytes; // of this process
 } tm_runner_stats;
 

@@ -83,6 +83,16 @@ tm_status tm_shot_feed_plan(tm_ctx *ctx, tm_runner *runner, tm_target *target, u
   return tm_app_profiles_plan((*feed)->profiles, &endpoint, plan.wants, plan.count);
 }
 
+void tm_shot_feed_add_stats(const tm_shot_feed *feed, tm_runner_stats *stats) {
+  if (!feed) return;
+  const tm_app_profiles_stats *s = tm_app_profiles_get_stats(feed->profiles);
+  stats->fetched += s->profiles;
+  stats->fetch_cpu_ns += s->read_cpu_ns;
+  stats->traces += s->traces;
+  stats->traced_ns += s->traced_ns;
+  stats->trace_bytes += s->trace_bytes;
+}
+
 void tm_shot_feed_free(tm_ctx *ctx, tm_shot_feed *feed) {
   if (!feed) return;
   tm_app_profiles_free(feed->profiles); // calls nothing of ours any more

@@ -12,4 +12,7 @@ TM_NODISCARD tm_status tm_shot_feed_plan(tm_ctx *ctx, tm_runner *runner, tm_targ
                                          uint32_t *running, tm_shot_feed **feed);
 void tm_shot_feed_free(tm_ctx *ctx, tm_shot_feed *feed); // NULL is fine
 
+// Adds what the feed's fetching cost to stats. NULL is fine.
+void tm_shot_feed_add_stats(const tm_shot_feed *feed, tm_runner_stats *stats);
+
 #endif

@@ -58,6 +58,11 @@ static int engine_stats(lua_State *L) {
   set_integer(L, "missed", (int64_t)s.missed);
   set_integer(L, "sampling_cpu_ns", (int64_t)s.sampling_cpu_ns);
   set_integer(L, "cpu_ns", (int64_t)(e->runner ? s.cpu_ns : tm_clock_process_cpu_ns()));
+  set_integer(L, "fetched", (int64_t)s.fetched);
+  set_integer(L, "fetch_cpu_ns", (int64_t)s.fetch_cpu_ns);
+  set_integer(L, "traces", (int64_t)s.traces);
+  set_integer(L, "traced_ns", (int64_t)s.traced_ns);
+  set_integer(L, "trace_bytes", (int64_t)s.trace_bytes);
   set_number(L, "rss_bytes", s.rss_bytes);
   set_number(L, "peak_rss_bytes", s.peak_rss_bytes);
   if (e->webhook) {

@@ -101,6 +101,12 @@ local function summary(s, options, reason, meta)
     io.write("  ", text.level(r.level, text.pad(r.level, 8)), " ", text.pad(r.state, 8), " ", text.clean(r.text), "\n")
   end
   if #s.evidence > 0 then io.write(("  %d pieces of evidence taken\n"):format(#s.evidence)) end
+  local own = s.engine:stats()
+  if own.traces > 0 then
+    io.write(("  %d trace%s of %s each: traced for %s of the time, %s read with %s of CPU\n"):format(own.traces, own.traces == 1 and "" or "s",
+      core.format(own.traced_ns // own.traces, "ns"), core.format(own.traced_ns / math.max(own.uptime_ns, 1), "ratio"),
+      core.format(own.trace_bytes, "bytes"), core.format(own.fetch_cpu_ns, "ns")))
+  end
 end
 
 --- Runs an opened session to its end; returns the exit code.
