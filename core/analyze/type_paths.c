@@ -1,7 +1,8 @@
 // Two walks. The first marks what the roots reach. The second goes breadth first through one class
 // of roots after the other, and gives every object a path: that of the object it was met from,
 // one step longer or folded. Threads are set apart before the second walk begins, so that a list of
-// all threads does not own what each of them holds. Classes of a JVM stand for their statics.
+// all threads does not own what each of them holds. Classes of a JVM stand for their statics, and
+// what its threads have in thread locals belongs to the ThreadLocal, named by the static it is in.
 //
 // Steps are named by (type, place): places are fields of a type, asked from the reader once per
 // object that leads somewhere new; the text of a place is asked once.
@@ -16,7 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK = 1 << 18, PLACES_MAX = 4096, PATHS_MAX = 1 << 22, NAME_BYTES = 640, MARKED = 1 };
+enum {
+  TICK = 1 << 18,
+  PLACES_MAX = 4096,
+  PATHS_MAX = 1 << 22,
+  NAME_BYTES = 640,
+  MARKED = 1,
+  LOCAL_STEPS_MAX = 6
+};
 
 #define NO_PATH UINT32_MAX
 
@@ -200,7 +208,7 @@ static tm_status drain(folder *f, uint32_t *places) {
 // ---- where paths begin ----
 
 // Roots in the order in which they own: lower first.
-enum { OF_STATICS, OF_THREADS, OF_HANDLES, OF_REST, ROOT_CLASSES };
+enum { OF_STATICS, OF_THREAD_LOCALS, OF_HANDLES, OF_THREADS, OF_REST, ROOT_CLASSES };
 
 static int class_of_root(const tm_root *r) {
   switch (r->kind) {
@@ -210,7 +218,6 @@ static int class_of_root(const tm_root *r) {
     return OF_THREADS;
   case TM_ROOT_JNI_GLOBAL:
   case TM_ROOT_INTERNED:
-  case TM_ROOT_FINALIZER:
     return OF_HANDLES;
   default:
     return OF_REST;
@@ -247,6 +254,44 @@ static tm_status begin_at_classes(folder *f) {
   return TM_OK;
 }
 
+// "thread local app.Requests.current": the fields from the static to the ThreadLocal `key`.
+static void name_thread_local(const folder *f, uint32_t key, char *out, size_t size) {
+  const char *labels[LOCAL_STEPS_MAX];
+  size_t n = 0;
+  snprintf(out, size, "thread local");
+  if (key == TM_NODE_NONE) return; // it is garbage by now, its values are not
+  for (uint32_t at = f->path_of[key]; at != NO_PATH; at = f->paths.items[at].parent) {
+    if (n == LOCAL_STEPS_MAX) return;
+    labels[n++] = tm_strtab_text(&f->texts, f->paths.items[at].label);
+  }
+  if (!n || strncmp(labels[n - 1], "static ", 7) != 0) return;
+  labels[n - 1] += 7;
+  for (size_t i = n, used = strlen(out); i-- > 0 && used < size; used = strlen(out))
+    snprintf(out + used, size - used, "%s%.100s", i + 1 == n ? " " : ".", labels[i]);
+}
+
+static tm_status begin_at_thread_local(folder *f, uint32_t entry) {
+  const tm_graph *g = f->graph;
+  char text[NAME_BYTES];
+  tm_field key, value;
+  if (!g->detail->field(g, entry, "value", &value) || value.node == TM_NODE_NONE) return TM_OK;
+  if (!g->detail->field(g, entry, "referent", &key)) key.node = TM_NODE_NONE;
+  name_thread_local(f, key.node, text, sizeof text);
+  return begin_at(f, value.node, text);
+}
+
+// Threads of a JVM keep the values of thread locals in tables of such entries.
+static tm_status begin_at_thread_locals(folder *f) {
+  const tm_graph *g = f->graph;
+  for (uint32_t t = 0; g->detail->field && t < g->types.count; t++) {
+    const char *name = tm_graph_text(g, g->types.items[t].name);
+    if (strcmp(name, "java.lang.ThreadLocal$ThreadLocalMap$Entry") != 0) continue;
+    for (uint32_t n = 0; n < g->node_count; n++)
+      if (g->type[n] == t && f->marks[n]) TM_TRY(begin_at_thread_local(f, n));
+  }
+  return TM_OK;
+}
+
 // Threads take their place at once, but are walked from in their turn.
 static tm_status set_threads_apart(folder *f) {
   const tm_graph *g = f->graph;
@@ -261,6 +306,7 @@ static tm_status set_threads_apart(folder *f) {
 static tm_status walk_roots(folder *f, int class, uint32_t *places) {
   const tm_graph *g = f->graph;
   if (class == OF_STATICS) TM_TRY(begin_at_classes(f));
+  if (class == OF_THREAD_LOCALS) TM_TRY(begin_at_thread_locals(f));
   for (size_t i = 0; i < g->roots.count; i++) {
     const tm_root *r = &g->roots.items[i];
     if (class_of_root(r) != class || r->held) continue;

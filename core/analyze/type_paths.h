@@ -3,7 +3,8 @@
 // works on it, and a megabyte of it outlives the dump.
 //
 // Each object counts at one path: that of the root that owns it first by kind (statics and globals,
-// then threads with what they hold, JNI and other handles, the rest), over the fewest references. A
+// then thread locals, JNI handles, threads with what they hold, the rest: so the stack that happens
+// to look at an object does not hide its owner), over the fewest references. A
 // step to the type that the path is at already is folded, and so is one back to the type before it
 // (lists, trees, tables): paths stay few however long chains are.
 // Source: LeakCanary's heap growth detector (shark), which folds by fields.
@@ -15,7 +16,8 @@
 
 // One sample per path with objects, stacks from the object's type up to the root; values
 // objects/count and space/bytes (shallow). Frames are "field type", the outermost says which root:
-// "static main.cache map<...>", "thread worker", "static com.x.App", "[x]" is any element. Numbers
+// "static main.cache map<...>", "thread worker", "static com.x.App", "thread local com.x.App.users
+// java.util.ArrayList"; "[x]" is any element. Numbers
 // and addresses are left out of names, so that paths of two dumps compare. Follows edges at most as
 // weak as `weakest`; unreachable objects are left out. Linear; 9 bytes an object. TM_E_NOMEM,
 // TM_E_CANCELLED. The caller frees the profile.

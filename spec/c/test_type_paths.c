@@ -10,6 +10,9 @@
 
 enum { NODES = 40, EDGES = 70, TYPES = 6, ROUNDS = 1500 };
 
+// Kinds of roots as they own: the index of THREAD, and how many.
+enum { THREAD = 2, KINDS = 4 };
+
 static uint64_t state = 88172645463325252u;
 static uint32_t random_below(uint32_t n) { // xorshift64
   state ^= state << 13;
@@ -69,6 +72,7 @@ static tm_graph *make_random(tm_ctx *ctx) {
     g->edge_begin[n + 1] = at;
   }
   add_root(ctx, g, random_below(NODES), TM_ROOT_STATIC);
+  add_root(ctx, g, random_below(NODES), TM_ROOT_JNI_GLOBAL);
   add_root(ctx, g, random_below(NODES), TM_ROOT_THREAD);
   add_root(ctx, g, random_below(NODES), TM_ROOT_STACK);
   return g;
@@ -86,16 +90,16 @@ static void reach(const tm_graph *g, uint32_t from, const bool *stop, bool *seen
   }
 }
 
-// Bytes owned by the roots of each kind, in the order static, thread, stack.
-static void owned_bytes(const tm_graph *g, uint64_t out[3]) {
+// Bytes owned by the roots of each kind, in the order of KIND.
+static void owned_bytes(const tm_graph *g, uint64_t out[KINDS]) {
   bool stop[NODES] = {0}, seen[NODES] = {0};
-  uint32_t thread = g->roots.items[1].node;
+  uint32_t thread = g->roots.items[THREAD].node;
   stop[thread] = true;
-  memset(out, 0, 3 * sizeof *out);
-  for (int i = 0; i < 3; i++) {
+  memset(out, 0, KINDS * sizeof *out);
+  for (int i = 0; i < KINDS; i++) {
     uint64_t before = 0, after = 0;
     for (uint32_t n = 0; n < NODES; n++) before += seen[n] ? 1 + n : 0;
-    if (i != 1 && g->roots.items[i].node == thread) continue; // it is a thread first
+    if (i != THREAD && g->roots.items[i].node == thread) continue; // it is a thread first
     if (!seen[g->roots.items[i].node]) reach(g, g->roots.items[i].node, stop, seen);
     for (uint32_t n = 0; n < NODES; n++) after += seen[n] ? 1 + n : 0;
     out[i] = after - before;
@@ -109,13 +113,13 @@ static const char *function_at(const tm_profile *p, uint32_t location) {
 
 // Per kind of root: bytes of the samples under it. No step repeats the type before it or that
 // before.
-static void profile_bytes(const tm_profile *p, uint64_t out[3]) {
-  static const char *const kinds[] = {"static ", "thread ", "stack "};
-  memset(out, 0, 3 * sizeof *out);
+static void profile_bytes(const tm_profile *p, uint64_t out[KINDS]) {
+  static const char *const kinds[KINDS] = {"static ", "jni global ", "thread ", "stack "};
+  memset(out, 0, KINDS * sizeof *out);
   for (uint32_t s = 0; s < p->sample_count; s++) {
     uint32_t begin = tm_profile_stack_begin(p, s), end = p->stack_end.items[s];
     const char *root = function_at(p, p->stack.items[end - 1]);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < KINDS; i++)
       if (strncmp(root, kinds[i], strlen(kinds[i])) == 0)
         out[i] += (uint64_t)p->values.items[2 * s + 1];
     for (uint32_t i = begin; i + 1 < end; i++) {
@@ -133,13 +137,13 @@ static void owns_each_object_once(void **unused) {
   tm_ctx_init(&ctx, NULL);
   for (int i = 0; i < ROUNDS; i++) {
     tm_graph *g = make_random(&ctx);
-    uint64_t expected[3], found[3];
+    uint64_t expected[KINDS], found[KINDS];
     tm_profile *p;
     g->detail = i % 2 ? &named : &placed;
     assert_int_equal(tm_type_paths(&ctx, g, TM_STRENGTH_SOFT, &p), TM_OK);
     owned_bytes(g, expected);
     profile_bytes(p, found);
-    for (int k = 0; k < 3; k++) assert_int_equal(found[k], expected[k]);
+    for (int k = 0; k < KINDS; k++) assert_int_equal(found[k], expected[k]);
     tm_profile_free(p);
     tm_graph_free(g);
   }

@@ -144,8 +144,40 @@ describe("growth of heap dumps", function()
     assert.same({ 1800, "static Leak", "cache java.util.HashMap" },
       { found["java.util.HashMap$Node"].delta, found["java.util.HashMap$Node"].root, found["java.util.HashMap$Node"].holder })
     assert.equal(1800, found["byte[]"].delta)
-    assert.matches("^thread java.lang.Thread;threadLocals ", found["byte[]"].key)
-    assert.is_true(found["byte[]"].smell)
+    assert.equal("thread local Leak.local java.util.ArrayList;elementData java.lang.Object[];[x] byte[]", found["byte[]"].key)
+  end)
+
+  it("gives what threads keep to the thread local, and a stack's view of it to its owner", function()
+    local function locals(n)
+      return hprof(function(w)
+        local reference = w:class("java.lang.ref.Reference", { fields = { { "referent", "object" } } })
+        local weak = w:class("java.lang.ref.WeakReference", { super = reference })
+        local entry = w:class("java.lang.ThreadLocal$ThreadLocalMap$Entry", { super = weak, fields = { { "value", "object" } } })
+        local map = w:class("java.lang.ThreadLocal$ThreadLocalMap", { fields = { { "table", "object" } } })
+        local local_, entries = w:class("java.lang.ThreadLocal"), w:class("[Ljava.lang.ThreadLocal$ThreadLocalMap$Entry;")
+        local thread = w:class("java.lang.Thread", { fields = { { "threadLocals", "object" } } })
+        local item, list = w:class("app.Item"), w:class("[Lapp.Item;")
+        local function items()
+          local out = {}
+          for i = 1, n do out[i] = w:new(item) end
+          return w:object_array(list, out)
+        end
+        local key, handle, held = w:new(local_), items(), items()
+        local pairs_of = { w:new(entry, { referent = key, value = held }), w:new(entry, { value = items() }) }
+        local worker = w:new(thread, { threadLocals = w:new(map, { table = w:object_array(entries, pairs_of) }) })
+        w:root("local_", handle)
+        w:root("local_", held)
+        w:root("thread", worker)
+        w:root("jni_global", handle)
+        w:root("sticky", w:class("app.App", { statics = { { "users", "object", key } } }))
+      end)
+    end
+    local names = {}
+    for i = 1, 3 do names[i] = helper.write(("%s/l%d.hprof"):format(folder, i), locals(100 * i)) end
+    local found = {}
+    for _, row in ipairs((helper.rows("growth", "growth", names[1], names[2], names[3], "--min-delta", "10"))) do found[row.key] = row.delta end
+    assert.same({ ["thread local app.App.users app.Item[];[x] app.Item"] = 200, ["thread local app.Item[];[x] app.Item"] = 200,
+      ["jni global app.Item[];[x] app.Item"] = 200 }, found)
   end)
 
   it("answers a profile to rules and the prompt", function()
