@@ -32,7 +32,20 @@ end
 --- without a collection, whatever the rule wants.
 function M.snapshot(word, metric, how)
   local kind = metric:match("^go%.goroutines") and "goroutine" or metric:match("^pprof%.([^?]+)")
+  if not kind then return false, "policies and files feed it" end
   return try(word, kind, how)
+end
+
+--- Takes one trace as a rule's input does and reads it: { bytes, read_cpu_ns }; or nil and why not.
+function M.trace(word, seconds, how)
+  local bytes, err = fetch.bytes(word, setmetatable({ kind = "trace", seconds = seconds, max_bytes = 64 << 20 }, { __index = how }))
+  if not bytes then return nil, (err.message:gsub("^%S+/%S+ ", "it ")) end
+  local before = os.clock()
+  local t, problem = core.read { bytes = bytes }
+  if not t or t.kind ~= "trace" then return nil, "it answers what is no trace" .. (problem and ": " .. problem.message or "") end
+  t:snapshot():close()
+  t:close()
+  return { bytes = #bytes, read_cpu_ns = math.floor((os.clock() - before) * 1e9) }
 end
 
 local function records(count) return count == 1 and "1 record" or count .. " records" end

@@ -156,7 +156,16 @@ local function try_snapshots(rows, word, options)
     if row.kind == "snapshots" then
       local detail = err and err.message
       row.fetched = false
-      if address then row.fetched, detail = offers.snapshot(address, row.metric, how) end
+      if address and row.traced_ns then
+        local taken
+        taken, detail = offers.trace(address, row.traced_ns / 1e9, how)
+        row.fetched = taken ~= nil
+        if taken then
+          row.trace_bytes, row.read_cpu_ns = taken.bytes, taken.read_cpu_ns
+          row.core_ratio = taken.read_cpu_ns / row.every_ns
+          detail = ("%s, read with %s of CPU"):format(core.format(taken.bytes, "bytes"), core.format(taken.read_cpu_ns, "ns"))
+        end
+      elseif address then row.fetched, detail = offers.snapshot(address, row.metric, how) end
       row.fetch = detail
     end
   end
@@ -172,6 +181,22 @@ local function print_snapshots(rows, word, address)
         io.write(text.style("yellow", ("  %s: cannot be fetched%s: %s\n"):format(row.metric, from, text.clean(row.fetch))),
           ("  the rule stays without snapshots of %s; `tidemark attach` says what it offers\n"):format(text.clean(word)))
       end
+    end
+  end
+end
+
+-- What inputs that trace cost the app, as fields of their rows.
+local function add_tracing(row)
+  if not row.metric:find("^trace%.") then return end
+  row.traced_ns = math.floor(tonumber(row.metric:match("seconds=([%d.e+-]+)") or 1) * 1e9)
+  row.traced_ratio = row.traced_ns / row.every_ns
+end
+
+local function print_tracing(rows)
+  for _, row in ipairs(rows) do
+    if row.traced_ratio then
+      io.write(("  %s: traces for %s every %s, %s of the time; all rules together never for more than 1 %%\n"):format(row.metric,
+        core.format(row.traced_ns, "ns"), core.format(row.every_ns, "ns"), core.format(row.traced_ratio, "ratio")))
     end
   end
 end
@@ -194,6 +219,7 @@ local function explain(words, options)
         total = total + (i.arm and 0 or share)
         rows[#rows + 1] = { input = i.name, metric = i.metric, kind = i.kind, every_ns = i.every_ns, keep = i.keep,
           read_with = group, armed_only = i.arm, memory_bytes = i.keep * 16, core_ratio = share }
+        add_tracing(rows[#rows])
       end
       local address = words[2] and try_snapshots(rows, words[2], options)
       if options.json then
@@ -212,6 +238,7 @@ local function explain(words, options)
         { key = "core_ratio", title = "CORE", unit = "ratio", right = true } }, rows))
       io.write(("\n  sampling costs about %s of a core per target; checks may take %s\n"):format(core.format(total, "ratio"),
         core.format(r.budget_ratio, "ratio")))
+      print_tracing(rows)
       print_snapshots(rows, words[2], address)
       return 0
     end
