@@ -42,17 +42,22 @@ end
 local endings = { [".pb.gz"] = true, [".trace"] = true, [".hprof"] = true, [".heapsnapshot"] = true, [".goheap"] = true }
 
 -- Only files that a policy wrote for this app count, and go.
+local PATHS_KEPT <const> = 1000 -- of a dump that may have gone: some tens of kB each
+
 local function prune(dir, t, p)
-  local files = {}
+  local files, kept_paths = {}, {}
   local start = clean_name(t.name) .. "-"
   for _, name in ipairs(core.list(dir) or {}) do
     local rest = name:sub(1, #start) == start and name:sub(#start + 1)
-    if rest and rest:match("^%d+%-.+%-%d+T%d+Z[%-%d]*%.") and endings[rest:match("Z[%-%d]*(%..+)$")] then
+    local ending = rest and rest:match("^%d+%-.+%-%d+T%d+Z[%-%d]*%.") and rest:match("Z[%-%d]*(%..+)$")
+    local list = ending and (endings[ending] and files or ending:find("%.paths%.pb%.gz$") and kept_paths)
+    if list then
       local st = core.stat(dir .. "/" .. name)
-      if st and st.kind == "file" then files[#files + 1] = { name = name, bytes = st.size_bytes, time_ns = st.mtime_ns } end
+      if st and st.kind == "file" then list[#list + 1] = { name = name, bytes = st.size_bytes, time_ns = st.mtime_ns } end
     end
   end
   for _, name in ipairs(policy.surplus(files, p.keep_count, p.keep_bytes)) do os.remove(dir .. "/" .. name) end
+  for _, name in ipairs(policy.surplus(kept_paths, PATHS_KEPT, p.keep_bytes)) do os.remove(dir .. "/" .. name) end
 end
 
 -- ---- taking ----
