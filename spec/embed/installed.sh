@@ -42,6 +42,13 @@ run declared_symbols diff "$symbols" declared
 run shared_symbols diff "$symbols" shown
 run archive_symbols diff "$symbols" archived
 run module_symbols diff "$top/spec/c/symbols_lua.txt" module_shows
+# No state of its own but the three stream pointers of core/tidemark_stdio.c, set at loading; nothing
+# that prints, handles signals or changes the environment. (exit, system and setlocale are in Lua's
+# os library, where no rule sees them; abort in its panic.)
+objdump -t "$libdir/libtidemark.a" | grep -E ' O \.bss|\*COM\*|\.tbss' | grep -v '__odr' | awk '{ print $NF }' | sort >state
+run no_state diff <(printf 'tm_lua_%s\n' stderr stdin stdout) state
+nm -u "$libdir/libtidemark.a" | awk '{ print $2 }' | grep -xE '_exit|printf|puts|putchar|signal|sigaction|setenv|putenv|fork|popen' >effects || true
+run no_side_effects diff /dev/null effects
 run soname grep -q "libtidemark.so.$(sed -n 's/^#define TM_ABI //p' "$prefix/include/tidemark.h")" <(readelf -d "$libdir/libtidemark.so")
 run abi_builds "$cc" -I"$prefix/include" "$top/spec/embed/abi.c" -o abi
 ./abi >abi.txt
