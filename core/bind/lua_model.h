@@ -42,6 +42,9 @@ void tm_lua_push_graph(lua_State *L, tm_snapshot *from);
 // The same for a trace.
 void tm_lua_push_trace(lua_State *L, tm_snapshot *from);
 
+// The same for a timeline.
+void tm_lua_push_timeline(lua_State *L, tm_snapshot *from);
+
 // A Trace over a model that belongs to the value at index owner, which it keeps alive.
 void tm_lua_push_trace_view(lua_State *L, tm_trace *trace, int owner);
 

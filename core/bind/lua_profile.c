@@ -391,6 +391,8 @@ static int core_read(lua_State *L) {
     tm_lua_push_graph(L, s);
   else if (s->kind == TM_KIND_TRACE)
     tm_lua_push_trace(L, s);
+  else if (s->kind == TM_KIND_TIMELINE)
+    tm_lua_push_timeline(L, s);
   else
     lua_pushvalue(L, result);
   if (status == TM_OK) return 1;

@@ -40,6 +40,8 @@ static int deliver(lua_State *L) {
     tm_lua_push_graph(L, &c->snapshot);
   } else if (c->snapshot.kind == TM_KIND_TRACE) {
     tm_lua_push_trace(L, &c->snapshot);
+  } else if (c->snapshot.kind == TM_KIND_TIMELINE) {
+    tm_lua_push_timeline(L, &c->snapshot);
   } else {
     tm_snapshot *to = tm_lua_push_snapshot(L);
     *to = c->snapshot;

@@ -1,0 +1,154 @@
+// Timelines for trusted Lua: t:tasks{over_ns=, thread=}, t:asyncs(), t:counters{constant=},
+// t:frames(), t:memory() answer Tables, t:info() the facts.
+#include "analyze/timeline.h"
+#include "bind/lua_error.h"
+#include "bind/lua_model.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#define TIMELINE_META "tidemark.Timeline"
+
+static tm_snapshot *check_box(lua_State *L) {
+  tm_snapshot *box = luaL_checkudata(L, 1, TIMELINE_META);
+  if (!box->model) luaL_error(L, "this timeline was closed");
+  return box;
+}
+
+static int finish_table(lua_State *L, tm_lua_work *work, tm_status status) {
+  if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
+  tm_lua_push_table(L, work);
+  return 1;
+}
+
+static int timeline_tasks(lua_State *L) { // t:tasks{over_ns=, thread=} -> Table
+  const tm_snapshot *box = check_box(L);
+  tm_tl_tasks_options o = {0};
+  lua_settop(L, 2);
+  if (lua_istable(L, 2)) {
+    lua_getfield(L, 2, "over_ns"); // the text stays on the stack
+    o.over_ns = luaL_optinteger(L, -1, 0);
+    lua_getfield(L, 2, "thread");
+    o.thread = luaL_optstring(L, -1, NULL);
+  }
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = tm_timeline_tasks(&work->ctx, box->model, &o, work->table);
+  return finish_table(L, work, status);
+}
+
+static int timeline_counters(lua_State *L) { // t:counters{constant=} -> Table
+  const tm_snapshot *box = check_box(L);
+  lua_settop(L, 2);
+  bool constant = false;
+  if (lua_istable(L, 2)) {
+    lua_getfield(L, 2, "constant");
+    constant = lua_toboolean(L, -1);
+  }
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = tm_timeline_counters(&work->ctx, box->model, constant, work->table);
+  return finish_table(L, work, status);
+}
+
+typedef tm_status timeline_analysis(tm_ctx *ctx, const tm_timeline *t, tm_table *out);
+
+static int analyze(lua_State *L, timeline_analysis *of) {
+  const tm_snapshot *box = check_box(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = of(&work->ctx, box->model, work->table);
+  return finish_table(L, work, status);
+}
+
+static int timeline_asyncs(lua_State *L) { // t:asyncs() -> Table
+  return analyze(L, tm_timeline_asyncs);
+}
+
+static int timeline_frames(lua_State *L) { // t:frames() -> Table
+  return analyze(L, tm_timeline_frames);
+}
+
+static int timeline_memory(lua_State *L) { // t:memory() -> Table
+  return analyze(L, tm_timeline_memory);
+}
+
+static void set_integer(lua_State *L, const char *name, uint64_t value) {
+  lua_pushinteger(L, (lua_Integer)value);
+  lua_setfield(L, -2, name);
+}
+
+static int timeline_info(lua_State *L) { // t:info() -> facts
+  const tm_timeline *t = check_box(L)->model;
+  lua_createtable(L, 0, 12);
+  set_integer(L, "events", t->event_count);
+  set_integer(L, "threads", t->threads.count);
+  set_integer(L, "slices", t->slices.count);
+  set_integer(L, "asyncs", t->asyncs.count);
+  set_integer(L, "series", t->series.count);
+  set_integer(L, "points", t->points.count);
+  set_integer(L, "marks", t->marks.count);
+  set_integer(L, "samples", t->samples.count);
+  set_integer(L, "memory", t->memory.count);
+  set_integer(L, "flows", t->flow_count);
+  set_integer(L, "strays", t->stray_count);
+  set_integer(L, "duration_ns", (uint64_t)t->duration_ns);
+  return 1;
+}
+
+static int timeline_index(lua_State *L) {
+  const tm_snapshot *box = check_box(L);
+  const char *key = luaL_checkstring(L, 2);
+  if (strcmp(key, "kind") == 0)
+    lua_pushliteral(L, "timeline");
+  else if (strcmp(key, "format") == 0)
+    lua_pushstring(L, box->format);
+  else if (strcmp(key, "partial") == 0)
+    lua_pushboolean(L, box->partial);
+  else if (strcmp(key, "problem") == 0 && box->partial)
+    lua_pushstring(L, box->problem.message);
+  else
+    lua_getfield(L, lua_upvalueindex(1), key);
+  return 1;
+}
+
+static int timeline_close(lua_State *L) { // frees the memory now
+  tm_snapshot_fini(luaL_checkudata(L, 1, TIMELINE_META));
+  return 0;
+}
+
+static int timeline_tostring(lua_State *L) {
+  const tm_snapshot *box = luaL_checkudata(L, 1, TIMELINE_META);
+  const tm_timeline *t = box->model;
+  if (t)
+    lua_pushfstring(L, "timeline (%s, %I events, %I threads)", box->format,
+                    (lua_Integer)t->event_count, (lua_Integer)t->threads.count);
+  else
+    lua_pushliteral(L, "timeline (closed)");
+  return 1;
+}
+
+static const luaL_Reg methods[] = {{"tasks", timeline_tasks},       {"asyncs", timeline_asyncs},
+                                   {"counters", timeline_counters}, {"frames", timeline_frames},
+                                   {"memory", timeline_memory},     {"info", timeline_info},
+                                   {"close", timeline_close},       {NULL, NULL}};
+
+// Room first, contents later: nothing leaks when Lua has no memory.
+void tm_lua_push_timeline(lua_State *L, tm_snapshot *from) {
+  tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, 0);
+  *box = (tm_snapshot){0};
+  if (luaL_newmetatable(L, TIMELINE_META)) {
+    lua_pushcfunction(L, timeline_close);
+    lua_setfield(L, -2, "__gc");
+    lua_pushcfunction(L, timeline_close);
+    lua_setfield(L, -2, "__close");
+    lua_pushcfunction(L, timeline_tostring);
+    lua_setfield(L, -2, "__tostring");
+    luaL_newlib(L, methods);
+    lua_pushcclosure(L, timeline_index, 1);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_setmetatable(L, -2);
+  *box = *from;
+  *from = (tm_snapshot){0};
+}
