@@ -52,6 +52,15 @@ describe("proof", function()
     assert.matches("--exe", result.err, 1, true)
   end)
 
+  it("proves nothing of a dump that is cut", function()
+    local whole = stuck { global = true }
+    for _, cut in ipairs { 1, 20, 60 } do
+      local result = helper.tidemark("proof", write(whole:sub(1, #whole - cut)))
+      assert.equal(3, result.code)
+      assert.matches("not whole", result.err, 1, true)
+    end
+  end)
+
   it("refuses other heap dumps", function()
     local result = helper.tidemark("proof", write('{"snapshot":{"meta":{"node_fields":["type","name","id","self_size","edge_count"],"node_types":[["hidden"]],'
       .. '"edge_fields":["type","name_or_index","to_node"],"edge_types":[["context"]]},"node_count":1,"edge_count":0},"nodes":[0,0,1,8,0],"edges":[],'

@@ -29,6 +29,10 @@ end
 ---@param options table  exe, stacks, nodecount
 ---@return userdata|nil table, table|string|nil  an error, or with the table what the executable did not tell
 function M.prove(g, options)
+  if g.partial and g:go_version() then -- globals come last
+    return nil, { message = "the dump is not whole, so what its globals lead to is not known and nothing can be proven", code = "format",
+      advice = "take another dump; `tidemark goroutines` lists those that were read" }
+  end
   local layout, problem = layout_of(g, options.exe)
   if not layout then return nil, problem end
   local t, err = g:proof { layout = layout, exe = options.exe, stacks = options.stacks, nodecount = options.nodecount }
