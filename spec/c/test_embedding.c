@@ -298,6 +298,41 @@ static void test_poll_own_process(void **state) {
   assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
 }
 
+static void note_kill(void *ud, const tm_notice *n) {
+  if (strcmp(n->word, "rule_killed") == 0) ++*(int *)ud;
+}
+
+// A check of a whole second, in which the host's thread goes on. The bound is wide: the machine of
+// a test may be busy, but a host that waited for the rule would take the second.
+static void test_host_is_not_held(void **state) {
+  (void)state;
+  static const char forever[] = "tm.rule { id = 'loop', doc = 'd', every = '1s', inputs = { r = "
+                                "tm.ring('proc.rss', {every='1s'}) },\n"
+                                "  check = function(c) while true do end end }\n";
+  tm_config config;
+  tm_embed *engine = NULL;
+  int killed = 0;
+  tm_config_init(&config, sizeof config);
+  config.rule_hard_ns = SECOND;
+  config.every_ns = 10000000;
+  assert_int_equal(tm_open(&config, &engine), TM_OK);
+  assert_int_equal(tm_on_event(engine, note_kill, &killed), TM_OK);
+  assert_int_equal(tm_rules_load(engine, "f.lua", forever, sizeof forever - 1), TM_OK);
+  assert_int_equal(tm_attach_pid(engine, 0, NULL, NULL), TM_OK);
+  int64_t longest = 0, end = tm_now_ns(engine) + 30 * SECOND;
+  while (!killed && tm_now_ns(engine) < end) {
+    int64_t before = tm_now_ns(engine);
+    assert_int_equal(tm_poll(engine, 0), TM_OK);
+    int64_t took = tm_now_ns(engine) - before;
+    if (took > longest) longest = took;
+    usleep(1000);
+  }
+  assert_int_equal(killed, 1);
+  print_message("a rule looped for 1 s; the longest poll took %.2f ms\n", (double)longest / 1e6);
+  assert_true(longest < SECOND / 2);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
 static void test_poll_by_descriptor(void **state) {
   (void)state;
   seen s = {0};
@@ -421,7 +456,8 @@ int main(void) {
       cmocka_unit_test(test_limits),           cmocka_unit_test(test_versions_of_structs),
       cmocka_unit_test(test_poll_own_process), cmocka_unit_test(test_poll_by_descriptor),
       cmocka_unit_test(test_loop_of_the_host), cmocka_unit_test(test_threads_of_their_own),
-      cmocka_unit_test(test_child_ends),       cmocka_unit_test(test_status_numbers),
+      cmocka_unit_test(test_child_ends),       cmocka_unit_test(test_host_is_not_held),
+      cmocka_unit_test(test_status_numbers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
