@@ -88,7 +88,7 @@ pattern {
 pattern {
   id = "go.lock_waiters", by = { "created_by", "state" },
   doc = "goroutines pile up behind a lock, a WaitGroup or a condition that does not come free",
-  where = { { state = "sync.*" }, { state = "semacquire*" } },
+  where = { { state = "sync.*" }, { state = "semacquire*" }, { state = "sync" } }, -- the last of a trace
   say = "{target}: {value:count} goroutines wait for a lock or a WaitGroup ({site}), {delta:count} more in {steps} snapshots; look for a path "
     .. "that returns without Unlock or Done",
   tests = tests("wait for a lock", { stack = "runtime.goexit;main.work;sync.(*Mutex).Lock", created_by = "main.serve", state = "sync.Mutex.Lock" },

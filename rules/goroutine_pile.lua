@@ -4,12 +4,14 @@
 -- more in each of the last snapshots, or when there are very many of them.
 tm.list("go.quiet_sites", { "net/http.(*Server).Serve, *", "os/signal.*", "runtime.*",
   -- go.unread_bodies, go.uncancelled_contexts and go.lock_waiters name these
-  "net/http.(*Transport).dialConn, *", "context.*", "*, sync.*", "*, semacquire*" })
+  "net/http.(*Transport).dialConn, *", "context.*", "*, sync.*", "*, semacquire*",
+  -- the same in traces, where those older than the first have no creator
+  "*, sync", "net/http.(*persistConn).readLoop, *" })
 
 local function advice(reason)
-  if reason:find("nil chan", 1, true) or reason:find("no cases", 1, true) then return "such a wait never ends: look at the place" end
+  if reason:find("nil chan", 1, true) or reason:find("no cases", 1, true) or reason == "forever" then return "such a wait never ends: look at the place" end
   if reason:find("^chan") or reason:find("^select") then return "close the channel when its other side ends, or wait with a context" end
-  if reason == "IO wait" then return "give the connection a deadline" end
+  if reason == "IO wait" or reason == "network" then return "give the connection a deadline" end
   return "look at the stack"
 end
 

@@ -17,8 +17,10 @@ static bool has_type(const tm_profile *p, const char *type) {
 }
 
 static tm_status take_model(tm_ctx *ctx, const char *metric, tm_snapshot *s, tm_profile **out) {
-  if (tm_shot_is_trace(metric)) {
-    if (s->kind == TM_KIND_TRACE) return tm_trace_snapshot(ctx, s->model, out);
+  bool wants_trace = tm_shot_is_trace(metric), wants_dump = strcmp(metric, "go.goroutines") == 0;
+  if (s->kind == TM_KIND_TRACE && (wants_trace || wants_dump))
+    return tm_trace_snapshot(ctx, s->model, out);
+  if (wants_trace) {
     if (s->kind != TM_KIND_PROFILE || !has_type(s->model, "created"))
       return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no trace", s->format);
   } else if (s->kind != TM_KIND_PROFILE && s->kind != TM_KIND_GOROUTINES) {

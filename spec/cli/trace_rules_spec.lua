@@ -2,6 +2,7 @@
 local core = require "tidemark.core"
 local gotrace = require "spec.support.gotrace_writer"
 local helper = require "spec.support.helper"
+local pprof_server = require "spec.support.pprof_server"
 
 -- A second of a program: `born` goroutines of main.worker begin, of which `ends` end; `old` ones are there already, blocked,
 -- and `old_ends` of these end. (Times of these traces are 5 s of the clock: they get 5 minutes each in a replay.)
@@ -87,6 +88,43 @@ describe("rules over Go traces", function()
     assert.equal(6 * 29 + 29, rows[1].value)
   end)
 
+  it("tell a leaking Go program from one that grows no pile", function()
+    if not os.execute("command -v go >/dev/null 2>&1") then return pending("no Go here") end
+    local dir = helper.folder()
+    assert(os.execute("cd spec/support && GOFLAGS= go build -o " .. helper.quote(dir .. "/program") .. " gotrace_leak.go"))
+    local function traces_of(kind)
+      local list, into = {}, helper.folder()
+      assert(os.execute(("%s/program %s %s"):format(dir, into, kind)))
+      for i = 1, 6 do list[i] = ("%s/%d.out"):format(into, i) end
+      return replay(list)
+    end
+    local rows = traces_of "leak"
+    assert.equal(1, #rows)
+    assert.equal("main.serve", rows[1].key)
+    assert.equal(40 + 6 * 30, rows[1].value)
+    assert.matches("begun at main%.begin .*gotrace_leak%.go:%d+", rows[1].text)
+    assert.same({}, (traces_of "quiet"))
+  end)
+
+  it("are those over goroutine dumps, too", function()
+    local function lock(i)
+      return gotrace(26, function(w)
+        w:generation(1, function(gen)
+          local stop = gen:stack { "sync.runtime_SemacquireMutex", "sema.go", 1, "sync.(*Mutex).Lock", "mutex.go", 1, "main.work", "w.go", 10 }
+          local events = { { "GoStatus", 1, 7, 2 } }
+          for id = 100, 100 + 10 * i do events[#events + 1] = { "GoStatusStack", id, -1, 4, stop } end
+          gen:thread(7, 100, events)
+        end)
+      end)
+    end
+    local list, dir = {}, helper.folder()
+    for i = 1, 6 do list[i] = helper.write(("%s/%d.out"):format(dir, i), lock(i)) end
+    local document = helper.document("replay", "replay", "--snapshots", "go.goroutines", "--json", table.unpack(list))
+    local found = {}
+    for _, row in ipairs(document.rows) do found[row.rule] = row.value end
+    assert.same({ ["go.lock_waiters"] = 61 }, found)
+  end)
+
   it("see states, sites and counts in the frames of all snapshots", function()
     local rule = helper.write(helper.folder() .. "/own.lua", [[
       tm.rule { id = "own.trace", every = "1m", inputs = { t = tm.trace("go", { every = "5m", seconds = 2, keep = 4 }) },
@@ -117,6 +155,60 @@ describe("rules over Go traces", function()
   end)
 end)
 
+describe("traces of a live app", function()
+  local server, dir
+  setup(function()
+    server, dir = pprof_server.start(), helper.folder()
+  end)
+  teardown(function()
+    if server then server.stop() end
+    helper.tidy()
+  end)
+
+  local function rule(id, every)
+    return ([[tm.rule { id = "%s", every = "1s", inputs = { t = tm.trace("go", { every = "%s", seconds = 0.05, keep = 3 }) },
+      check = function(c)
+        local s = c.t.n >= 2 and c.t.last.stats
+        if s and s.Seconds > 0.04 and s.Alive > 5 then
+          return c:finding { level = "high", value = c.t:pivot("entry", "count").last_total, text = "traced" }
+        end
+      end }]]):format(id, every)
+  end
+
+  it("are taken once for all rules, for at most a hundredth of the time", function()
+    if not server then return pending("no Go here") end
+    local path = helper.write(dir .. "/live.lua", rule("own.a", "5s") .. "\n" .. rule("own.b", "6s"))
+    local result = helper.tidemark("watch", server.pid, "--endpoint", server.url, "--rules", path, "--no-history", "--no-builtin", "--for", "12s",
+      "--json")
+    local document = assert(core.json_decode(result.out), result.err)
+    local found, own = {}, document.meta.self
+    for _, row in ipairs(document.rows) do found[row.rule] = row.value > 3 end
+    assert.same({ ["own.a"] = true, ["own.b"] = true }, found)
+    assert.is_true(own.traces == 2 or own.traces == 3, own.traces) -- one at the start, then 5 s apart at least
+    assert.is_true(own.traced_ns >= own.traces * 50000000)
+    assert.is_true(own.traced_ns * 100 < own.uptime_ns + 100 * own.traced_ns / own.traces, own.traced_ns)
+    assert.is_true(own.trace_bytes > 1000 and own.fetch_cpu_ns > 0)
+    assert.equal(own.traces, own.fetched)
+  end)
+
+  it("cost what rules explain says", function()
+    if not server then return pending("no Go here") end
+    local path = helper.write(dir .. "/cost.lua", rule("own.c", "10s"))
+    local function row(...)
+      return helper.document("rules-explain", "rules", "explain", "own.c", "--rules", path, "--json", ...).rows[1]
+    end
+    local said = row()
+    assert.equal(50000000, said.traced_ns)
+    assert.near(0.005, said.traced_ratio, 1e-9)
+    said = row(server.url)
+    assert.is_true(said.fetched and said.trace_bytes > 1000 and said.read_cpu_ns > 0)
+    said = row(server.url .. "/garbage")
+    assert.is_false(said.fetched)
+    assert.matches("no trace", said.fetch)
+    assert.matches("traces for 50 ms every 10 s, 0%.50 %% of the time", helper.tidemark("rules", "explain", "own.c", "--rules", path).out)
+  end)
+end)
+
 describe("tm.trace", function()
   local function problem(arguments)
     local source = [[tm.rule { id = "x", every = "5m", inputs = { t = tm.trace(%s) }, check = function() end }]]
@@ -132,7 +224,8 @@ describe("tm.trace", function()
   end)
 
   it("says what is wrong with others", function()
-    local wrong = { ['"goo"'] = "did you mean 'go'", ['nil'] = "no trace is called 'nil'", ['"go", { evry = "5m" }'] = "unknown key 'evry'; did you mean 'every'",
+    local wrong = { ['"goo"'] = "did you mean 'go'", ['nil'] = "no trace is called 'nil'",
+      ['"go", { evry = "5m" }'] = "unknown key 'evry'; did you mean 'every'",
       ['"go", { gc = true }'] = "unknown key 'gc'", ['"go", { seconds = "1s" }'] = "seconds = 1s is not 0.01 to 10",
       ['"go", { seconds = 11, every = "1h" }'] = "seconds = 11",
       ['"go", { every = "30s" }'] = 'would trace 3.33 % of the time; at most 1 %: every = "100s"',

@@ -3,6 +3,7 @@
 // or refused; what is read can be counted, and all that the model points to is there. Its order is
 // checked, and one that is right has the goroutines that were read.
 #include "analyze/goroutines.h"
+#include "analyze/trace_profile.h"
 #include "read/gotrace.h"
 #include "read/reader.h"
 
@@ -23,6 +24,24 @@ static void check_model(const tm_trace *t) {
   for (size_t i = 0; i < t->stacks.count; i++)
     if (t->stacks.items[i].end > t->frames.count) abort();
   if (t->duplicate_count > t->batch_count) abort();
+}
+
+// What rules see: every goroutine of the program once, and all that began and ended.
+static void check_snapshot(tm_ctx *ctx, const tm_trace *t) {
+  tm_profile *p;
+  int64_t alive = 0, created = 0, counted[4] = {0};
+  if (tm_trace_snapshot(ctx, t, &p) != TM_OK || p->types.count != 4) abort();
+  for (size_t i = 0; i < t->goroutines.count; i++) {
+    const tm_goroutine *g = &t->goroutines.items[i];
+    alive += !g->foreign && !tm_goroutine_is_system(tm_trace_text(t, g->entry));
+  }
+  for (size_t i = 0; i < t->piles.count; i++)
+    if (!t->piles.items[i].foreign
+        && !tm_goroutine_is_system(tm_trace_text(t, t->piles.items[i].entry)))
+      created += (int64_t)t->piles.items[i].created_count;
+  for (size_t i = 0; i < p->values.count; i++) counted[i % 4] += p->values.items[i];
+  if (counted[0] != alive || counted[1] < 0 || counted[2] != created) abort();
+  tm_profile_free(p);
 }
 
 static void check_order(const uint8_t *data, size_t size) {
@@ -102,6 +121,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (tm_table_new(&ctx, &table) != TM_OK) abort();
     if (tm_goroutines_of_trace(&ctx, s.model, &o, table) != TM_OK) abort();
     tm_table_free(table);
+    check_snapshot(&ctx, s.model);
   }
   tm_snapshot_fini(&s);
   tm_ctx_fini(&ctx);

@@ -136,10 +136,9 @@ function M.read_profiles(words, metric)
       if not p then session.fail({ message = one.path .. ": " .. err.message, code = err.code }, 3) end
       one.bytes = p:write("pprof")
     end
-    local other = one.metric:find("^trace%.") and "trace" or "goroutines"
-    if p.kind ~= "profile" and p.kind ~= other then
-      session.fail({ message = ("%s: it is no %s but a %s"):format(one.path, other == "trace" and other or "profile", tostring(p.kind)),
-        code = "format" }, 3)
+    local of_trace = one.metric:find("^trace%.")
+    if p.kind ~= "profile" and p.kind ~= (of_trace and "trace" or "goroutines") and not (p.kind == "trace" and one.metric == "go.goroutines") then
+      session.fail({ message = ("%s: it is no %s but a %s"):format(one.path, of_trace and "trace" or "profile", tostring(p.kind)), code = "format" }, 3)
     end
     one.time_ns, one.problem = p:info().time_ns or 0, p.partial and err and err.message
     p:close()
