@@ -329,9 +329,8 @@ typedef struct tm_usage {
   uint64_t rules_killed; /* checks that were stopped over their budget */
 } tm_usage;
 
-/* Fills what the caller's size has room for. TM_E_BUSY: a check holds the rules just now (waits 20
- * ms); try later.
- */
+/* Fills what the caller's size has room for. Waits up to 20 ms for a check that holds the rules,
+ * then TM_E_BUSY: try later. */
 TM_API tm_status tm_get_usage(tm_embed *engine, tm_usage *out);
 
 #ifdef __cplusplus
