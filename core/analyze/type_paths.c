@@ -26,6 +26,8 @@ enum {
   LOCAL_STEPS_MAX = 6
 };
 
+enum { STEP_BYTES = 2 * NAME_BYTES }; // a label and a type
+
 #define NO_PATH UINT32_MAX
 
 typedef struct path {
@@ -39,9 +41,10 @@ typedef struct folder {
   tm_ctx *ctx;
   const tm_graph *graph;
   tm_strength weakest;
-  uint8_t *marks;    // by node
-  uint32_t *path_of; // by node, NO_PATH = not met yet
-  uint32_t *queue;   // of nodes; each stands in it once
+  const tm_node_set *only; // NULL = all count
+  uint8_t *marks;          // by node
+  uint32_t *path_of;       // by node, NO_PATH = not met yet
+  uint32_t *queue;         // of nodes; each stands in it once
   size_t head, tail;
   TM_VEC(path) paths;
   tm_idmap by_step;  // hash of (parent, label, type) -> path
@@ -142,6 +145,7 @@ static tm_status descend(folder *f, uint32_t node, uint32_t index, uint32_t plac
 }
 
 static void count_node(folder *f, uint32_t node) {
+  if (f->only && !tm_node_set_has(f->only, node)) return;
   path *p = &f->paths.items[f->path_of[node]];
   p->count++;
   p->bytes += tm_graph_size(f->graph, node);
@@ -332,6 +336,16 @@ static tm_status fold(folder *f) {
 
 // ---- the profile ----
 
+// The last step of a path as people read it.
+static void name_step(const folder *f, uint32_t at, char *out, size_t size) {
+  const path *p = &f->paths.items[at];
+  const char *type = tm_graph_text(f->graph, f->graph->types.items[p->type].name);
+  const char *label = tm_strtab_text(&f->texts, p->label);
+  // A class stands for its statics: that it is an object too says nothing.
+  bool bare = p->parent == NO_PATH && strcmp(type, "java.lang.Class") == 0;
+  snprintf(out, size, "%s%s%s", label, bare || !*label ? "" : " ", bare ? "" : type);
+}
+
 typedef struct writer {
   folder *f;
   tm_profile *p;
@@ -341,14 +355,9 @@ typedef struct writer {
 } writer;
 
 static tm_status write_location(writer *w, uint32_t at) {
-  char name[2 * NAME_BYTES];
+  char name[STEP_BYTES];
   folder *f = w->f;
-  const path *p = &f->paths.items[at];
-  const char *type = tm_graph_text(f->graph, f->graph->types.items[p->type].name);
-  const char *label = tm_strtab_text(&f->texts, p->label);
-  // A class stands for its statics: that it is an object too says nothing.
-  bool bare = p->parent == NO_PATH && strcmp(type, "java.lang.Class") == 0;
-  snprintf(name, sizeof name, "%s%s%s", label, bare || !*label ? "" : " ", bare ? "" : type);
+  name_step(f, at, name, sizeof name);
   tm_function fn = {.id = w->p->functions.count + 1};
   TM_TRY(tm_profile_intern(f->ctx, w->p, name, strlen(name), &fn.name));
   w->location[at] = tm_idmap_get(&w->by_name, fn.name);
@@ -413,19 +422,96 @@ static tm_status make_profile(folder *f, tm_profile **out) {
   return status;
 }
 
-tm_status tm_type_paths(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest, tm_profile **out) {
-  folder f = {.ctx = ctx, .graph = graph, .weakest = weakest};
-  size_t n = graph->node_count;
-  tm_strtab_init(&f.texts, &ctx->alloc, 0);
-  f.marks = tm_calloc(ctx, n, 1);
-  f.path_of = tm_alloc(ctx, n * sizeof *f.path_of);
-  f.queue = tm_alloc(ctx, n * sizeof *f.queue);
-  tm_status status = f.marks && f.path_of && f.queue ? TM_OK : TM_E_NOMEM;
-  if (status == TM_OK) {
-    memset(f.path_of, 0xff, n * sizeof *f.path_of);
-    status = fold(&f);
+// ---- the objects at a path ----
+
+// How much of each wanted path a path has matched: parents come before what hangs below them.
+typedef struct matcher {
+  const folder *f;
+  const char *const *wanted;
+  size_t count;
+  uint32_t *matched; // [path * count + i]: bytes of wanted[i], or NO_MATCH
+  uint32_t *is;      // by path: bit i: it is wanted[i]
+} matcher;
+
+#define NO_MATCH UINT32_MAX
+
+// Where wanted goes on behind the step `name`, or NO_MATCH.
+static uint32_t match_step(const char *wanted, uint32_t from, bool root, const char *name) {
+  uint32_t n = (uint32_t)strlen(name);
+  if (!root && wanted[from++] != ';') return NO_MATCH;
+  if (strncmp(wanted + from, name, n) != 0) return NO_MATCH;
+  return wanted[from + n] == ';' || !wanted[from + n] ? from + n : NO_MATCH;
+}
+
+static void match_path(const matcher *m, uint32_t at) {
+  char name[STEP_BYTES];
+  uint32_t parent = m->f->paths.items[at].parent;
+  name_step(m->f, at, name, sizeof name);
+  m->is[at] = 0;
+  for (size_t i = 0; i < m->count; i++) {
+    uint32_t from = parent == NO_PATH ? 0 : m->matched[parent * m->count + i];
+    if (from != NO_MATCH) from = match_step(m->wanted[i], from, parent == NO_PATH, name);
+    if (from != NO_MATCH && !m->wanted[i][from]) m->is[at] |= 1u << i;
+    m->matched[at * m->count + i] = from;
   }
+}
+
+static void collect(const matcher *m, tm_node_set *sets) {
+  uint32_t n = m->f->graph->node_count;
+  for (uint32_t node = 0; node < n; node++) {
+    uint32_t at = m->f->path_of[node];
+    for (uint32_t bits = at == NO_PATH ? 0 : m->is[at]; bits; bits &= bits - 1)
+      tm_node_set_add(&sets[__builtin_ctz(bits)], node);
+  }
+}
+
+static tm_status select_nodes(folder *f, const char *const *wanted, size_t count,
+                              tm_node_set *sets) {
+  size_t n = f->paths.count, cells = n * (count + 1) + 1;
+  uint32_t *room = tm_alloc(f->ctx, cells * sizeof *room);
+  if (!room) return TM_E_NOMEM;
+  matcher m = {f, wanted, count, room, room + n * count};
+  for (uint32_t at = 0; at < n; at++) match_path(&m, at);
+  collect(&m, sets);
+  tm_free(f->ctx, room, cells * sizeof *room);
+  return TM_OK;
+}
+
+// ---- entry points ----
+
+// Makes f's columns and folds; folder_fini in any case.
+static tm_status fold_graph(folder *f) {
+  size_t n = f->graph->node_count;
+  tm_strtab_init(&f->texts, &f->ctx->alloc, 0);
+  f->marks = tm_calloc(f->ctx, n, 1);
+  f->path_of = tm_alloc(f->ctx, n * sizeof *f->path_of);
+  f->queue = tm_alloc(f->ctx, n * sizeof *f->queue);
+  if (!f->marks || !f->path_of || !f->queue) return TM_E_NOMEM;
+  memset(f->path_of, 0xff, n * sizeof *f->path_of);
+  return fold(f);
+}
+
+tm_status tm_type_paths(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest,
+                        const tm_node_set *only, tm_profile **out) {
+  folder f = {.ctx = ctx, .graph = graph, .weakest = weakest, .only = only};
+  tm_status status = fold_graph(&f);
   if (status == TM_OK) status = make_profile(&f, out);
+  folder_fini(&f);
+  return status;
+}
+
+tm_status tm_type_paths_select(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest,
+                               const char *const *paths, size_t count, tm_node_set *sets) {
+  if (count > TM_TYPE_PATHS_MAX)
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "%zu paths, at most %d are searched for at once",
+                   count, TM_TYPE_PATHS_MAX);
+  folder f = {.ctx = ctx, .graph = graph, .weakest = weakest};
+  tm_status status = TM_OK;
+  for (size_t i = 0; status == TM_OK && i < count; i++)
+    status = tm_node_set_init(ctx, graph, &sets[i]);
+  if (status != TM_OK) return status;
+  status = fold_graph(&f);
+  if (status == TM_OK) status = select_nodes(&f, paths, count, sets);
   folder_fini(&f);
   return status;
 }

@@ -131,6 +131,49 @@ static void profile_bytes(const tm_profile *p, uint64_t out[KINDS]) {
   }
 }
 
+// The path of a sample as a key: frames from the root on, joined by ';'.
+static void key_of(const tm_profile *p, uint32_t s, char *out, size_t size) {
+  size_t used = 0;
+  for (uint32_t i = p->stack_end.items[s]; i > tm_profile_stack_begin(p, s); i--) {
+    const char *frame = function_at(p, p->stack.items[i - 1]);
+    int n = snprintf(out + used, size - used, "%s%s", used ? ";" : "", frame);
+    assert_in_range(n, 1, size - used - 1);
+    used += (size_t)n;
+  }
+}
+
+// What is found at a path is what its samples count, and a set counts where its objects are.
+static void check_selection(tm_ctx *ctx, const tm_graph *g, const tm_profile *p) {
+  char keys[2][4096];
+  const char *const wanted[] = {keys[0], keys[1], "static nothing", ""};
+  tm_node_set sets[4] = {0};
+  tm_profile *only;
+  for (int i = 0; i < 2; i++)
+    key_of(p, random_below((uint32_t)p->sample_count), keys[i], sizeof keys[i]);
+  assert_int_equal(tm_type_paths_select(ctx, g, TM_STRENGTH_SOFT, wanted, 4, sets), TM_OK);
+  for (int i = 0; i < 2; i++) {
+    uint64_t objects = 0, bytes = 0;
+    char key[4096];
+    for (uint32_t s = 0; s < p->sample_count; s++) {
+      key_of(p, s, key, sizeof key);
+      if (strcmp(key, wanted[i]) != 0) continue;
+      objects += (uint64_t)p->values.items[2 * s], bytes += (uint64_t)p->values.items[2 * s + 1];
+    }
+    assert_int_equal(tm_node_set_count(&sets[i]), objects);
+    assert_int_equal(tm_node_set_shallow(&sets[i], g), bytes);
+  }
+  assert_int_equal(tm_node_set_count(&sets[2]), 0);
+  assert_int_equal(tm_node_set_count(&sets[3]), 0);
+  assert_int_equal(tm_type_paths(ctx, g, TM_STRENGTH_SOFT, &sets[0], &only), TM_OK);
+  for (uint32_t s = 0; s < only->sample_count; s++) {
+    char key[4096];
+    key_of(only, s, key, sizeof key);
+    assert_string_equal(key, wanted[0]);
+  }
+  tm_profile_free(only);
+  for (int i = 0; i < 4; i++) tm_node_set_fini(&sets[i]);
+}
+
 static void owns_each_object_once(void **unused) {
   (void)unused;
   tm_ctx ctx;
@@ -140,10 +183,11 @@ static void owns_each_object_once(void **unused) {
     uint64_t expected[KINDS], found[KINDS];
     tm_profile *p;
     g->detail = i % 2 ? &named : &placed;
-    assert_int_equal(tm_type_paths(&ctx, g, TM_STRENGTH_SOFT, &p), TM_OK);
+    assert_int_equal(tm_type_paths(&ctx, g, TM_STRENGTH_SOFT, NULL, &p), TM_OK);
     owned_bytes(g, expected);
     profile_bytes(p, found);
     for (int k = 0; k < KINDS; k++) assert_int_equal(found[k], expected[k]);
+    check_selection(&ctx, g, p);
     tm_profile_free(p);
     tm_graph_free(g);
   }
@@ -167,7 +211,7 @@ static void folds_what_repeats(void **unused) {
   }
   g->detail = &placed;
   add_root(&ctx, g, 0, TM_ROOT_STATIC);
-  assert_int_equal(tm_type_paths(&ctx, g, TM_STRENGTH_SOFT, &p), TM_OK);
+  assert_int_equal(tm_type_paths(&ctx, g, TM_STRENGTH_SOFT, NULL, &p), TM_OK);
   assert_int_equal(p->sample_count, 3);
   assert_int_equal(p->values.items[0], DEEP / 2);
   assert_int_equal(p->values.items[2], DEEP / 2);

@@ -44,6 +44,44 @@ describe("growth of heap dumps", function()
     assert.is_true(items.bytes_delta >= 100 * (24 + 24)) -- with what hangs below
   end)
 
+  it("gives examples, and what would be freed with all objects of a path", function()
+    local rows = growth("--min-delta", "10", "--retained")
+    local last <close> = assert(core.read(files[3]))
+    for _, row in ipairs(rows) do
+      local each = row.type == "app.Item" and 24 + 32 or 24 -- an Item has its bytes
+      assert.equal(200 * each, row.retained_bytes)
+      assert.equal(3, #row.examples)
+      for _, example in ipairs(row.examples) do
+        assert.equal(row.type, last:node(tonumber(example:match("^#(%d+)$"))).type)
+        assert.equal(0, helper.tidemark("path", files[3], example).code)
+      end
+    end
+    assert.is_nil(growth("--min-delta", "10")[1].retained_bytes)
+    assert.equal(2, helper.tidemark("growth", files[1], files[2], files[3], "--by", "type", "--retained").code)
+  end)
+
+  it("calls holder what does not become more itself", function()
+    local function sessions(n, each)
+      return hprof(function(w)
+        local item, list = w:class("app.Item"), w:class("[Lapp.Item;")
+        local session, all, of = w:class("app.Session", { fields = { { "items", "object" } } }), w:class("[Lapp.Session;"), {}
+        for i = 1, n do
+          local items = {}
+          for k = 1, each do items[k] = w:new(item) end
+          of[i] = w:new(session, { items = w:object_array(list, items) })
+        end
+        local users = w:class("app.Users", { fields = { { "all", "object" } } })
+        local one = w:new(users, { all = w:object_array(all, of) })
+        w:root("sticky", w:class("app.App", { statics = { { "users", "object", one } } }))
+      end)
+    end
+    local names = {}
+    for i = 1, 3 do names[i] = helper.write(("%s/s%d.hprof"):format(folder, i), sessions(10 + 2 * i, 10)) end
+    local rows = helper.rows("growth", "growth", names[1], names[2], names[3], "--min-delta", "10")
+    assert.equal(1, #rows)
+    assert.same({ "app.Item", 40, "users app.Users" }, { rows[1].type, rows[1].delta, rows[1].holder })
+  end)
+
   it("leaves out what grows by less in any step", function()
     assert.equal(0, #growth("--min-delta", "30"))
     assert.equal(0, #growth())
@@ -119,6 +157,11 @@ describe("growth of heap dumps", function()
     for _, row in ipairs(born) do count = row.type == "Session" and row.delta or count end
     assert.equal(900, count)
     assert.is_true(meta.retained_bytes > 900 * 50)
+    assert.equal("Session", born[1].type) -- holds the most of what is new
+    assert.matches("cache Map;table %(array%);%[x%] Session$", born[1].path)
+    assert.is_true(born[1].retained_bytes > born[1].bytes_delta)
+    local told = helper.tidemark("growth", n[1], n[2], n[3], "--by", "id")
+    assert.matches("cache Map > table %(array%) > %[x%] Session", told.out)
   end)
 
   it("finds what a Java program leaks, thread locals too", function()
@@ -186,5 +229,12 @@ describe("growth of heap dumps", function()
     assert.equal("profile", p.kind)
     assert.same({ "objects", "space" }, { p:info().types[1].type, p:info().types[2].type })
     assert.has_error(function() g:paths { folow = "strong" } end)
+    local at = g:at_paths { "static app.App;head app.Link", "static app.App", "static nothing" }
+    assert.same({ 200, 1, 0 }, { #at[1], #at[2], #at[3] })
+    local some = g:paths { of = at[1] }
+    assert.equal(200, some:info().types[1].total)
+    assert.has_error(function() g:at_paths { 5 } end)
+    local other <close> = assert(core.read(files[1]))
+    assert.has_error(function() other:paths { of = at[1] } end)
   end)
 end)

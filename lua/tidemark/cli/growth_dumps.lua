@@ -22,9 +22,9 @@ local function plain(step) return text.clean(step) end
 
 -- ---- growth ----
 
--- Each dump is reduced to its paths and closed before the next is read.
+-- Each dump is reduced to its paths and closed before the next is read; the last is answered, too.
 local function summaries(files, first, options, problems)
-  local list = {}
+  local list, last = {}, nil
   for i, file in ipairs(files) do
     local model = i == 1 and first or profile.read(file, options, problems)
     if not M.takes(model) then fail(("%s is a %s, no heap dump"):format(file, model.kind)) end
@@ -32,19 +32,20 @@ local function summaries(files, first, options, problems)
     if model.kind == "graph" then
       local err
       paths, err = model:paths { follow = options.follow }
-      model:close()
+      if i == #files then last = model else model:close() end
       if not paths then error(err, 0) end
     end
     list[i] = chains.summary(paths)
     paths:close()
   end
-  return list
+  return list, last
 end
 
 local function show_path(row)
   local steps = {}
   for step in row.key:gmatch("[^;]+") do steps[#steps + 1] = plain(step) end
-  return "    " .. table.concat(steps, "  >  ")
+  local examples = row.examples and #row.examples > 0 and "\n    for example " .. table.concat(row.examples, ", ") or ""
+  return "    " .. table.concat(steps, "  >  ") .. examples
 end
 
 local function counts_text(row) return table.concat(row.counts, " ") end
@@ -53,11 +54,14 @@ local function show_paths(rows, files, options)
   local head = ("%d dumps: %d paths have more than %d objects more in every one\n"):format(#files, #rows, options.least)
   if #rows == 0 then return head end
   local out, cols = { head }, { { key = "delta", title = "MORE", right = true }, { key = "bytes_text", title = "BYTES", right = true },
-    { key = "counts_text", title = "COUNTS" }, { key = "depth_text", title = "DEPTH", right = true }, { key = "type", title = "TYPE" },
+    { key = "retained_text", title = "RETAINED", right = true }, { key = "counts_text", title = "COUNTS" },
+    { key = "depth_text", title = "DEPTH", right = true }, { key = "type", title = "TYPE" },
     { key = "holder", title = "HELD BY" }, { key = "root", title = "ROOT" } }
   local shown = {}
+  if not options.retained then table.remove(cols, 3) end
   for i, row in ipairs(rows) do
     shown[i] = { delta = signed(row.delta), bytes_text = signed(row.bytes_delta, "bytes"), counts_text = counts_text(row),
+      retained_text = row.retained_bytes and core.format(row.retained_bytes, "bytes") or "",
       depth_text = row.depth .. (row.smell and "!" or ""), type = plain(row.type), holder = plain(row.holder), root = plain(row.root) }
   end
   out[#out + 1] = text.table(cols, shown)
@@ -80,7 +84,7 @@ local function finish(options, files, problems, rows, meta, shown)
   local count = options.nodecount or (options.json or options.csv) and 0 or 20
   while count > 0 and #rows > count do rows[#rows] = nil end
   if options.csv then
-    local names = { "key", "first", "last", "delta", "steps", "bytes_delta", "depth", "root", "holder", "type" }
+    local names = { "key", "first", "last", "delta", "steps", "bytes_delta", "depth", "root", "holder", "type", "retained_bytes" }
     local out = { table.concat(names, ",") }
     for _, row in ipairs(rows) do
       local cells = {}
@@ -94,11 +98,42 @@ local function finish(options, files, problems, rows, meta, shown)
   end
   if options.json then
     meta.files, meta.partial, meta.problems = text.array(files), #problems > 0, text.array(problems)
-    for _, row in ipairs(rows) do row.counts = row.counts and text.array(row.counts) end
+    for _, row in ipairs(rows) do
+      row.counts = row.counts and text.array(row.counts)
+      row.examples = row.examples and text.array(row.examples)
+    end
     return profiles.output(options, text.document("growth", meta, rows))
   end
   for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
   profiles.output(options, shown(rows))
+end
+
+-- By type: the path where most of its objects are, and how many.
+local function commonest_paths(summary)
+  local out = {}
+  for path, count in pairs(summary.counts) do
+    local type = chains.type_of(path)
+    local known = out[type]
+    if not known or count > known.count or count == known.count and path < known.path then out[type] = { path = path, count = count } end
+  end
+  return out
+end
+
+-- What a set holds by type, with the path of most of each.
+local function id_rows(g, set, options)
+  local paths, err = g:paths { follow = options.follow, of = set }
+  if not paths then error(err, 0) end
+  local most, rows = commonest_paths(chains.summary(paths)), {}
+  for i, row in set:group("type", { follow = options.follow }):rows() do
+    local at = most[row.name] or {}
+    rows[i] = { key = row.name, type = row.name, first = 0, last = row.count, delta = row.count, steps = 2, bytes_delta = row.shallow_bytes,
+      retained_bytes = row.retained_bytes, path = at.path, path_count = at.count, root = at.path and at.path:match("^[^;]*") }
+  end
+  table.sort(rows, function(a, b)
+    if a.retained_bytes ~= b.retained_bytes then return a.retained_bytes > b.retained_bytes end
+    return a.key < b.key
+  end)
+  return rows
 end
 
 -- DevTools' three snapshots: allocated between the first and the second, still alive in the third.
@@ -118,22 +153,19 @@ local function by_id(options, files, first, problems)
     end
   end
   local set = last:born(seen[1], seen[2])
-  local rows = {}
-  for i, row in set:group("type"):rows() do
-    rows[i] = { key = row.name, type = row.name, first = 0, last = row.count, delta = row.count, steps = 2, bytes_delta = row.shallow_bytes }
-  end
-  table.sort(rows, function(a, b)
-    if a.bytes_delta ~= b.bytes_delta then return a.bytes_delta > b.bytes_delta end
-    return a.key < b.key
-  end)
-  local total = set:retained()
-  local retained = type(total) == "userdata" and total:shallow() or total
-  return finish(options, files, problems, rows, { by = "id", objects = #set, retained_bytes = math.tointeger(retained) }, function(shown)
+  local rows, how = id_rows(last, set, options), { follow = options.follow }
+  local total = set:retained(how)
+  return finish(options, files, problems, rows, { by = "id", objects = #set, retained_bytes = total }, function(shown)
     local lines = {}
-    for i, row in ipairs(shown) do lines[i] = { count = row.delta, bytes = row.bytes_delta, type = plain(row.type) } end
-    return ("%d objects were allocated between the first two snapshots and are alive in the third\n"):format(#set)
+    for i, row in ipairs(shown) do
+      lines[i] = { count = row.delta, bytes = row.bytes_delta, retained = row.retained_bytes, type = plain(row.type),
+        path = plain((row.path or ""):gsub(";", " > ")) }
+    end
+    return ("%d objects were allocated between the first two snapshots and are alive in the third; %s would be freed with them\n")
+      :format(#set, core.format(total, "bytes"))
       .. text.table({ { key = "count", title = "COUNT", right = true }, { key = "bytes", title = "SHALLOW", unit = "bytes", right = true },
-        { key = "type", title = "TYPE" } }, lines)
+        { key = "retained", title = "RETAINED", unit = "bytes", right = true }, { key = "type", title = "TYPE" },
+        { key = "path", title = "MOST ARE AT" } }, lines)
   end)
 end
 
@@ -142,9 +174,12 @@ function M.growth(options, files, first, problems)
   if options.by == "id" then return by_id(options, files, first, problems) end
   if options.by == "function" then args.usage("heap dumps grow --by path, type or id") end
   options.least = options["min-delta"] or 500
-  local list = summaries(files, first, options, problems)
   local by_type = options.by == "type"
+  if by_type and options.retained then args.usage("--retained is told of paths; objects tells it of types") end
+  local list, last = summaries(files, first, options, problems)
   local rows = by_type and chains.growth_by_type(list, { min_delta = options.least }) or chains.growth(list, { min_delta = options.least })
+  if not by_type and last then chains.look_up(rows, last, options) end
+  if options.retained and not last then problems[#problems + 1] = files[#files] .. " has paths only: --retained needs the last dump itself" end
   return finish(options, files, problems, rows, { by = by_type and "type" or "path", dumps = #files, min_delta = options.least }, function(shown)
     return by_type and show_types(shown, files, options) or show_paths(shown, files, options)
   end)

@@ -75,12 +75,13 @@ end
 
 local function depth_of(path) return select(2, path:gsub(";", ";")) + 1 end
 
--- The last step above that is no table or array: what a person would call the holder.
-local function holder_of(path)
+local function is_table(step) return step:find("%[%]$") or step:find("^%[x%]") or step:find("%(array%)$") end
+
+-- Where it branches: the last step above whose own objects do not become more, past tables and arrays.
+local function holder_of(path, summaries)
+  local first, last = summaries[1].counts, summaries[#summaries].counts
   local up = parent_of(path)
-  while up and (leaf_of(up):find("%[%]$") or leaf_of(up):find("^%[x%]") or leaf_of(up):find("%(array%)$")) and parent_of(up) do
-    up = parent_of(up)
-  end
+  while up and parent_of(up) and (is_table(leaf_of(up)) or (last[up] or 0) > (first[up] or 0)) do up = parent_of(up) end
   return up and leaf_of(up) or ""
 end
 
@@ -90,7 +91,7 @@ local function row_of(path, summaries, below, totals)
   local first, last = (below[1][path] or 0), (below[n][path] or 0)
   local type = type_of(path)
   return { key = path, first = counts[1], last = counts[n], delta = counts[n] - counts[1], steps = n - 1, counts = counts,
-    bytes_delta = last - first, depth = depth_of(path), smell = depth_of(path) >= 5, root = path:match("^[^;]*"), holder = holder_of(path),
+    bytes_delta = last - first, depth = depth_of(path), smell = depth_of(path) >= 5, root = path:match("^[^;]*"), holder = holder_of(path, summaries),
     type = type, moved = (totals[n][type] or 0) - (totals[1][type] or 0) < (counts[n] - counts[1]) // 2 }
 end
 
@@ -118,6 +119,29 @@ function M.growth(summaries, options)
     return a.key < b.key
   end)
   return rows
+end
+
+--- Adds to the first rows (32 at most) what only the last dump can tell: examples (up to three objects, as other commands take them),
+--- and with options.retained retained_bytes, what would die with all objects of the path.
+---@param rows table  of M.growth
+---@param graph userdata  the last dump
+---@param options table  follow, retained
+function M.look_up(rows, graph, options)
+  local keys, how = {}, { follow = options.follow }
+  for i = 1, math.min(#rows, 32) do keys[i] = rows[i].key end
+  if #keys == 0 then return end
+  local sets, err = graph:at_paths(keys, how)
+  if not sets then error(err, 0) end
+  for i, set in ipairs(sets) do
+    local examples = {}
+    for k, node in ipairs(set:nodes(3)) do examples[k] = "#" .. node end
+    rows[i].examples = examples
+    if options.retained then
+      local bytes, problem = set:retained(how)
+      if not bytes then error(problem, 0) end
+      rows[i].retained_bytes = bytes
+    end
+  end
 end
 
 --- Types that grow in every step, whatever path holds them.
