@@ -74,6 +74,20 @@ static int graph_goroutine_profile(lua_State *L) {
   return 1;
 }
 
+// g:allocations() -> Profile: what the dump tells of allocations by stack; nil when it tells
+// nothing.
+static int graph_allocations(lua_State *L) {
+  const tm_graph *g = tm_lua_graph_of(tm_lua_check_graph(L, 1));
+  if (!g->detail->allocations) return 0;
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_snapshot *out = tm_lua_push_snapshot(L);
+  tm_profile *profile;
+  if (g->detail->allocations(&work->ctx, g, &profile) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  *out = (tm_snapshot){
+      .kind = TM_KIND_PROFILE, .format = "goheap", .model = profile, .free_model = free_profile};
+  return 1;
+}
+
 // g:go_version() -> "go1.26.8", pointer_bytes; nothing for dumps of other makers.
 static int graph_go_version(lua_State *L) {
   const char *version;
@@ -141,4 +155,5 @@ static int graph_proof(lua_State *L) {
 const luaL_Reg tm_lua_graph_goroutine_methods[] = {{"goroutine_profile", graph_goroutine_profile},
                                                    {"go_version", graph_go_version},
                                                    {"proof", graph_proof},
+                                                   {"allocations", graph_allocations},
                                                    {NULL, NULL}};

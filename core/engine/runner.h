@@ -31,7 +31,7 @@ typedef struct tm_runner_stats {
   uint64_t started_mono_ns;
   uint64_t fetched, fetch_cpu_ns;          // snapshots of apps, and CPU time of their reading
   uint64_t traces, traced_ns, trace_bytes; // of them that traced: how many, how long, how large
-  double rss_bytes, peak_rss_bytes; // of this process
+  double rss_bytes, peak_rss_bytes;        // of this process
 } tm_runner_stats;
 
 TM_NODISCARD tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine,

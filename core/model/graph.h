@@ -90,6 +90,7 @@ typedef struct tm_graph_frame {
 enum { TM_NODE_LINK = 3, TM_NODE_ATTACHED = 1, TM_NODE_DETACHED = 2 };
 
 typedef struct tm_graph tm_graph;
+struct tm_profile;
 
 // The bytes of a string or an array without references, as the dump has them (not NUL-terminated).
 typedef struct tm_contents {
@@ -130,6 +131,8 @@ typedef struct tm_graph_detail {
   void (*source)(const tm_graph *graph, uint32_t node, char *out, size_t size);
   // Who allocated it, leaf first: rows of function, file, line, column. No rows: not recorded.
   tm_status (*stack)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, tm_table *out);
+  // What the dump tells of allocations by stack, as a profile; the caller frees it.
+  tm_status (*allocations)(tm_ctx *ctx, const tm_graph *graph, struct tm_profile **out);
   // Its size as the dump has it, before bytes of parts went to their owner.
   uint64_t (*raw_bytes)(const tm_graph *graph, uint32_t node);
   // Distances by the format's own rules, see tm_distance: out[node_count] comes filled with

@@ -295,6 +295,7 @@ void goheap_free_kept(goheap *h) {
   tm_vec_free(&ctx, &h->frames);
   tm_vec_free(&ctx, &h->finalized);
   tm_vec_free(&ctx, &h->segments);
+  tm_vec_free(&ctx, &h->buckets);
   tm_vec_free(&ctx, &h->itab_types);
   tm_idmap_free(&ctx, &h->itabs);
   tm_go_types_free(h->types);

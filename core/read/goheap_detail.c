@@ -185,5 +185,6 @@ const tm_graph_detail goheap_detail = {.id = node_id,
                                        .places = places,
                                        .fields = fields,
                                        .preview = preview,
+                                       .allocations = goheap_allocations,
                                        .contents = contents,
                                        .free = free_kept};

@@ -90,6 +90,7 @@ static tm_status add_record(goheap *h, const goheap_record *r, uint64_t at) {
   case GOHEAP_PANIC:
     return goheap_add_call(h, r);
   case GOHEAP_BUCKET:
+    TM_TRY(tm_vec_push(h->ctx, &h->buckets, at));
     return goheap_add_bucket(h, at);
   case GOHEAP_SAMPLE:
     return goheap_add_sample(h, r->number[0], r->number[1]);

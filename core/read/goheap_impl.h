@@ -100,6 +100,7 @@ typedef struct goheap {
 
   TM_VEC(goheap_mark) held; // value = index of a root on the stack of goroutine `node`
   TM_VEC(goheap_segment) segments;
+  TM_VEC(uint64_t) buckets;    // offsets of the heap profile's records
   tm_idmap itabs;              // address -> index in itab_types
   TM_VEC(uint64_t) itab_types; // addresses of the runtime's descriptors
   tm_go_types *types;          // of the program, or NULL; owned
@@ -151,6 +152,9 @@ uint64_t goheap_header_of(const goheap *h, const goheap_object *o);
 // Takes the stack of a bucket, and names a sampled object after it.
 tm_status goheap_add_bucket(goheap *h, uint64_t at);
 tm_status goheap_add_sample(goheap *h, uint64_t address, uint64_t bucket);
+
+// ---- goheap_allocations.c ----
+tm_status goheap_allocations(tm_ctx *ctx, const tm_graph *graph, struct tm_profile **out);
 
 // ---- goheap_typing.c ----
 // Where in a value of a type (of h->types) an offset lies: ".next", "[3].name". Answers its length.

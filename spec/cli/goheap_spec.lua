@@ -184,4 +184,22 @@ describe("a Go heap dump", function()
       assert.equal(6, g:info().nodes)
     end
   end)
+
+  it("tells which stacks allocated, as a profile", function()
+    local name = helper.write(helper.folder() .. "/dump", goheap(function(w)
+      small(w)
+      w:bucket(0x1000, { "runtime.mallocgc", "main.leak", "main.main" })
+      w:bucket(0x2000, { "main.other", "main.main" })
+    end))
+    local rows, meta = helper.rows("sites", "sites", name, "--sample_index", "alloc_space")
+    local found = {}
+    for _, row in ipairs(rows) do found[row.name] = { row.flat, row.cum } end
+    assert.same({ ["runtime.mallocgc"] = { 64, 64 }, ["main.leak"] = { 0, 64 }, ["main.other"] = { 64, 64 }, ["main.main"] = { 0, 128 } }, found)
+    assert.equal(128, meta.total)
+    local other = helper.tidemark("sites", helper.write(helper.folder() .. "/x.heapsnapshot",
+      '{"snapshot":{"meta":{"node_fields":["type","name","id","self_size","edge_count"],"node_types":[["hidden"]],'
+      .. '"edge_fields":["type","name_or_index","to_node"],"edge_types":[["context"]]},"node_count":1,"edge_count":0},"nodes":[0,0,1,8,0],"edges":[],'
+      .. '"strings":[""]}'))
+    assert.equal(6, other.code)
+  end)
 end)

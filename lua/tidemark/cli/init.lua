@@ -14,8 +14,9 @@ M.groups = {
     "flame", "graph", "diff", "growth", "rate", "survival", "pprof" },
   { "Verdicts", "hotspots", "gate" },
   { "Heap dumps", "suspects", "objects", "holders", "path", "references", "object", "consumers", "garbage", "detached",
-    "lint", "topology", "query" },
-  { "Traces", "goroutines", "census", "proof", "check", "regions", "frames", "floors" },
+    "sites", "lint", "topology", "query" },
+  { "Traces", "goroutines", "census", "proof", "check", "regions", "frames", "floors",
+    "tasks", "asyncs", "counters", "memory-infra" },
   { "Files", "inspect", "convert" },
   { "Rules", "rules" },
   { "The tool", "repl", "doctor", "config", "completion", "help", "version" },
@@ -31,7 +32,8 @@ for family, words in pairs {
   pictures = "flame graph",
   allocations = "rate survival",
   tracing = "regions frames floors",
-  objects = "objects holders path",
+  timelines = "tasks asyncs counters memory-infra",
+  objects = "objects holders path sites",
   sets = "references object consumers garbage query",
 } do
   for word in words:gmatch("%S+") do families[word] = family end

@@ -2,6 +2,7 @@
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local dumps = require "tidemark.cli.dumps"
+local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
 
@@ -79,6 +80,23 @@ M.path = {
     end
     dumps.show(options, "path", g, words, problems, t, { { key = "edge", title = "BY" }, { key = "type", title = "TYPE" },
       size("retained_bytes", "RETAINED"), number("node", "NODE") }, "")
+  end,
+}
+
+M.sites = {
+  name = "sites", summary = "allocation sites that a Go heap dump recorded: how many objects and bytes, gone and in use", usage = "sites DUMP [OPTIONS]",
+  pprof_flags = true, examples = { "tidemark sites app.heapdump", "tidemark sites app.heapdump --sample_index alloc_objects --cum" },
+  doc = "The dump holds the heap profile of its moment: one allocation in runtime.MemProfileRate bytes. Numbers are those of the samples.",
+  options = profiles.options_with(),
+  run = function(options, words)
+    local problems = {}
+    local g = dumps.open(words, options)
+    local p, err = g:allocations()
+    if not p then
+      error(err or { message = ("%s tells nothing of allocations"):format(words[1]), code = "unsupported",
+        advice = "Go heap dumps do; V8 snapshots tell of single objects: `tidemark object`" }, 0)
+    end
+    profiles.print("top", p, { files = words, problems = problems, format = g.format, partial = g.partial }, options, profile.report_options(options), "sites")
   end,
 }
 
