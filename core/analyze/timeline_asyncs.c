@@ -9,7 +9,7 @@
 typedef struct orphan {
   const tm_tl_async *async;
   uint32_t owner; // string
-  uint32_t count;
+  uint32_t count, fired_count;
 } orphan;
 
 typedef TM_VEC(orphan) orphan_list;
@@ -23,10 +23,10 @@ static int by_moment(const void *left, const void *right) {
 }
 
 static int compare_groups(const orphan *a, const orphan *b) {
-  const uint32_t x[] = {a->async->kind, a->async->name, a->async->detail, a->owner,
-                        a->async->thread};
-  const uint32_t y[] = {b->async->kind, b->async->name, b->async->detail, b->owner,
-                        b->async->thread};
+  const uint32_t x[] = {a->async->kind, a->async->name,   a->async->detail,
+                        a->owner,       a->async->thread, a->async->repeats};
+  const uint32_t y[] = {b->async->kind, b->async->name,   b->async->detail,
+                        b->owner,       b->async->thread, b->async->repeats};
   for (size_t i = 0; i < sizeof x / sizeof *x; i++)
     if (x[i] != y[i]) return x[i] < y[i] ? -1 : 1;
   return 0;
@@ -86,7 +86,8 @@ static tm_status find_owners(tm_ctx *ctx, const tm_timeline *t, orphan_list *lis
 static tm_status collect(tm_ctx *ctx, const tm_timeline *t, orphan_list *list) {
   for (size_t i = 0; i < t->asyncs.count; i++)
     if (t->asyncs.items[i].end_ns < 0)
-      TM_TRY(tm_vec_push(ctx, list, (orphan){.async = &t->asyncs.items[i], .count = 1}));
+      TM_TRY(tm_vec_push(ctx, list,
+                         (orphan){&t->asyncs.items[i], 0, 1, t->asyncs.items[i].fired_count}));
   if (list->count) qsort(list->items, list->count, sizeof *list->items, by_moment);
   return TM_OK;
 }
@@ -97,10 +98,13 @@ static void fold(orphan_list *list) {
   if (!list->count) return;
   qsort(list->items, list->count, sizeof *list->items, by_group);
   for (size_t i = 1; i < list->count; i++) {
-    if (compare_groups(&list->items[kept], &list->items[i]) == 0)
-      list->items[kept].count++;
-    else
+    orphan *last = &list->items[kept];
+    if (compare_groups(last, &list->items[i]) == 0) {
+      last->count++;
+      last->fired_count += list->items[i].fired_count;
+    } else {
       list->items[++kept] = list->items[i];
+    }
   }
   list->count = kept + 1;
   qsort(list->items, list->count, sizeof *list->items, by_age);
@@ -123,7 +127,7 @@ static tm_status put_orphan(tm_ctx *ctx, const tm_timeline *t, const orphan *o, 
   TM_TRY(put_text(ctx, out, row, 3, tm_timeline_text(t, a->name)));
   TM_TRY(put_text(ctx, out, row, 4, tm_timeline_text(t, a->detail)));
   TM_TRY(put_text(ctx, out, row, 5, tm_timeline_text(t, o->owner)));
-  tm_table_set_int(out, row, 6, a->fired_count);
+  tm_table_set_int(out, row, 6, o->fired_count);
   tm_table_set_int(out, row, 7, a->repeats);
   tm_table_set_int(out, row, 8, o->count);
   tm_table_set_int(out, row, 9, thread->pid);

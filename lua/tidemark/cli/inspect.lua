@@ -19,6 +19,10 @@ local function summary_of(p)
     return ("%d events over %s in %d generation%s; goroutines: %d alive, %d created, %d ended"):format(info.events,
       core.format(info.duration_ns, "ns"), info.generations, info.generations == 1 and "" or "s", info.goroutines, info.created, info.ended), info
   end
+  if p.kind == "timeline" then
+    return ("%d events over %s on %d threads; %d slices, %d operations, %d points of counters, %d CPU samples"):format(info.events,
+      core.format(info.duration_ns, "ns"), info.threads, info.slices, info.asyncs, info.points, info.samples), info
+  end
   for i, t in ipairs(info.types) do types[i] = ("%s %s"):format(t.type, amount(t.total, t.unit)) end
   local out = { ("%d samples over %d functions"):format(info.samples, info.functions), table.concat(types, ", ") }
   if info.time_ns > 0 then out[#out + 1] = "taken " .. os.date("%Y-%m-%d %H:%M:%S", info.time_ns // 1000000000) end

@@ -18,12 +18,12 @@ local function options_with(...)
   return table.move(shared, 1, #shared, #out + 1, out)
 end
 
---- The one trace that `words` names. Raises when it is none.
-function M.open(words, options)
-  if #words ~= 1 then args.usage("one Go execution trace is needed") end
+--- The one trace that `words` names, or a model of that other kind. Raises when it is neither.
+function M.open(words, options, other)
+  if #words ~= 1 then args.usage("one trace is needed") end
   local problems = {}
   local t = profile.read(words[1], options, problems)
-  if t.kind ~= "trace" then error({ message = ("%s is a %s (%s), no trace"):format(words[1], t.kind, t.format), code = "argument" }, 0) end
+  if t.kind ~= "trace" and t.kind ~= other then error({ message = ("%s is a %s (%s), no trace"):format(words[1], t.kind, t.format), code = "argument" }, 0) end
   return t, problems
 end
 
@@ -73,16 +73,18 @@ M.regions = {
 }
 
 M.frames = {
-  name = "frames", summary = "frame times of a Go trace: intervals, jitter, missed frames",
-  usage = "frames FILE --region NAME | --log KEY [OPTIONS]",
+  name = "frames", summary = "frame times of a Go or Chrome trace: intervals, jitter, missed frames",
+  usage = "frames FILE [--region NAME | --log KEY] [OPTIONS]",
   examples = { "tidemark frames trace.out --region frame", "tidemark frames trace.out --log vsync --pause 100" },
   doc = "A frame begins where a region of that name does, or where the program logs that key. Of regions the work is told, too: for a\n"
-    .. "region around the handling of events that is the latency of their dispatch.",
+    .. "region around the handling of events that is the latency of their dispatch. A trace of Chrome tells its frames by itself.",
   options = options_with({ "region", "NAME", "frames begin where regions of this name do" }, { "log", "KEY", "frames begin where this key is logged" },
     { "pause", "MS", "a longer interval is a pause and no frame; 0 = none is", default = 250, kind = "number" }),
   run = function(options, words)
-    if (options.region == nil) == (options.log == nil) then args.usage("--region NAME or --log KEY says what a frame is") end
-    local trace, problems = M.open(words, options)
+    if options.region and options.log then args.usage("--region NAME or --log KEY says what a frame is, not both") end
+    local trace, problems = M.open(words, options, "timeline")
+    if trace.kind == "timeline" then return require("tidemark.cli.timelines").frames(options, words, trace, problems) end
+    if not options.region and not options.log then args.usage("--region NAME or --log KEY says what a frame is") end
     local t = checked(trace:frames { region = options.region, log = options.log, pause_ns = math.tointeger(options.pause * 1000000 // 1) })
     local n = t.notes
     local head = ("%d frames, %.1f per second; %d missed at 60 Hz, %d at 120 Hz; %d pauses\n"):format(n.frames, n.per_second, n.missed_60hz,

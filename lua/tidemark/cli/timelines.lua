@@ -1,0 +1,177 @@
+-- Commands over what Chrome's tracing wrote: work that held up a thread, operations without an end, counters, frames, memory dumps.
+local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
+local profile = require "tidemark.profile"
+local profiles = require "tidemark.cli.profiles"
+local text = require "tidemark.show.text"
+
+local M = {}
+
+local shared = {
+  { "csv", "print the table as CSV" },
+  { "output", "FILE", "write there instead of to the terminal" },
+  { "format", "F", "how the file is written, when it cannot be seen" },
+}
+
+local function options_with(...)
+  local out = { ... }
+  return table.move(shared, 1, #shared, #out + 1, out)
+end
+
+local function open(words, options)
+  if #words ~= 1 then args.usage("one trace of Chrome is needed") end
+  local problems = {}
+  local t = profile.read(words[1], options, problems)
+  if t.kind ~= "timeline" then
+    error({ message = ("%s is a %s (%s), no trace of Chrome"):format(words[1], t.kind, t.format), code = "argument" }, 0)
+  end
+  return t, problems
+end
+
+local function checked(t, err)
+  if not t then error(err, 0) end
+  return t
+end
+
+-- rows: what people and JSON see of the table t; cells of columns that people see.
+local function show(options, verb, words, problems, trace, t, columns, head, rows)
+  if options.csv then return profiles.output(options, t:csv()) end
+  if options.json then
+    local meta = { files = text.array(words), format = trace.format, partial = trace.partial, problems = text.array(problems) }
+    for key, value in pairs(t.notes) do meta[key] = value end
+    return profiles.output(options, text.document(verb, meta, rows))
+  end
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  local limit = options.nodecount or 20
+  local shown = limit > 0 and #rows > limit and table.move(rows, 1, limit, 1, {}) or rows
+  profiles.output(options, head .. (#shown > 0 and text.table(columns, shown) or ""))
+end
+
+local function rows_of(t, keep)
+  local out = {}
+  for _, row in t:rows() do if not keep or keep(row) then out[#out + 1] = row end end
+  return out
+end
+
+local function ns(key, title) return { key = key, title = title, unit = "ns", right = true } end
+local function bytes(key, title) return { key = key, title = title, unit = "bytes", right = true } end
+local function number(key, title) return { key = key, title = title, right = true } end
+local nodecount = { "nodecount", "N", "so many rows at most; 0 = all; JSON has all", kind = "integer" }
+
+local units = { ms = 1e6, us = 1e3, s = 1e9, [""] = 1e6 }
+
+local function duration(word)
+  local value, unit = word:match "^([%d.]+)%s*(%a*)$"
+  value = tonumber(value)
+  if not value or not units[unit] then args.usage("--over needs a time such as 16ms, not " .. word) end
+  return math.tointeger(value * units[unit] // 1)
+end
+
+M.tasks = {
+  name = "tasks", summary = "work that held up a thread of a browser, and what it did",
+  usage = "tasks FILE [--over 16ms] [OPTIONS]",
+  examples = { "tidemark tasks trace.json", "tidemark tasks trace.json.gz --over 50ms --json", "tidemark tasks trace.json --thread CrBrowserMain" },
+  doc = "A task is what a thread runs in one piece; an asterisk marks those over 50 ms. FORCED is layout that script asked for and had to wait\n"
+    .. "for. JSON is time in JSON.parse and JSON.stringify by CPU samples (category disabled-by-default-v8.cpu_profiler).",
+  options = options_with({ "over", "TIME", "longer tasks only", default = "16ms" },
+    { "thread", "NAME", "of threads of this name; CrRendererMain when there is one" }, nodecount),
+  run = function(options, words)
+    local trace, problems = open(words, options)
+    local over = duration(options.over)
+    local t = checked(trace:tasks { over_ns = over, thread = options.thread })
+    local rows = rows_of(t)
+    local head = ("%d tasks in %s: %d over %s, %d over 50 ms\n"):format(t.notes.tasks, core.format(t.notes.duration_ns, "ns"), #rows,
+      core.format(over, "ns"), t.notes.long_tasks)
+    if not options.json then
+      for _, row in ipairs(rows) do
+        row.flag = row.long == 1 and "*" or ""
+        if row.work == "" then row.work = row.hot end
+      end
+    end
+    show(options, "tasks", words, problems, trace, t, { ns("duration_ns", "TOOK"), { key = "flag", title = "" }, ns("begin_ns", "AT"),
+      ns("script_ns", "SCRIPT"), ns("layout_ns", "LAYOUT"), ns("forced_ns", "FORCED"), ns("gc_ns", "GC"), ns("json_ns", "JSON"),
+      ns("html_ns", "HTML"), number("pid", "PID"), { key = "work", title = "WORK" } }, head, rows)
+  end,
+}
+
+-- Operations that live as long as the browser, a process or a page: that they do not end says nothing.
+local eternal = {}
+for name in ([[Animation AnyPageLoading AttachedPage Browser.BrowserContext Browser.RenderProcessHostImpl COOKIE_STORE_ALIVE FocusedPageLoading
+  LayerTreeHostImpl::SetVisible LayerTreeHostSize PageLoadMetrics.NavigationToLargestContentfulPaint VisiblePageLoading
+  ChromeBrowserMainParts::MainMessageLoopRun]]):gmatch "%S+" do
+  eternal[name] = true
+end
+
+-- What a page did, and not the browser for its own sake.
+local function of_page(row)
+  if row.kind ~= "async" then return not row.detail:find "^chrome" and not row.owner:find " chrome://" end
+  return row.category:find("blink", 1, true) ~= nil and not eternal[row.name]
+end
+
+M.asyncs = {
+  name = "asyncs", summary = "operations of a browser that began and did not end: timers, sockets, requests",
+  usage = "asyncs FILE [OPTIONS]",
+  examples = { "tidemark asyncs trace.json", "tidemark asyncs trace.json --all --json" },
+  doc = "Timers that were not cleared, WebSockets not closed, requests without an end (an EventSource is one), console.time without timeEnd.\n"
+    .. "OWNER is the script that ran when it began. COUNT are equal ones. A one-shot timer counts while it waits.",
+  options = options_with({ "all", "also the browser's own, and those that never end in any trace" }, nodecount),
+  run = function(options, words)
+    local trace, problems = open(words, options)
+    local t = checked(trace:asyncs())
+    local rows = rows_of(t, not options.all and of_page or nil)
+    local head = ("%d operations without an end, %d ended; %d piles shown\n"):format(t.notes.open, t.notes.ended, #rows)
+    show(options, "asyncs", words, problems, trace, t, { ns("age_ns", "AGE"), number("count", "COUNT"), number("fired", "FIRED"),
+      { key = "kind", title = "KIND" }, { key = "name", title = "NAME" }, number("pid", "PID"), { key = "detail", title = "DETAIL" },
+      { key = "owner", title = "OWNER" } }, head, rows)
+  end,
+}
+
+M.counters = {
+  name = "counters", summary = "what a browser's trace counted: JS heap, nodes, documents, listeners; and pauses of collections",
+  usage = "counters FILE [OPTIONS]",
+  examples = { "tidemark counters trace.json", "tidemark counters trace.json --json" },
+  doc = "PER SECOND is the slope of a line through all points (least squares). Needs the category disabled-by-default-devtools.timeline.",
+  options = options_with({ "constant", "also those that never change" }, nodecount),
+  run = function(options, words)
+    local trace, problems = open(words, options)
+    local t = checked(trace:counters { constant = options.constant })
+    local n, rows = t.notes, rows_of(t)
+    local head = ("%d collections paused for %s, at most %s\n"):format(n.collections, core.format(n.pause_ns, "ns"), core.format(n.longest_pause_ns, "ns"))
+    if not options.json then
+      for _, row in ipairs(rows) do
+        for _, key in ipairs { "first", "last", "delta", "least", "greatest", "slope_per_s" } do row[key] = ("%.0f"):format(row[key]) end
+      end
+    end
+    show(options, "counters", words, problems, trace, t, { { key = "name", title = "NAME" }, number("pid", "PID"), number("first", "FIRST"),
+      number("last", "LAST"), number("delta", "CHANGE"), number("least", "LEAST"), number("greatest", "GREATEST"),
+      number("slope_per_s", "PER SECOND"), number("count", "POINTS") }, head, rows)
+  end,
+}
+
+M["memory-infra"] = {
+  name = "memory-infra", summary = "memory dumps in a browser's trace, by process and allocator, and their growth",
+  usage = "memory-infra FILE [OPTIONS]",
+  examples = { "tidemark memory-infra trace.json", "tidemark memory-infra trace.json --deep --json" },
+  doc = "What allocators say they hold (effective_size, or size where there is none) in the first and the last dump of each process.\n"
+    .. "Needs the category disabled-by-default-memory-infra.",
+  options = options_with({ "deep", "also the parts of allocators: v8/main/heap" }, nodecount),
+  run = function(options, words)
+    local trace, problems = open(words, options)
+    local t = checked(trace:memory())
+    local rows = rows_of(t, function(row) return options.deep or not row.name:find("/", 1, true) end)
+    show(options, "memory-infra", words, problems, trace, t, { bytes("growth_bytes", "GROWTH"), bytes("first_bytes", "FIRST"),
+      bytes("last_bytes", "LAST"), bytes("most_bytes", "MOST"), number("objects", "OBJECTS"), number("dumps", "DUMPS"), number("pid", "PID"),
+      { key = "process", title = "PROCESS" }, { key = "name", title = "ALLOCATOR" } }, ("%d allocators of processes\n"):format(#rows), rows)
+  end,
+}
+
+--- `frames` of a timeline.
+function M.frames(options, words, trace, problems)
+  local t = checked(trace:frames())
+  local n = t.notes
+  local head = ("%d frames: %d presented, %d in part, %d dropped, %d without need\n"):format(n.frames, n.presented, n.partial, n.dropped, n.not_desired)
+  show(options, "frames", words, problems, trace, t, { { key = "what", title = "WHAT" }, number("pid", "PID"), { key = "process", title = "PROCESS" },
+    number("count", "COUNT"), ns("p50_ns", "P50"), ns("p95_ns", "P95"), ns("p99_ns", "P99"), ns("max_ns", "MAX") }, head, rows_of(t))
+end
+
+return M
