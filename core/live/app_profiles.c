@@ -217,8 +217,9 @@ static tm_status start_reading(tm_app_profiles *a, tm_http_result *result) {
 // The app is left alone for a while: the longer, the more work the answer was.
 static void rest(tm_app_profiles *a, const tm_http_result *result) {
   uint64_t now = tm_clock_mono_ns(), took_ns = now - a->asked_ns, traced = traced_ns(a->asked);
-  if (traced) {
+  if (traced)
     a->trace_rest_until_ns = a->asked_ns + TRACE_FACTOR * (took_ns > traced ? took_ns : traced);
+  if (traced && result->status == TM_OK && result->http_status == 200) {
     a->stats.traces++;
     a->stats.traced_ns += took_ns;
     a->stats.trace_bytes += result->body_bytes;

@@ -31,7 +31,7 @@ typedef struct tm_app_profiles_options {
 typedef struct tm_app_profiles_stats {
   uint64_t requests, failures, profiles, waits; // waits: turns that others had
   uint64_t read_cpu_ns;                         // of the worker, for all that was read
-  uint64_t traces, traced_ns, trace_bytes;      // takes of traces, whatever came of them
+  uint64_t traces, traced_ns, trace_bytes;      // takes of traces that were answered
 } tm_app_profiles_stats;
 
 // "pprof.NAME" and "go.goroutines", with or without "?gc=1"; "trace.go" with or without

@@ -1,6 +1,7 @@
 -- Rules with tm.trace over Go traces in files: of a program whose goroutines never end, and of quiet ones.
 local core = require "tidemark.core"
 local gotrace = require "spec.support.gotrace_writer"
+local gotrace1 = require "spec.support.gotrace1_writer"
 local helper = require "spec.support.helper"
 local pprof_server = require "spec.support.pprof_server"
 
@@ -64,6 +65,35 @@ describe("rules over Go traces", function()
       assert.equal(6, meta.samples)
     end)
   end
+
+  it("name them in traces of version 1", function()
+    local dir, list = helper.folder(), {}
+    for i = 1, 6 do
+      local ran, made = { { "Batch", 1, 1000 }, { "ProcStart", 7 } }, { { "Batch", 0, 500 }, { "GoCreate", 1, 40, 0 }, { "GoStart", 1, 1 } }
+      local function add(to, ...) to[#to + 1] = { ... } end
+      for id = 5001, 5000 + 29 * i do -- those that were there
+        add(made, "GoCreate", id, 10, 0)
+        add(made, "GoWaiting", id)
+      end
+      add(made, "Gomaxprocs", 2, 0)
+      for id = 2, 31 do
+        add(made, "GoCreate", id, 10, 20)
+        add(ran, "GoStart", id, 1)
+        if id == 2 then add(ran, "GoEnd") else add(ran, "GoBlockRecv", 30) end
+      end
+      table.move(made, 1, #made, #ran + 1, ran)
+      for _, e in ipairs { { "Stack", 10, 1, 1, 2, 9 }, { "Stack", 20, 2, 4, 5, 20 }, { "Stack", 30, 3, 6, 2, 12, 1, 1, 2, 10 }, { "Stack", 40, 4, 7, 5, 3 },
+        { "String", 1, "main.worker" }, { "String", 2, "w.go" }, { "String", 4, "main.serve" }, { "String", 5, "main.go" }, { "String", 6, "main.wait" },
+        { "String", 7, "main.main" }, { "Frequency", 500000000 } } do ran[#ran + 1] = e end
+      list[i] = helper.write(("%s/%d.out"):format(dir, i), gotrace1(19, ran))
+    end
+    local rows, meta = replay(list)
+    assert.same("profiles are taken as 5 minutes apart: " .. list[1] .. " has no time", meta.problems[1])
+    assert.equal(1, #rows)
+    assert.equal("main.worker", rows[1].key)
+    assert.equal(6 * 29 + 29, rows[1].value)
+    assert.matches("180 began and 6 ended; begun at main%.serve main%.go:20", rows[1].text)
+  end)
 
   it("are quiet when those of before end", function()
     local rows, _, code = replay(files(busy), "--expect", "0")
