@@ -172,8 +172,8 @@ static tm_status refresh(tm_ctx *ctx, root *r, plan *p, const tm_pivot_options *
 static plan *plan_of(lua_State *L, const shots *s, tm_pivot_options *o, const char *by) {
   const filter *f = &s->filter;
   char id[ID_MAX];
-  int n = snprintf(id, sizeof id, "%s|%s|%d|%s|%s", by, o->value ? o->value : "", f->blocked,
-                   f->focus, f->ignore);
+  int n = snprintf(id, sizeof id, "%s|%zu|%s|%d|%s|%s", by, o->depth, o->value ? o->value : "",
+                   f->blocked, f->focus, f->ignore);
   for (size_t i = 0; i < f->condition_count && n < (int)sizeof id; i++) {
     n += snprintf(id + n, sizeof id - (size_t)n, "|%s=%s", f->labels[i], f->globs[i]);
     o->conditions[i] = (tm_pivot_condition){f->labels[i], f->globs[i]};
@@ -303,7 +303,6 @@ static int shots_chains(lua_State *L) {
                                                                          NULL};
   shots *s = check_shots(L);
   tm_pivot_options o = {0};
-  char by[64];
   lua_settop(L, 2);
   tm_lua_check_options(L, 2, allowed);
   if (lua_isnil(L, 2)) {
@@ -319,8 +318,7 @@ static int shots_chains(lua_State *L) {
   luaL_argcheck(L, depth >= 0 && depth <= 1000, 2, "depth is 1 to 1000, or 0 for all");
   o.depth = (size_t)depth;
   add_part(L, &o, "path");
-  snprintf(by, sizeof by, "path/%d", (int)depth);
-  tm_lua_push_frame(L, plan_of(L, s, &o, by)->base);
+  tm_lua_push_frame(L, plan_of(L, s, &o, "chain")->base);
   return 1;
 }
 

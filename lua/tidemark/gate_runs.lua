@@ -1,20 +1,32 @@
 -- Where the runs of a gate come from: files, a live endpoint, a workload that writes its own profile. Each source hands profiles
--- out one by one: source.count, source.take(i) -> name, profile.
+-- out one by one: source.count, source.take(i) -> name, profile, and of heap dumps, whose type paths the profile is, their format.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
+local chains = require "tidemark.report.chains"
 local profile = require "tidemark.profile"
 
 local M = {}
 
 local function fail(message, code, exit, advice) error({ message = message, code = code, exit = exit, advice = advice }, 0) end
 
+-- A heap dump weighs by its type paths, which are all that is kept of it.
+local function paths_of(dump, word)
+  local p, err = dump:paths {}
+  local format = dump.format
+  dump:close()
+  if not p then fail(word .. ": " .. err.message, err.code, 3) end
+  return p, format
+end
+
 -- A run that is cut short weighs less than it should: it must not pass for a small one.
 local function read_whole(word, options)
   local problems = {}
   local p = profile.read(word, options, problems)
   if problems[1] then fail(problems[1], "format", 3, "a damaged run cannot be weighed; take it again, or take it out of the folder") end
-  return p
+  if p.kind == "graph" then return paths_of(p, word) end
+  if p.kind ~= "profile" and p.kind ~= "goroutines" then fail(("%s is a %s: a gate weighs profiles and heap dumps"):format(word, p.kind), "argument", 2) end
+  return p, chains.is_paths(p) and "paths" or nil
 end
 
 --- The files that words name; folders give theirs in natural order.

@@ -107,6 +107,37 @@ describe("growth of heap dumps", function()
     assert.is_true(#top > 3)
   end)
 
+  it("fails a gate by paths that grow in every dump, whatever the heap as a whole does", function()
+    local document, code = helper.document("gate", "gate", files[1], files[2], files[3], "--min-delta", "10", "--json")
+    assert.equal(1, code)
+    assert.equal(2, #document.meta.rules)
+    local finding = document.meta.rules[1]
+    assert.same({ true, "heap.root_path_growth", 100 }, { finding.failed, finding.rule, finding.value })
+    assert.matches("100 more app%.%a+ %(100, 130, 200%) from static app.App", finding.text)
+    assert.equal(0, helper.tidemark("gate", files[1], files[2], files[3]).code) -- 500 more is the default
+    local said = helper.tidemark("gate", files[1], files[2], files[3], "--min-delta", "10")
+    assert.matches("^FAIL  2 findings; ", said.out)
+  end)
+
+  it("gives a gate's rules each dump, from files and folders of rules", function()
+    local dir = folder .. "/rules"
+    core.mkdir(dir)
+    helper.write(dir .. "/grows.lua", [[
+tm.rule { id = "ci.paths", every = "1s", inputs = { d = tm.dumps("jvm.hprof", { keep = 3 }) },
+  check = function(c)
+    if c.d.n < 3 then return c:skip "too few" end
+    return c:finding { level = "fail", value = c.d.n }
+  end,
+  say = "{value} dumps" }
+]])
+    local document = helper.document("gate", "gate", files[1], files[2], files[3], "--rules", dir, "--json")
+    local finding = document.meta.rules[1]
+    assert.same({ "ci.paths", "3 dumps", true }, { finding.rule, finding.text, finding.failed })
+    local none = helper.tidemark("gate", files[1], files[2], "--rules", folder .. "/nowhere")
+    assert.not_equal(0, none.code)
+    assert.matches("nowhere", none.err, 1, true)
+  end)
+
   it("says it in words, and draws it", function()
     local result = helper.tidemark("growth", files[1], files[2], files[3], "--min-delta", "10")
     assert.equal(0, result.code)

@@ -1,5 +1,6 @@
 -- gate: fails a build when memory grew from the first runs to the last, or from a baseline to a new build.
 local args = require "tidemark.cli.args"
+local chains = require "tidemark.report.chains"
 local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
 local gate = require "tidemark.report.gate"
@@ -15,7 +16,8 @@ local M = {
   examples = { "tidemark gate runs/                                  a folder of heap profiles, first against last",
     "tidemark gate --baseline main/ branch/ --junit gate.xml",
     "tidemark gate --endpoint localhost:6060 --runs 100 --warm-up 5 -- ./load.sh",
-    "tidemark gate --spawn --runs 30 --github -- ./app --once" },
+    "tidemark gate --spawn --runs 30 --github -- ./app --once",
+    "tidemark gate t1.hprof t2.hprof t3.hprof             heap dumps of one run: paths that grow in each" },
   doc = "Exit code: 0 passed, 1 grew, 2 usage, 3 a run cannot be read, 4 the endpoint or the command failed.",
   options = {
     { "baseline", "PATH", "compare with these runs (a file or folder, repeatable)", kind = "list" },
@@ -23,6 +25,7 @@ local M = {
     { "max-growth-site", "RATIO", "the same for each single site; none by default" },
     { "min-bytes", "SIZE", "growth below this never fails, for values in bytes", default = "1MB", kind = "bytes" },
     { "min-count", "N", "the same for objects, goroutines, ...", default = "100", kind = "integer" },
+    { "min-delta", "N", "of three heap dumps and more: a path with so many objects more in every one fails", default = "500", kind = "integer" },
     { "warm-up", "N", "first runs that are dropped (of each side with --baseline)", default = "0", kind = "integer" },
     { "group", "N", "so many first and last runs are compared", default = "10", kind = "integer" },
     { "p", "P", "growth must be this unlikely to be chance", default = "0.01" },
@@ -63,7 +66,7 @@ end
 local function gate_options(options, count, baseline)
   local p = tonumber(options.p)
   if not p or p <= 0 or p >= 1 then args.usage("--p: '" .. options.p .. "' is no probability between 0 and 1") end
-  for name, least in pairs { ["warm-up"] = 0, group = 1, runs = 2, ["min-count"] = 0 } do at_least(options, name, least) end
+  for name, least in pairs { ["warm-up"] = 0, group = 1, runs = 2, ["min-count"] = 0, ["min-delta"] = 0 } do at_least(options, name, least) end
   return { runs = count, baseline = baseline, warm_up = options["warm-up"], group = options.group, p = p,
     max_growth = ratio("max-growth", options["max-growth"]), max_growth_site = ratio("max-growth-site", options["max-growth-site"]),
     min_bytes = options["min-bytes"], min_count = options["min-count"],
@@ -93,10 +96,15 @@ end
 
 local function rule_files(list)
   local out = {}
-  for _, path in ipairs(list or {}) do
+  local function add(path)
     local source, problem = paths.read(path)
-    if not source then error({ message = "cannot read rules: " .. problem, code = "io" }, 0) end
+    if not source then error({ message = "cannot read rules: " .. (problem or path), code = "io" }, 0) end
     out[#out + 1] = { name = path:match("([^/]+)$"), origin = path, source = source }
+  end
+  for _, path in ipairs(list or {}) do
+    local inside = paths.rule_files(path)
+    for _, file in ipairs(inside) do add(file) end
+    if not inside[1] then add(path) end
   end
   return out
 end
@@ -107,12 +115,13 @@ local function weigh(g, source, options)
   local shows = core.terminal(2).tty and not options.quiet
   for i = 1, source.count do
     if shows then io.stderr:write(("\rrun %d of %d\27[K"):format(i, source.count)) end
-    local name, p = source.take(i)
+    local name, p, dump = source.take(i)
     local ok, err = g:add(name, p)
     if not ok then error({ message = err.message, code = err.code, advice = err.advice, exit = err.code ~= "argument" and 3 or 2 }, 0) end
     if g:role(i) ~= "warm-up" then
-      local kept = #runs == 0 or i == source.count -- rules compare the first and the last
-      runs[#runs + 1] = { total = g.totals[i], unit = g.raw_unit, types = p:info().types, profile = kept and p:write("pprof") or nil }
+      local kept = #runs == 0 or i == source.count or dump -- rules compare the first and the last, and what grew on the way over dumps
+      runs[#runs + 1] = { total = g.totals[i], unit = g.raw_unit, types = p:info().types, profile = kept and p:write("pprof") or nil,
+        dump = dump, chains = dump and chains.summary(p) }
     end
     p:close()
   end
@@ -138,6 +147,17 @@ local function write_outputs(d, options)
   if options.github then (options.json and io.stderr or io.stdout):write(gate_ci.github(d)) end
 end
 
+-- Three heap dumps and more: paths that have more objects in every one fail, whatever the heap as a whole does.
+local function growing_paths(runs, options)
+  local list, out = {}, {}
+  for i, run in ipairs(runs) do list[i] = run.chains end
+  if #list < 3 or #list < #runs then return out end
+  for i, row in ipairs(chains.growth(list, { min_delta = options["min-delta"] })) do
+    out[i] = { rule = "heap.root_path_growth", level = "fail", key = row.key, value = row.delta, text = chains.sentence(row), failed = true }
+  end
+  return out
+end
+
 local function decide(source, baseline, options)
   local files = rule_files(options.rules)
   local o = gate_options(options, source.count, baseline)
@@ -145,7 +165,10 @@ local function decide(source, baseline, options)
   if not g then error({ message = err.message, code = err.code, advice = err.advice, exit = 2 }, 0) end
   local runs = weigh(g, source, options)
   g.options.min_amount = g.unit == "bytes" and o.min_bytes or o.min_count
-  local d = { result = g:decide(), rules = #files > 0 and gate_rules.over(files, runs, "runs") or {}, locate = locator(options["trim-path"]) }
+  local findings = #files > 0 and gate_rules.over(files, runs, "runs") or {}
+  local paths_found = not baseline and growing_paths(runs, options) or {}
+  table.move(paths_found, 1, #paths_found, #findings + 1, findings)
+  local d = { result = g:decide(), rules = findings, locate = locator(options["trim-path"]) }
   d.failed = d.result.failed
   for _, finding in ipairs(d.rules) do d.failed = d.failed or finding.failed end
   return d

@@ -12,9 +12,10 @@ function M.config() return (os.getenv("XDG_CONFIG_HOME") or home() .. "/.config"
 function M.read(path)
   local f, problem = io.open(path, "rb")
   if not f then return nil, problem end
-  local s = f:read("a")
+  local s
+  s, problem = f:read("a") -- of a folder: nil
   f:close()
-  return s
+  return s, problem and path .. ": " .. problem
 end
 
 function M.write(path, s)

@@ -1,7 +1,8 @@
 -- tm.gate rules over the runs of a gate: a virtual engine with one target, fed one sample a run and a second.
 --
 -- tm.runs("pprof.heap") sees the value that the gate compares; tm.runs("pprof.heap", { value = "inuse_objects" }) another one of
--- the same profiles. Runs that bring their profile (the first and the last) are what c.r:diff compares.
+-- the same profiles. Runs that bring their profile (the first and the last) are what c.r:diff compares. Heap dumps bring their type
+-- paths, each: what tm.dumps keeps.
 local core = require "tidemark.core"
 
 local M = {}
@@ -18,7 +19,12 @@ function M.metric(types)
   return "pprof.profile"
 end
 
+-- What tm.dumps calls them; saved paths do not say of which runtime they are.
+local dumps = { hprof = { "dump.jvm.hprof" }, v8heap = { "dump.v8.heapsnapshot" }, goheap = { "dump.go.heapdump" } }
+dumps.paths = { dumps.hprof[1], dumps.v8heap[1], dumps.goheap[1] }
+
 local function feed(engine, run, time_ns, metric)
+  for _, name in ipairs(run.dump and dumps[run.dump] or {}) do engine:feed_snapshot("runs", name, time_ns, run.profile) end
   local function one(key, value, unit) assert(engine:feed("runs", metric, key, time_ns, value, unit == "bytes" and "bytes" or "count")) end
   if run.profile and metric ~= "pprof.profile" then engine:feed_snapshot("runs", metric, time_ns, run.profile) end
   one("", run.total, run.unit)

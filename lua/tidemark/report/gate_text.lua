@@ -76,7 +76,10 @@ end
 function M.text(d)
   local r, out = d.result, {}
   local function line(s) out[#out + 1] = s .. "\n" end
-  line((d.failed and text.style("red", "FAIL") or text.style("green", "ok  ")) .. "  " .. text.style("bold", flat(gate.sentence(r))))
+  local by_rules = 0
+  for _, f in ipairs(d.rules or {}) do by_rules = by_rules + (f.failed and 1 or 0) end
+  local why = not r.failed and by_rules > 0 and ("%d finding%s; "):format(by_rules, by_rules == 1 and "" or "s") or ""
+  line((d.failed and text.style("red", "FAIL") or text.style("green", "ok  ")) .. "  " .. text.style("bold", why .. flat(gate.sentence(r))))
   local shown = M.shown(r)
   if d.failed and shown[1] then line("      " .. flat(M.site_sentence(r, shown[1]))) end
   line("      " .. gate.method(r))
