@@ -28,13 +28,23 @@ function M.owner(g, node)
   return o
 end
 
+-- A level has what hangs below one step; entries of a table that share a place hang below each other, so all of that type are counted.
+local function count_all(g, node, level, follow)
+  if level.type:find("[%[%]*?]") then return level end -- a glob would say something else
+  local all = g:where { node = node }:retained_set { follow = follow } & g:where { type = level.type }
+  if #all > level.count then
+    level.count, level.retained_bytes = #all, all:retained { exact = false, follow = follow }
+  end
+  return level
+end
+
 -- What the pile below a node is made of: the first level that is no plumbing, else the one of most objects among those that
 -- still hold half of it.
 local function contents(g, row, options)
   local first, best
   for _, level in g:piles(row.node, { levels = 5, most_bytes = options.most_bytes, follow = options.follow }):rows() do
     first = first or level
-    if not M.is_plumbing(level.type) then return level end
+    if not M.is_plumbing(level.type) then return count_all(g, row.node, level, options.follow) end
     if level.retained_bytes < 0.2 * first.retained_bytes then break end
     if not best or level.count > best.count and level.retained_bytes > first.retained_bytes / 2 then best = level end
   end
