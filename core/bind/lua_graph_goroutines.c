@@ -83,8 +83,11 @@ static int graph_allocations(lua_State *L) {
   tm_snapshot *out = tm_lua_push_snapshot(L);
   tm_profile *profile;
   if (g->detail->allocations(&work->ctx, g, &profile) != TM_OK) return tm_lua_failed(L, &work->ctx);
-  *out = (tm_snapshot){
-      .kind = TM_KIND_PROFILE, .format = "goheap", .model = profile, .free_model = free_profile};
+  if (!profile) return 0;
+  *out = (tm_snapshot){.kind = TM_KIND_PROFILE,
+                       .format = "allocations",
+                       .model = profile,
+                       .free_model = free_profile};
   return 1;
 }
 

@@ -131,7 +131,8 @@ typedef struct tm_graph_detail {
   void (*source)(const tm_graph *graph, uint32_t node, char *out, size_t size);
   // Who allocated it, leaf first: rows of function, file, line, column. No rows: not recorded.
   tm_status (*stack)(tm_ctx *ctx, const tm_graph *graph, uint32_t node, tm_table *out);
-  // What the dump tells of allocations by stack, as a profile; the caller frees it.
+  // What the dump tells of allocations by stack, as a profile, which the caller frees; NULL: none
+  // were recorded.
   tm_status (*allocations)(tm_ctx *ctx, const tm_graph *graph, struct tm_profile **out);
   // Its size as the dump has it, before bytes of parts went to their owner.
   uint64_t (*raw_bytes)(const tm_graph *graph, uint32_t node);

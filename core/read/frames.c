@@ -35,3 +35,14 @@ tm_status tm_frames_location(tm_ctx *ctx, tm_frames *frames, tm_profile *p, tm_t
   TM_TRY(tm_vec_push(ctx, &p->locations, loc));
   return tm_idmap_put(ctx, &frames->locations, key, *out);
 }
+
+tm_status tm_frames_allocation_types(tm_ctx *ctx, tm_profile *p) {
+  TM_TRY(tm_profile_add_type(ctx, p, "alloc_objects", "count"));
+  TM_TRY(tm_profile_add_type(ctx, p, "alloc_space", "bytes"));
+  TM_TRY(tm_profile_add_type(ctx, p, "inuse_objects", "count"));
+  TM_TRY(tm_profile_add_type(ctx, p, "inuse_space", "bytes"));
+  TM_TRY(tm_profile_intern(ctx, p, "inuse_space", 11, &p->default_type));
+  p->period_type = p->types.items[3];
+  p->period = 1;
+  return TM_OK;
+}

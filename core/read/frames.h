@@ -27,4 +27,8 @@ TM_NODISCARD tm_status tm_frames_function(tm_ctx *ctx, tm_frames *frames, tm_pro
 TM_NODISCARD tm_status tm_frames_location(tm_ctx *ctx, tm_frames *frames, tm_profile *p,
                                           tm_text name, tm_text file, int64_t line, uint32_t *out);
 
+// The four values of a heap profile, in this order: alloc_objects, alloc_space, inuse_objects,
+// inuse_space, the last by default.
+TM_NODISCARD tm_status tm_frames_allocation_types(tm_ctx *ctx, tm_profile *p);
+
 #endif

@@ -102,6 +102,7 @@ typedef struct v8heap_function {
 
 typedef struct v8heap_call {
   uint32_t function, parent; // indexes of functions and calls; parent TM_NODE_NONE = outermost
+  uint64_t count, bytes;     // of objects that were allocated there
 } v8heap_call;
 
 typedef struct v8heap {
@@ -246,6 +247,9 @@ const v8heap_location *v8heap_location_of(const v8heap *h, uint32_t node);
 void v8heap_source(const tm_graph *g, uint32_t node, char *out, size_t size);
 tm_status v8heap_stack(tm_ctx *ctx, const tm_graph *g, uint32_t node, tm_table *out);
 tm_status v8heap_name_scripts(v8heap *h);
+
+// What was allocated on each recorded stack, and what of it is there still (v8heap_allocations.c).
+tm_status v8heap_allocations(tm_ctx *ctx, const tm_graph *graph, struct tm_profile **out);
 
 extern const tm_graph_detail v8heap_detail;
 extern const char *const v8heap_edge_words[]; // by edge_type, without X_OTHER

@@ -120,7 +120,8 @@ typedef struct tree_walk {
 
 static tm_status add_call(v8heap *h, tree_walk *w) {
   uint32_t index = (uint32_t)h->calls.count;
-  v8heap_call call = {(uint32_t)w->record[1], w->open.items[w->open.count - 1]};
+  v8heap_call call = {(uint32_t)w->record[1], w->open.items[w->open.count - 1], w->record[2],
+                      w->record[3]};
   w->have = 0;
   TM_TRY(tm_vec_push(h->ctx, &h->calls, call));
   return tm_idmap_put(h->ctx, &h->call_of_trace, w->record[0], index);

@@ -148,6 +148,23 @@ describe("a V8 heap snapshot", function()
     assert.equal(0, #g:stack(b - 1))
   end)
 
+  it("lists the sites of recorded allocations, those that are gone too", function()
+    local w = writer { fields = { "type", "name", "id", "self_size", "edge_count", "trace_node_id", "detachedness" } }
+    w:root("object", "Row", 8, { trace_node_id = 3 })
+    w:root("object", "Row", 24, { trace_node_id = 3 })
+    local root, make, main, file = w:string("(root)"), w:string("make"), w:string("main"), w:string("app.js")
+    w.functions = ("0,%d,%d,0,0,0,1,%d,%d,4,3,7,2,%d,%d,4,20,1"):format(root, root, main, file, make, file)
+    w.trace_tree = "[1,0,0,0,[2,1,7,70,[3,2,5,80,[]],4,2,0,0,[]]]"
+    local p = read(w):allocations()
+    local made, alive = p:report("top", { sample_index = "alloc_space" }), p:report("top", { sample_index = "inuse_objects", cum = true })
+    assert.same({ "make", "main" }, made:column("name"))
+    assert.same({ 80, 70 }, made:column("flat"))
+    assert.same({ 80, 150 }, made:column("cum"))
+    assert.same({ "main", "make" }, alive:column("name"))
+    assert.same({ 0, 2 }, alive:column("flat"))
+    assert.is_nil(read(writer()):allocations())
+  end)
+
   it("puts a concatenated string together", function()
     local w = writer()
     local cons, left = w:root("concatenated string", "", 20), w:node("concatenated string", "", 20)

@@ -3,6 +3,7 @@
 // edge and root leads to an object, and what can be asked of a graph has an answer.
 #include "analyze/goroutine_proof.h"
 #include "analyze/objects.h"
+#include "model/profile.h"
 #include "read/goheap_typing.h"
 #include "read/goheap_waits.h"
 #include "read/reader.h"
@@ -26,7 +27,16 @@ static void check_model(const tm_graph *g, size_t size) {
       abort();
 }
 
+static void ask_allocations(tm_ctx *ctx, const tm_graph *g) {
+  tm_profile *p;
+  if (g->detail->allocations(ctx, g, &p) != TM_OK) abort();
+  for (size_t i = 0; p && i < p->stack.count; i++)
+    if (p->stack.items[i] >= p->locations.count) abort();
+  tm_profile_free(p);
+}
+
 static void ask(tm_ctx *ctx, const tm_graph *g) {
+  ask_allocations(ctx, g);
   tm_domtree *tree;
   tm_domchildren children;
   tm_table *table;

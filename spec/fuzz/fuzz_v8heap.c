@@ -4,6 +4,7 @@
 // of a graph has an answer.
 #include "analyze/distance.h"
 #include "analyze/objects.h"
+#include "model/profile.h"
 #include "read/reader.h"
 
 #include <stdlib.h>
@@ -40,7 +41,16 @@ static void ask_node(tm_ctx *ctx, const tm_graph *g, uint32_t node) {
     if (g->detail->edge_name(ctx, g, node, e, text, sizeof text) != TM_OK) abort();
 }
 
+static void ask_allocations(tm_ctx *ctx, const tm_graph *g) {
+  tm_profile *p;
+  if (g->detail->allocations(ctx, g, &p) != TM_OK) abort();
+  for (size_t i = 0; p && i < p->stack.count; i++)
+    if (p->stack.items[i] >= p->locations.count) abort();
+  tm_profile_free(p);
+}
+
 static void ask(tm_ctx *ctx, const tm_graph *g) {
+  ask_allocations(ctx, g);
   tm_domtree *tree;
   tm_domchildren children;
   tm_table *table;

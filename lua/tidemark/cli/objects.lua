@@ -84,9 +84,10 @@ M.path = {
 }
 
 M.sites = {
-  name = "sites", summary = "allocation sites that a Go heap dump recorded: how many objects and bytes, gone and in use", usage = "sites DUMP [OPTIONS]",
-  pprof_flags = true, examples = { "tidemark sites app.heapdump", "tidemark sites app.heapdump --sample_index alloc_objects --cum" },
-  doc = "The dump holds the heap profile of its moment: one allocation in runtime.MemProfileRate bytes. Numbers are those of the samples.",
+  name = "sites", summary = "allocation sites that a heap dump recorded: how many objects and bytes, gone and in use", usage = "sites DUMP [OPTIONS]",
+  pprof_flags = true, examples = { "tidemark sites app.heapdump", "tidemark sites app.heapsnapshot --sample_index alloc_objects --cum" },
+  doc = "A Go dump holds the heap profile of its moment: one allocation in runtime.MemProfileRate bytes, and numbers are those of the samples. "
+    .. "A V8 snapshot holds every allocation since recording began, when it was taken while they were recorded (\"Allocations on timeline\").",
   options = profiles.options_with(),
   run = function(options, words)
     local problems = {}
@@ -94,7 +95,7 @@ M.sites = {
     local p, err = g:allocations()
     if not p then
       error(err or { message = ("%s tells nothing of allocations"):format(words[1]), code = "unsupported",
-        advice = "Go heap dumps do; V8 snapshots tell of single objects: `tidemark object`" }, 0)
+        advice = "Go heap dumps do, and V8 snapshots that were taken while allocations were recorded" }, 0)
     end
     profiles.print("top", p, { files = words, problems = problems, format = g.format, partial = g.partial }, options, profile.report_options(options), "sites")
   end,
