@@ -50,6 +50,13 @@ TM_NODISCARD tm_status tm_domtree_children(tm_ctx *ctx, const tm_domtree *tree,
                                            tm_domchildren *out);
 void tm_domchildren_fini(tm_domchildren *children);
 
+// The tree and its children to an index, and from one (model/columns.h): free as usual.
+struct tm_columns;
+TM_NODISCARD tm_status tm_domtree_store(struct tm_columns *columns, const tm_domtree *tree,
+                                        const tm_domchildren *children);
+TM_NODISCARD tm_status tm_domtree_take(struct tm_columns *columns, const tm_graph *graph,
+                                       tm_domtree **out, tm_domchildren *children);
+
 // For every type, the retained bytes of the set of its nodes: those of its topmost nodes in the
 // tree, so that nothing counts twice; nodes of no bytes are not looked at. out[type] has
 // types.count items and is added to.

@@ -25,29 +25,30 @@ static tm_status use_sorted(tm_ctx *ctx, tm_addr_rank *rank, uint64_t *addresses
   return TM_OK;
 }
 
-static void count_blocks(tm_addr_rank *rank) {
+static size_t block_count(const tm_addr_rank *rank) {
+  return (rank->word_count + BLOCK_WORDS - 1) / BLOCK_WORDS;
+}
+
+tm_status tm_addr_rank_count(tm_ctx *ctx, tm_addr_rank *rank) {
   uint32_t sum = 0;
+  rank->before = tm_alloc(ctx, block_count(rank) * sizeof *rank->before);
+  if (!rank->before) return TM_E_NOMEM;
   for (size_t w = 0; w < rank->word_count; w++) {
     if (w % BLOCK_WORDS == 0) rank->before[w / BLOCK_WORDS] = sum;
     sum += (uint32_t)__builtin_popcountll(rank->bits[w]);
   }
   rank->count = sum;
-}
-
-static size_t block_count(const tm_addr_rank *rank) {
-  return (rank->word_count + BLOCK_WORDS - 1) / BLOCK_WORDS;
+  return TM_OK;
 }
 
 static tm_status use_bitmap(tm_ctx *ctx, tm_addr_rank *rank, const uint64_t *addresses, size_t n) {
   rank->bits = tm_calloc(ctx, rank->word_count, sizeof *rank->bits);
-  rank->before = tm_alloc(ctx, block_count(rank) * sizeof *rank->before);
-  if (!rank->bits || !rank->before) return TM_E_NOMEM;
+  if (!rank->bits) return TM_E_NOMEM;
   for (size_t i = 0; i < n; i++) {
     uint64_t bit = (addresses[i] - rank->low) >> rank->unit_shift;
     rank->bits[bit >> 6] |= (uint64_t)1 << (bit & 63);
   }
-  count_blocks(rank);
-  return TM_OK;
+  return tm_addr_rank_count(ctx, rank);
 }
 
 // Whether all addresses keep the distance, so that a bit stands for one address only.

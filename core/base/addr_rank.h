@@ -24,6 +24,8 @@ typedef struct tm_addr_rank {
 // with tm_addr_rank_fini. TM_E_NOMEM; TM_E_LIMIT past 2^32 - 2.
 TM_NODISCARD tm_status tm_addr_rank_build(tm_ctx *ctx, tm_addr_rank *rank, uint64_t *addresses,
                                           size_t n, uint32_t unit_shift);
+// Makes `before` and `count` of a rank that has low, high, unit_shift, bits and word_count.
+TM_NODISCARD tm_status tm_addr_rank_count(tm_ctx *ctx, tm_addr_rank *rank);
 void tm_addr_rank_fini(tm_ctx *ctx, tm_addr_rank *rank);
 
 uint32_t tm_addr_rank_search(const tm_addr_rank *rank, uint64_t address); // in sorted

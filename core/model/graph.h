@@ -91,6 +91,7 @@ enum { TM_NODE_LINK = 3, TM_NODE_ATTACHED = 1, TM_NODE_DETACHED = 2 };
 
 typedef struct tm_graph tm_graph;
 struct tm_profile;
+struct tm_columns;
 
 // The bytes of a string or an array without references, as the dump has them (not NUL-terminated).
 typedef struct tm_contents {
@@ -143,6 +144,8 @@ typedef struct tm_graph_detail {
   bool (*contents)(const tm_graph *graph, uint32_t node, tm_contents *out);
   // The field of that name; "[]" asks for the count of elements. false: it has none such.
   bool (*field)(const tm_graph *graph, uint32_t node, const char *name, tm_field *out);
+  // What the reader keeps beside the graph, to an index or from one: see model/columns.h.
+  tm_status (*columns)(struct tm_columns *columns, tm_graph *graph);
   void (*free)(tm_graph *graph); // what the reader kept in `kept`
 } tm_graph_detail;
 
@@ -178,6 +181,9 @@ TM_NODISCARD tm_status tm_graph_alloc_nodes(tm_ctx *ctx, tm_graph *graph, uint32
 // Sets a shallow size. Nodes with sizes past 4 GiB must come in ascending order.
 TM_NODISCARD tm_status tm_graph_set_size(tm_ctx *ctx, tm_graph *graph, uint32_t node,
                                          uint64_t bytes);
+
+// The graph's own arrays to an index or from one (model/columns.h); without what `kept` holds.
+TM_NODISCARD tm_status tm_graph_columns(struct tm_columns *columns, tm_graph *graph);
 
 uint64_t tm_graph_big_size(const tm_graph *graph, uint32_t node);
 

@@ -675,4 +675,5 @@ const tm_reader tm_reader_hprof = {.name = "hprof",
                                    .kind = TM_KIND_GRAPH,
                                    .keeps_source = true,
                                    .probe = probe,
-                                   .read = read_hprof};
+                                   .read = read_hprof,
+                                   .restore = hprof_restore};

@@ -430,4 +430,5 @@ const tm_graph_detail hprof_detail = {.id = node_id,
                                       .preview = preview,
                                       .contents = contents,
                                       .field = field,
+                                      .columns = hprof_columns,
                                       .free = free_kept};

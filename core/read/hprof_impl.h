@@ -162,6 +162,11 @@ tm_status hprof_primitive_type(hprof *h, uint8_t element, uint32_t *out_type);
 tm_status hprof_string(const hprof *h, uint64_t string_id, const char **out, size_t *out_size);
 void hprof_set_layout(hprof *h); // header, oop and align from the evidence
 
+// hprof_columns.c: to and from a saved index.
+struct tm_columns;
+tm_status hprof_columns(struct tm_columns *c, tm_graph *g);
+tm_status hprof_restore(tm_ctx *ctx, const tm_source *src, tm_graph **out);
+
 // hprof_detail.c
 extern const tm_graph_detail hprof_detail;
 

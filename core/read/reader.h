@@ -6,6 +6,8 @@
 #include "model/snapshot.h"
 #include "read/source.h"
 
+struct tm_graph;
+
 typedef struct tm_reader {
   const char *name;  // stable id: `--format pprof`, snapshot.format
   const char *title; // for people
@@ -19,6 +21,10 @@ typedef struct tm_reader {
   // Reads src to its end into out, which owns everything made here. On failure out may keep what
   // was read before, marked partial. Runs on a worker thread.
   tm_status (*read)(tm_ctx *ctx, const tm_source *src, tm_snapshot *out);
+
+  // An empty graph over src whose contents a saved index will give (read/graph_index.h), by
+  // tm_graph_columns and its detail's `columns`. NULL = has none.
+  tm_status (*restore)(tm_ctx *ctx, const tm_source *src, struct tm_graph **out);
 } tm_reader;
 
 #define TM_READER_HEAD_BYTES 4096
