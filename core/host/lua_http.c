@@ -1,7 +1,8 @@
 // core.http for trusted Lua: one request on a loop of its own, which also hears Ctrl-C and reports
-// progress. A body goes into memory, or straight into a file that appears under its name only when
-// all of it has come. What a request holds is owned by a userdata, so that nothing leaks when Lua
-// raises; Lua's own functions run protected, since the loop must end in any case.
+// progress. A body goes into memory, piece by piece to a function, or straight into a file that
+// appears under its name only when all of it has come. What a request holds is owned by a userdata,
+// so that nothing leaks when Lua raises; Lua's own functions run protected, since the loop must end
+// in any case.
 #include "host/lua_http.h"
 
 #include "host/lua_core.h"
@@ -26,8 +27,9 @@ typedef struct exchange {
   tm_ctx ctx;
   tm_http_result result;
   lua_State *L;
-  int progress; // stack index of the function, 0 = none
-  bool progress_failed, to_file;
+  int progress, sink; // stack indexes of functions, 0 = none
+  bool raised;        // one of them did; its message is on the stack
+  bool to_file, to_sink;
   const char *file; // held by the options
   char part[1100];  // what is written until all has come; "" = file itself
   int fd;           // -1 = not open
@@ -109,9 +111,9 @@ static size_t header_fields(lua_State *L, tm_http_header headers[TM_LUA_HTTP_HEA
 }
 
 static void check_names(lua_State *L) {
-  static const char *const known[] = {"url",        "method",  "body",           "headers",
-                                      "timeout_ns", "ca_file", "max_body_bytes", "host_header",
-                                      "file",       "progress"};
+  static const char *const known[] = {
+      "url",         "method", "body",     "headers", "timeout_ns", "ca_file", "max_body_bytes",
+      "host_header", "file",   "progress", "sink"};
   lua_pushnil(L);
   while (lua_next(L, 1)) {
     bool found = false;
@@ -189,14 +191,27 @@ static tm_status on_answer(void *ud, const tm_http_response *answer) {
   exchange *x = ud;
   const char *type = tm_http_head_find(&answer->head, "content-type");
   bool is_page = type && strncasecmp(type, "text/html", 9) == 0;
+  bool wanted = answer->http_status == 200 && !is_page;
   x->length_bytes = answer->length_bytes;
-  return answer->http_status == 200 && !is_page ? open_file(x) : TM_OK;
+  x->to_sink = wanted && x->sink;
+  return wanted && x->to_file ? open_file(x) : TM_OK;
+}
+
+// What it raises ends the request, and is raised when the loop has ended.
+static tm_status call_sink(exchange *x, const uint8_t *data, size_t size) {
+  if (x->raised) return TM_E_LUA;
+  lua_pushvalue(x->L, x->sink);
+  lua_pushlstring(x->L, (const char *)data, size);
+  if (lua_pcall(x->L, 1, 0, 0) == LUA_OK) return TM_OK;
+  x->raised = true;
+  return tm_fail(&x->ctx, TM_E_LUA, TM_NO_OFFSET, "sink failed");
 }
 
 // A refusal's words are kept, but not without end.
 static tm_status on_body(void *ud, const uint8_t *data, size_t size) {
   exchange *x = ud;
   if (x->fd >= 0) return write_piece(x, data, size);
+  if (x->to_sink) return call_sink(x, data, size);
   size_t room = REFUSAL_BYTES - x->result.body.size;
   return tm_bytes_append(&x->ctx, &x->result.body, data, size < room ? size : room);
 }
@@ -232,7 +247,7 @@ static void on_timer(uv_timer_t *timer) {
   else
     lua_pushnil(L);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  x->progress_failed = true; // its message stays on the stack
+  x->raised = true;
   give_up(x, TM_E_LUA, "progress failed");
 }
 
@@ -242,7 +257,7 @@ static void on_done(void *ud, tm_http_result *result) {
   x->call = NULL;
   x->result = *result;
   *result = (tm_http_result){0};
-  if (x->to_file) x->result.body = refusal;
+  if (x->to_file || x->sink) x->result.body = refusal;
   // The reader of the body has said more than the client knows.
   if (x->result.status != TM_OK && x->ctx.error.status == TM_OK)
     tm_fail(&x->ctx, x->result.status, TM_NO_OFFSET, "%s", x->result.message);
@@ -254,7 +269,8 @@ static void listen_to_signals(exchange *x) {
   for (size_t i = 0; i < TM_COUNT(numbers); i++) {
     uv_signal_init(&x->loop, &x->signals[i]);
     x->signals[i].data = x;
-    if (x->to_file || x->progress) uv_signal_start(&x->signals[i], on_signal, numbers[i]);
+    if (x->to_file || x->sink || x->progress)
+      uv_signal_start(&x->signals[i], on_signal, numbers[i]);
     uv_unref((uv_handle_t *)&x->signals[i]);
   }
   uv_timer_init(&x->loop, &x->timer);
@@ -320,6 +336,14 @@ static int push_answer(lua_State *L, exchange *x) {
   return 1;
 }
 
+// Pushes it, or nil.
+static bool function_field(lua_State *L, const char *name) {
+  int type = lua_getfield(L, 1, name);
+  if (type != LUA_TNIL && type != LUA_TFUNCTION)
+    luaL_error(L, "core.http: %s must be a function", name);
+  return type == LUA_TFUNCTION;
+}
+
 int tm_lua_http(lua_State *L) {
   tm_http_header headers[TM_LUA_HTTP_HEADERS];
   size_t unused;
@@ -327,20 +351,20 @@ int tm_lua_http(lua_State *L) {
   lua_settop(L, 1);
   tm_http_request request = tm_lua_http_request(L, headers);
   const char *file = text_field(L, "file", &unused);
-  int type = lua_getfield(L, 1, "progress"); // at 2
-  if (type != LUA_TNIL && type != LUA_TFUNCTION)
-    luaL_error(L, "core.http: progress must be a function");
+  bool has_progress = function_field(L, "progress"), has_sink = function_field(L, "sink");
+  if (file && has_sink) luaL_error(L, "core.http: file and sink exclude each other");
   luaL_checkstack(L, 16, "core.http");
   exchange *x = push_exchange(L);
-  x->progress = type == LUA_TNIL ? 0 : 2;
+  x->progress = has_progress ? 2 : 0;
+  x->sink = has_sink ? 3 : 0;
   x->file = file;
   x->to_file = file != NULL;
-  if (file) {
+  if (file || has_sink) {
     request.on_answer = on_answer;
     request.on_body = on_body;
     request.on_body_ud = x;
   }
   tm_status status = perform(x, &request);
-  if (x->progress_failed) return lua_error(L);
+  if (x->raised) return lua_error(L);
   return status == TM_OK ? push_answer(L, x) : tm_lua_failed(L, &x->ctx);
 }

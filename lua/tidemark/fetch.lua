@@ -184,7 +184,8 @@ end
 
 local function request(url, seconds, max_bytes, options, file)
   return core.http { url = url, timeout_ns = timeout_of(seconds, options), max_body_bytes = options.max_bytes or max_bytes,
-    host_header = options.host_header, headers = options.headers, ca_file = options.ca_file, file = file, progress = options.progress }
+    host_header = options.host_header, headers = options.headers, ca_file = options.ca_file, file = file, sink = options.sink,
+    progress = options.progress }
 end
 
 -- One profile, into memory or a file.
@@ -220,7 +221,7 @@ end
 
 --- The bytes of what an address names: one profile as it stands, or the heap of a whole app.
 ---@param word string
----@param options table|nil  as for save, and kind
+---@param options table|nil  as for save, and kind; sink(bytes) takes the pieces as they come, and no bytes are answered
 ---@return string|nil bytes
 ---@return table|nil about_or_err
 function M.bytes(word, options)

@@ -144,12 +144,14 @@ local function is_binary(path)
   return magic == "\127ELF"
 end
 
--- One word as one profile. notes: a list that takes problems of partial inputs.
-local function read_one(word, options, notes)
+-- One word as one profile. notes: a list that takes problems of partial inputs; kind: what is taken of an app.
+local function read_one(word, options, notes, kind)
   local p, err
   if is_remote(word) then
     local fetch = require "tidemark.fetch"
-    local bytes, problem = fetch.bytes(word, fetch.from_options(options))
+    local wanted = fetch.from_options(options)
+    wanted.kind = kind
+    local bytes, problem = fetch.bytes(word, wanted)
     if not bytes then fail(problem, word) end
     p, err = core.read({ bytes = bytes }, { format = options.format })
   else

@@ -2,6 +2,7 @@
 local core = require "tidemark.core"
 local gotrace = require "spec.support.gotrace_writer"
 local helper = require "spec.support.helper"
+local pprof_server = require "spec.support.pprof_server"
 
 -- Each generation starts four goroutines, of which one ends.
 local function growing(version, generations)
@@ -99,6 +100,58 @@ describe("a Go trace that is still written", function()
     local result = helper.tidemark("goroutines", "--follow", "--idle", "1.5", path)
     assert.equal(0, result.code)
     for number, count in pairs { [1] = 4, [3] = 10 } do assert.matches(("generation %d: %d goroutines alive"):format(number, count), result.out, 1, true) end
+  end)
+
+  describe("by an app that sends it", function()
+    local server
+    setup(function() server = pprof_server.start() end)
+    teardown(function() if server then server.stop() end end)
+
+    it("is shown second by second, over TCP and unix sockets", function()
+      if not server then return pending "there is no Go here" end
+      for _, address in ipairs { server.url, "unix:" .. server.socket .. ":/app/debug/pprof", server.url .. "/debug/pprof/trace?seconds=2" } do
+        local result = helper.tidemark("goroutines", address, "--follow", "--seconds", "2", "--json")
+        assert.equal(0, result.code, result.err)
+        local documents = {}
+        for line in result.out:gmatch("[^\n]+") do documents[#documents + 1] = core.json_decode(line) end
+        assert.is_true(#documents >= 2, result.out)
+        assert.equal("gotrace", documents[1].meta.format)
+        local first, last = documents[1].meta.duration_ns, documents[#documents].meta.duration_ns
+        assert.is_true(first < 1.9e9 and last > 1.9e9, first .. " " .. last)
+      end
+    end)
+
+    it("is refused when it is none", function()
+      if not server then return pending "there is no Go here" end
+      for path, said in pairs { ["/debug/pprof/heap"] = "no header of a Go execution trace", ["/none/x"] = "is not there", ["/page/x"] = "web page" } do
+        local result = helper.tidemark("goroutines", server.url .. path, "--follow", "--seconds", "1")
+        assert.not_equal(0, result.code)
+        assert.matches(said, result.err, 1, true)
+        assert.equal("", result.out)
+      end
+    end)
+
+    it("hands its pieces to a function, whose errors end the request", function()
+      if not server then return pending "there is no Go here" end
+      local pieces, calls = {}, 0
+      local answer = assert(core.http { url = server.url .. "/debug/pprof/trace?seconds=1", sink = function(bytes) pieces[#pieces + 1] = bytes end })
+      assert.equal("", answer.body)
+      assert.equal(answer.bytes, #table.concat(pieces))
+      local ok, problem = pcall(core.http, { url = server.url .. "/debug/pprof/trace?seconds=9", sink = function()
+        calls = calls + 1
+        error("enough", 0)
+      end })
+      assert.same({ false, "enough", 1 }, { ok, problem, calls })
+      answer = assert(core.http { url = server.url .. "/none/x", sink = function() calls = 9 end }) -- a refusal is no body
+      assert.same({ 404, 1 }, { answer.status, calls })
+    end)
+
+    it("is not needed for the goroutines of now", function()
+      if not server then return pending "there is no Go here" end
+      local rows = helper.rows("goroutines", "goroutines", server.url, "--json")
+      assert.is_true(rows[1].count >= 1)
+      assert.equal(2, helper.tidemark("goroutines", server.url, "--seconds", "1").code)
+    end)
   end)
 end)
 

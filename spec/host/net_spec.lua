@@ -96,6 +96,8 @@ describe("http", function()
     assert.has_error(function() core.http { url = 1 } end)
     assert.has_error(function() core.http {} end)
     assert.has_error(function() core.http { url = "http://x/", headers = { "a" } } end)
+    assert.has_error(function() core.http { url = "http://x/", sink = 1 } end)
+    assert.has_error(function() core.http { url = "http://x/", sink = print, file = "x" } end)
   end)
 end)
 

@@ -1,13 +1,15 @@
 -- Goroutines by what they do and where they come from: of Go execution traces, goroutine dumps and goroutine profiles.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local fetch = require "tidemark.fetch"
 local following = require "tidemark.cli.following"
 local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
 
 local function read(word, options, problems)
-  local source = profile.read(word, options, problems)
+  local whole_app = profile.is_remote(word) and not fetch.is_one(word)
+  local source = profile.read(word, options, problems, whole_app and "goroutine" or nil)
   if source.kind == "trace" then return source end
   if source.kind == "graph" and source:go_version() then
     local p, err = source:goroutine_profile { exe = options.exe }
@@ -156,7 +158,7 @@ end
 -- JSON is one document per line and generation.
 local function follow(options, word)
   local wanted = { stacks = options.stacks, gone = options.gone, system = options.system, nodecount = options.nodecount or 20 }
-  local problem = following.run(word, options.idle, function(trace)
+  local problem = following.run(word, options.idle, setmetatable({ seconds = options.seconds or 30 }, { __index = fetch.from_options(options) }), function(trace)
     local t = table_of(trace, wanted)
     if options.json then
       local meta = { files = text.array { word }, kind = "trace", format = "gotrace", generation = trace:info().generations }
@@ -173,21 +175,26 @@ local function follow(options, word)
   if problem then error(problem, 0) end
 end
 
+local function with_fetch(options) return table.move(fetch.options, 1, #fetch.options, #options + 1, options) end
+
 return {
   name = "goroutines", summary = "goroutines by state, entry, site and creation: of a trace, a dump or a profile",
   usage = "goroutines FILE [OPTIONS]",
   examples = { "tidemark goroutines trace.out", "tidemark goroutines trace.out --stacks --nodecount 3",
-    "curl -sN 'localhost:6060/debug/pprof/trace?seconds=60' | tidemark goroutines --follow -",
+    "tidemark goroutines localhost:6060 --follow --seconds 60",
+    "ssh host curl -sN 'localhost:6060/debug/pprof/trace?seconds=60' | tidemark goroutines --follow -",
     "tidemark goroutines late.trace --base early.trace", "tidemark goroutines trace.out --chrome --output leaks.json",
-    "curl -s 'localhost:6060/debug/pprof/goroutine?debug=2' | tidemark goroutines - --json" },
-  doc = "FILE is what runtime/trace or /debug/pprof/trace wrote (Go 1.11 to 1.26), goroutine?debug=2, or a goroutine profile. The age is\n"
-    .. "that of the oldest in this state. CREATED and ENDED count all with the same entry and creation within the trace.",
-  options = {
+    "tidemark goroutines 'localhost:6060/debug/pprof/goroutine?debug=2' --json" },
+  doc = "FILE is what runtime/trace or /debug/pprof/trace wrote (Go 1.11 to 1.26), goroutine?debug=2, or a goroutine profile; of an app's\n"
+    .. "address the goroutine profile is taken, with --follow a trace. The age is that of the oldest in this state. CREATED and ENDED count\n"
+    .. "all with the same entry and creation within the trace.",
+  options = with_fetch {
     { "exe", "FILE", "the program that wrote a heap dump: for lines and creations" },
     { "stacks", "tell different stacks apart, and print them" },
     { "gone", "also those of which all have ended" },
     { "system", "also the runtime's own goroutines" },
     { "follow", "read a trace that is still written (Go 1.22 or newer), and print the table for every generation: about each second" },
+    { "seconds", "N", "with --follow: how long an app is traced (30)", kind = "number" },
     { "idle", "SECONDS", "with --follow: a file that has not grown for so long is at its end", default = 10, kind = "number" },
     { "base", "OLD", "what is more or less than in OLD, by state, entry, site and creation" },
     { "chrome", "Chrome's trace events of those that wait and never ended (a trace)" },
@@ -199,6 +206,7 @@ return {
   run = function(options, words)
     if #words ~= 1 then args.usage("one trace, goroutine dump or goroutine profile is needed") end
     if options.follow then return follow(options, words[1]) end
+    if options.seconds then args.usage("--seconds goes with --follow") end
     local problems = {}
     local source = read(words[1], options, problems)
     local wanted = { stacks = options.stacks, gone = options.gone, system = options.system,
