@@ -22,7 +22,8 @@ typedef struct tm_snapshot {
   tm_error problem; // why, when partial
   void *kept;       // the source, when the model looks into it; owned
   void (*free_kept)(void *kept);
-} tm_snapshot; // zero-initialise
+  struct tm_columns *more; // of a graph out of a saved index: what is behind it there; or NULL
+} tm_snapshot;             // zero-initialise
 
 static inline void tm_snapshot_fini(tm_snapshot *snapshot) {
   if (snapshot->model && snapshot->free_model) snapshot->free_model(snapshot->model);

@@ -358,4 +358,5 @@ const tm_reader tm_reader_goheap = {.name = "goheap",
                                     .kind = TM_KIND_GRAPH,
                                     .keeps_source = true,
                                     .probe = probe,
-                                    .read = read_goheap};
+                                    .read = read_goheap,
+                                    .restore = goheap_restore};

@@ -187,4 +187,5 @@ const tm_graph_detail goheap_detail = {.id = node_id,
                                        .preview = preview,
                                        .allocations = goheap_allocations,
                                        .contents = contents,
+                                       .columns = goheap_columns,
                                        .free = free_kept};

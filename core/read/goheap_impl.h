@@ -160,6 +160,11 @@ tm_status goheap_allocations(tm_ctx *ctx, const tm_graph *graph, struct tm_profi
 // Where in a value of a type (of h->types) an offset lies: ".next", "[3].name". Answers its length.
 size_t goheap_write_place(const goheap *h, uint32_t type, uint64_t offset, char *out, size_t size);
 
+// ---- goheap_columns.c: to and from a saved index ----
+struct tm_columns;
+tm_status goheap_columns(struct tm_columns *c, tm_graph *g);
+tm_status goheap_restore(tm_ctx *ctx, const tm_source *src, tm_graph **out);
+
 extern const tm_graph_detail goheap_detail;
 void goheap_free_kept(goheap *h);
 
@@ -168,6 +173,7 @@ static inline bool goheap_object_of(const goheap *h, uint32_t node, goheap_objec
   wire w = wire_of(h->data + h->at[node] + 1, h->size - h->at[node] - 1);
   uint64_t size;
   if (!wire_varint(&w, &out->address) || !wire_varint(&w, &size)) return false;
+  if (size > (uint64_t)(w.end - w.at)) return false;
   out->contents = (goheap_bytes){w.at, (size_t)size};
   out->fields = w.at + size;
   return true;

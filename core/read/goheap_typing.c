@@ -44,7 +44,8 @@ static const tm_go_type *type_of(const typing *y, uint32_t type) {
 static uint64_t bytes_at(const typing *y, uint64_t address, const uint8_t **out) {
   goheap_object o;
   uint32_t node = goheap_find(y->h, address);
-  if (node != TM_NODE_NONE && goheap_object_of(y->h, node, &o)) {
+  if (node != TM_NODE_NONE && goheap_object_of(y->h, node, &o)
+      && address - o.address < o.contents.size) {
     *out = o.contents.data + (address - o.address);
     return o.contents.size - (address - o.address);
   }

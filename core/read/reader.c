@@ -2,7 +2,12 @@
 // evidence it found; the highest bid reads. The list of readers stands in formats.def.
 #include "read/reader.h"
 
+#include "read/graph_index.h"
+
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TM_FORMAT(reader) extern const tm_reader reader;
 #include "read/formats.def"
@@ -56,12 +61,14 @@ typedef struct kept_source {
   tm_source source;
   void *copy; // of a caller's buffer
   size_t copy_bytes;
+  tm_graph_index *index; // that the model came from
 } kept_source;
 
 static void free_kept(void *kept) {
   kept_source *k = kept;
   tm_ctx ctx = {.alloc = k->alloc};
   tm_source_close(&k->source);
+  tm_graph_index_close(k->index);
   tm_free(&ctx, k->copy, k->copy_bytes);
   tm_free(&ctx, k, sizeof *k);
 }
@@ -105,6 +112,42 @@ tm_status tm_read_file(tm_ctx *ctx, const char *path, const char *format, tm_sna
   tm_status status = read_source(ctx, &src, false, format, out);
   tm_source_close(&src);
   return status == TM_OK ? status : tm_fail_in(ctx, "reading %s", path);
+}
+
+// ---- by a saved index ----
+
+static tm_status identify(tm_ctx *ctx, const char *path, tm_index_identity *out) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return tm_fail_errno(ctx, errno, "cannot open %s", path);
+  tm_status status = tm_index_identify(ctx, fd, out);
+  close(fd);
+  return status;
+}
+
+static tm_status take_graph(tm_ctx *ctx, const char *path, tm_graph_index *index,
+                            tm_snapshot *out) {
+  tm_source src;
+  TM_TRY(tm_source_open(ctx, path, &src));
+  tm_status status = keep_source(ctx, &src, false, out);
+  tm_source_close(&src);
+  TM_TRY(status);
+  TM_TRY(tm_graph_index_take(ctx, index, &((kept_source *)out->kept)->source, out));
+  ((kept_source *)out->kept)->index = index;
+  out->more = tm_graph_index_more(ctx, index);
+  return TM_OK;
+}
+
+tm_status tm_read_by_index(tm_ctx *ctx, const char *path, const char *format,
+                           const char *index_path, tm_snapshot *out) {
+  tm_index_identity of;
+  tm_graph_index *index;
+  TM_TRY(identify(ctx, path, &of));
+  TM_TRY(tm_graph_index_open(ctx, index_path, &of, format, &index));
+  tm_status status = take_graph(ctx, path, index, out);
+  if (status == TM_OK) return TM_OK;
+  tm_snapshot_fini(out);
+  tm_graph_index_close(index);
+  return status;
 }
 
 tm_status tm_read_buffer(tm_ctx *ctx, const void *data, size_t size, const char *format,

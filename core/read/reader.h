@@ -42,6 +42,10 @@ TM_NODISCARD tm_status tm_reader_choose(tm_ctx *ctx, const tm_source *src, const
 // with tm_snapshot_fini, also after a failure that left it partial.
 TM_NODISCARD tm_status tm_read_file(tm_ctx *ctx, const char *path, const char *format,
                                     tm_snapshot *out);
+// The same by a saved index of the dump (read/graph_index.h): a graph, with what stands behind it
+// in out->more. Fails as tm_graph_index_open and _take do, and then out is empty.
+TM_NODISCARD tm_status tm_read_by_index(tm_ctx *ctx, const char *path, const char *format,
+                                        const char *index_path, tm_snapshot *out);
 TM_NODISCARD tm_status tm_read_buffer(tm_ctx *ctx, const void *data, size_t size,
                                       const char *format, tm_snapshot *out);
 

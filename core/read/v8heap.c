@@ -267,4 +267,5 @@ const tm_reader tm_reader_v8heap = {.name = "v8heap",
                                     .kind = TM_KIND_GRAPH,
                                     .keeps_source = true,
                                     .probe = probe,
-                                    .read = read_v8heap};
+                                    .read = read_v8heap,
+                                    .restore = v8heap_restore};

@@ -209,4 +209,5 @@ const tm_graph_detail v8heap_detail = {.id = node_id,
                                        .distances = v8heap_distances,
                                        .contents = contents,
                                        .field = field,
+                                       .columns = v8heap_columns,
                                        .free = free_kept};

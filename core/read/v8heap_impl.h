@@ -251,6 +251,11 @@ tm_status v8heap_name_scripts(v8heap *h);
 // What was allocated on each recorded stack, and what of it is there still (v8heap_allocations.c).
 tm_status v8heap_allocations(tm_ctx *ctx, const tm_graph *graph, struct tm_profile **out);
 
+// To and from a saved index (v8heap_columns.c).
+struct tm_columns;
+tm_status v8heap_columns(struct tm_columns *c, tm_graph *g);
+tm_status v8heap_restore(tm_ctx *ctx, const tm_source *src, tm_graph **out);
+
 extern const tm_graph_detail v8heap_detail;
 extern const char *const v8heap_edge_words[]; // by edge_type, without X_OTHER
 
