@@ -257,48 +257,71 @@ static size_t extend_path(scanner *s, size_t size, const void *name, size_t name
   return size + name_size;
 }
 
+// What a walk through arguments has open.
+typedef struct args_walk {
+  open_container open[DEEPEST];
+  size_t depth, path_size; // path_size: of the value that comes next
+} args_walk;
+
+// The last open one is done; one inside an array says so, since the next has the same path.
+static tm_status close_container(scanner *s, args_walk *w, uint8_t bracket) {
+  const open_container *closed = &w->open[--w->depth];
+  if (!w->depth || !w->open[w->depth - 1].array || bracket != '}') return TM_OK;
+  tm_tl_field f = {.path = s->path, .path_size = closed->path_size, .type = TM_TL_END};
+  return tm_tl_add_field(s->ctx, &s->builder, &f);
+}
+
+// What the next value is called: a key is read over, places in arrays have no name. False at the
+// end of what can be read.
+static bool name_value(scanner *s, args_walk *w) {
+  if (!w->depth) return true;
+  const open_container *in = &w->open[w->depth - 1];
+  if (in->array) {
+    w->path_size = extend_path(s, in->path_size, "[]", 2, false);
+    return true;
+  }
+  text_span key;
+  if (!read_scalar(s, &key)) return false;
+  skip_space(s);
+  if (s->at < s->end && *s->at == ':') s->at++;
+  skip_space(s);
+  w->path_size = extend_path(s, in->path_size, key.at, span_size(key), true);
+  return s->at < s->end;
+}
+
+// A container is opened, a scalar is handed on. *done: nothing more can be read.
+static tm_status take_value(scanner *s, args_walk *w, bool *done) {
+  uint8_t c = *s->at;
+  if ((c == '{' || c == '[') && w->depth < DEEPEST) {
+    w->open[w->depth++] = (open_container){w->path_size, c == '['};
+    s->at++;
+    return TM_OK;
+  }
+  text_span value;
+  if (c == '}' || c == ']') return TM_OK;
+  *done = !read_scalar(s, &value);
+  return *done ? TM_OK : send_scalar(s, w->path_size, value);
+}
+
 // Walks a whole object, which was stepped over before: it is complete, though maybe not JSON.
 static tm_status send_args(scanner *s) {
-  open_container open[DEEPEST];
-  size_t depth = 0, path_size = 0;
-  while (s->at < s->end) {
+  args_walk w = {.depth = 0};
+  bool done = false;
+  while (!done && s->at < s->end) {
     skip_space(s);
     if (s->at == s->end) break;
     uint8_t c = *s->at;
     if (c == ',' || c == ':') {
       s->at++;
-      continue;
-    }
-    if (c == '}' || c == ']') {
+    } else if (c == '}' || c == ']') {
       s->at++;
-      if (!depth--) return TM_OK;
-      tm_tl_field f = {.path = s->path, .path_size = open[depth].path_size, .type = TM_TL_END};
-      if (depth && open[depth - 1].array && c == '}')
-        TM_TRY(tm_tl_add_field(s->ctx, &s->builder, &f));
-      if (!depth) return TM_OK;
-      continue;
+      if (!w.depth) return TM_OK;
+      TM_TRY(close_container(s, &w, c));
+      if (!w.depth) return TM_OK;
+    } else {
+      if (!name_value(s, &w)) return TM_OK;
+      TM_TRY(take_value(s, &w, &done));
     }
-    if (depth && !open[depth - 1].array) {
-      text_span key;
-      if (!read_scalar(s, &key)) return TM_OK;
-      skip_space(s);
-      if (s->at < s->end && *s->at == ':') s->at++;
-      skip_space(s);
-      if (s->at == s->end) return TM_OK;
-      path_size = extend_path(s, open[depth - 1].path_size, key.at, span_size(key), true);
-      c = *s->at;
-    } else if (depth) {
-      path_size = extend_path(s, open[depth - 1].path_size, "[]", 2, false);
-    }
-    if ((c == '{' || c == '[') && depth < DEEPEST) {
-      open[depth++] = (open_container){path_size, c == '['};
-      s->at++;
-      continue;
-    }
-    if (c == '}' || c == ']') continue;
-    text_span value;
-    if (!read_scalar(s, &value)) return TM_OK;
-    TM_TRY(send_scalar(s, path_size, value));
   }
   return TM_OK;
 }

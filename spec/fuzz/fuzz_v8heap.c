@@ -43,6 +43,7 @@ static void ask_node(tm_ctx *ctx, const tm_graph *g, uint32_t node) {
 
 static void ask_allocations(tm_ctx *ctx, const tm_graph *g) {
   tm_profile *p;
+  if (!g->detail->allocations) return;
   if (g->detail->allocations(ctx, g, &p) != TM_OK) abort();
   for (size_t i = 0; p && i < p->stack.count; i++)
     if (p->stack.items[i] >= p->locations.count) abort();

@@ -158,7 +158,8 @@ end
 -- JSON is one document per line and generation.
 local function follow(options, word)
   local wanted = { stacks = options.stacks, gone = options.gone, system = options.system, nodecount = options.nodecount or 20 }
-  local problem = following.run(word, options.idle, setmetatable({ seconds = options.seconds or 30 }, { __index = fetch.from_options(options) }), function(trace)
+  local how = setmetatable({ seconds = options.seconds or 30 }, { __index = fetch.from_options(options) })
+  local problem = following.run(word, options.idle, how, function(trace)
     local t = table_of(trace, wanted)
     if options.json then
       local meta = { files = text.array { word }, kind = "trace", format = "gotrace", generation = trace:info().generations }
