@@ -4,6 +4,7 @@
 
 #include "analyze/node_set.h"
 #include "bind/lua_model.h"
+#include "model/graph_index.h"
 
 #include <lauxlib.h>
 
@@ -12,8 +13,16 @@ typedef struct tm_lua_graph {
   tm_domtree *tree; // over edges at most as weak as `weakest`; NULL = not made yet
   tm_domchildren children;
   tm_strength weakest;
-  tm_reverse incoming; // edges of every strength; empty = not made yet
+  tm_reverse incoming;        // edges of every strength; empty = not made yet
+  tm_index_identity identity; // of the file it was read from, when its index may be saved
+  bool has_identity;
+  char index_problem[256]; // why a saved index was not taken
 } tm_lua_graph;
+
+// When the table at `options` has a field `index`: pushes a Graph, and fills it from the first of
+// its files that is a saved index of the dump. It stays empty when none is. NULL = not asked for.
+tm_lua_graph *tm_lua_push_indexed(lua_State *L, int options, tm_ctx *ctx, const char *path,
+                                  const char *format);
 
 // The Graph at index, or Lua's argument error; raises when it was closed.
 tm_lua_graph *tm_lua_check_graph(lua_State *L, int index);
@@ -30,6 +39,7 @@ extern const luaL_Reg tm_lua_graph_goroutine_methods[]; // lua_graph_goroutines.
 extern const luaL_Reg tm_lua_graph_type_methods[];      // lua_graph_types.c
 extern const luaL_Reg tm_lua_graph_path_methods[];      // lua_graph_paths.c
 extern const luaL_Reg tm_lua_graph_id_methods[];        // lua_graph_ids.c
+extern const luaL_Reg tm_lua_graph_index_methods[];     // lua_graph_index.c
 
 // ---- options: the table at index, or nothing ----
 

@@ -38,7 +38,8 @@ static int graph_use_exe(lua_State *L) {
   tm_graph *g = box->snapshot.model;
   tm_go_types *types;
   tm_goheap_typed typed;
-  if (box->tree) return luaL_error(L, "use_exe comes before the first question");
+  if (box->tree && !box->snapshot.more)
+    return luaL_error(L, "use_exe comes before the first question");
   if (tm_go_types_of_binary(&work->ctx, path, &types) != TM_OK) return tm_lua_failed(L, &work->ctx);
   uint64_t bias = 0;
   if (find_bias(&work->ctx, g, types, path, &bias) != TM_OK

@@ -8,6 +8,7 @@
 #include "analyze/report_options.h"
 #include "base/clock.h"
 #include "bind/lua_error.h"
+#include "bind/lua_graph.h"
 #include "bind/lua_model.h"
 #include "bind/lua_symbol.h"
 #include "read/reader.h"
@@ -360,9 +361,28 @@ static uint64_t field_count(lua_State *L, int index, const char *name) {
   return value > 0 ? (uint64_t)value : 0;
 }
 
+// Pushes the userdata of what was read: s stands at `result`, and an empty Graph that waits for one
+// is `graph`, on top of it (or NULL).
+static void push_model(lua_State *L, int result, tm_lua_graph *graph) {
+  tm_snapshot *s = lua_touserdata(L, result);
+  if (s->kind == TM_KIND_GRAPH && graph) {
+    graph->snapshot = *s;
+    *s = (tm_snapshot){0};
+    lua_pushvalue(L, result + 2);
+  } else if (s->kind == TM_KIND_GRAPH) {
+    tm_lua_push_graph(L, s);
+  } else if (s->kind == TM_KIND_TRACE) {
+    tm_lua_push_trace(L, s);
+  } else if (s->kind == TM_KIND_TIMELINE) {
+    tm_lua_push_timeline(L, s);
+  } else {
+    lua_pushvalue(L, result);
+  }
+}
+
 // core.read(path, options) or core.read({bytes=}, options) -> Profile, Graph or Trace; nil, err; or
 // a partial one and err. options: format, max_bytes (what it may unpack to), progress = f(done,
-// total).
+// total), index = { files } (see lua_graph_index.c).
 static int core_read(lua_State *L) {
   size_t size = 0;
   const char *bytes = field_text(L, 1, "bytes", &size);
@@ -372,6 +392,12 @@ static int core_read(lua_State *L) {
   tm_lua_work *work = tm_lua_push_work(L);
   tm_snapshot *s = tm_lua_push_snapshot(L);
   int result = lua_gettop(L);
+  tm_lua_graph *graph = path ? tm_lua_push_indexed(L, 2, &work->ctx, path, format) : NULL;
+  if (graph && graph->snapshot.model) {
+    if (!graph->snapshot.partial) return 1;
+    tm_lua_push_error(L, &graph->snapshot.problem);
+    return 2;
+  }
   progress p = {.L = L};
   work->ctx.max_output_bytes = field_count(L, 2, "max_bytes");
   if (lua_istable(L, 2) && lua_getfield(L, 2, "progress") == LUA_TFUNCTION) {
@@ -387,14 +413,7 @@ static int core_read(lua_State *L) {
   work->ctx.progress = NULL;
   work->ctx.cancel = NULL;
   if (!s->model) return tm_lua_failed(L, &work->ctx);
-  if (s->kind == TM_KIND_GRAPH)
-    tm_lua_push_graph(L, s);
-  else if (s->kind == TM_KIND_TRACE)
-    tm_lua_push_trace(L, s);
-  else if (s->kind == TM_KIND_TIMELINE)
-    tm_lua_push_timeline(L, s);
-  else
-    lua_pushvalue(L, result);
+  push_model(L, result, graph);
   if (status == TM_OK) return 1;
   tm_lua_push_error(L, &work->ctx.error);
   return 2;

@@ -155,7 +155,7 @@ local function read_one(word, options, notes, kind)
     if not bytes then fail(problem, word) end
     p, err = core.read({ bytes = bytes }, { format = options.format })
   else
-    p, err = core.read(word, { format = options.format, progress = not options.quiet and progress(word) or nil })
+    p, err = core.read(word, { format = options.format, index = options.index_places, progress = not options.quiet and progress(word) or nil })
   end
   if not p then fail(err, word) end
   if err then notes[#notes + 1] = word .. ": " .. err.message end

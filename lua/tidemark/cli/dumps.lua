@@ -1,5 +1,7 @@
 -- What the commands over heap dumps share: opening one, their options, and printing a table of it.
 local args = require "tidemark.cli.args"
+local core = require "tidemark.core"
+local dump_index = require "tidemark.dump_index"
 local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
@@ -14,6 +16,8 @@ local shared = {
   { "output", "FILE", "write there instead of to the terminal" },
   { "format", "F", "how the dump is written, when it cannot be seen" },
   { "exe", "FILE", "the program that wrote a Go dump: its debug information names types, globals and fields" },
+  { "index", "save an index of the dump (FILE.tmx), so that it opens at once the next time; dumps of 256 MiB and more get one anyway" },
+  { "no-index", "neither use nor save an index" },
 }
 
 -- Names the objects of a Go dump by the types of its program.
@@ -32,12 +36,36 @@ function M.options_with(...)
   return table.move(shared, 1, #shared, #out + 1, out)
 end
 
+-- Says to people what was written; a disk that is full or read-only is no reason to fail.
+local function save_index(g, places, word, options)
+  local quiet = options.json or options.csv or options.quiet
+  local place, bytes = dump_index.save(g, places)
+  if quiet then return end
+  if place then
+    io.stderr:write(("tidemark: saved %s (%s): the next question starts at once; --no-index saves none\n"):format(place, core.format(bytes, "bytes")))
+  elseif options.index then
+    io.stderr:write(("tidemark: no index of %s: %s\n"):format(word, text.clean(bytes.message)))
+  end
+end
+
+-- Reads a dump by its index, or reads it and saves one.
+local function read(word, options, problems)
+  local places = not options["no-index"] and not profile.is_remote(word) and dump_index.places(word) or nil
+  options.index_places = places
+  local g = profile.read(word, options, problems)
+  if not places or g.kind ~= "graph" or g:indexed() then return g end
+  local problem = g:index_problem()
+  if problem and not options.json and not options.csv then io.stderr:write("tidemark: ", text.clean(problem), "; read again\n") end
+  if problem or dump_index.wanted(word, options) then save_index(g, places, word, options) end
+  return g
+end
+
 --- Reads the one heap dump that `words` names. Raises when it is none.
 ---@return userdata graph, table problems
 function M.open(words, options)
   if #words ~= 1 then args.usage("one heap dump is needed") end
   local problems = {}
-  local g = profile.read(words[1], options, problems)
+  local g = read(words[1], options, problems)
   if g.kind ~= "graph" then
     error({ message = ("%s is a %s (%s), no heap dump"):format(words[1], g.kind, g.format), code = "argument" }, 0)
   end
