@@ -53,7 +53,7 @@ tm_lua_graph *tm_lua_push_indexed(lua_State *L, int options, tm_ctx *ctx, const 
     if (!index) break;
     if (is_absent(index)) continue;
     if (try_index(ctx, path, format, index, box) != TM_OK && !box->index_problem[0])
-      snprintf(box->index_problem, sizeof box->index_problem, "%s", ctx->error.message);
+      snprintf(box->index_problem, sizeof box->index_problem, "%.255s", ctx->error.message);
     tm_ctx_clear(ctx);
   }
   return box;
