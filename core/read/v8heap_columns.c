@@ -102,7 +102,8 @@ tm_status v8heap_columns(tm_columns *c, tm_graph *g) {
   TM_TRY(tm_columns_idmap(c, &h->call_of_trace));
   TM_TRY(tm_columns_idmap(c, &h->script_names));
   if (!c->taking) return TM_OK;
-  if (!g->flags || !g->edge_kind) return tm_columns_damaged(c, "a column is missing");
+  if (!g->flags || (g->edge_count && !g->edge_kind))
+    return tm_columns_damaged(c, "a column is missing");
   if (!nodes_fit(h)) return tm_columns_damaged(c, "an object is of no sense");
   if (!pairs_fit(h) || !places_fit(h)) return tm_columns_damaged(c, "a place is of no sense");
   return mark_pairs(c, h);
