@@ -107,7 +107,7 @@ write_basic_package_version_file(tidemarkConfigVersion.cmake COMPATIBILITY SameM
 install(TARGETS tidemark_shared
   LIBRARY COMPONENT library NAMELINK_COMPONENT development)
 install(FILES ${archive} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-install(FILES core/tidemark.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
+install(FILES core/tidemark.h agent/tidemark_session.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 install(FILES ${CMAKE_BINARY_DIR}/tidemark.pc ${CMAKE_BINARY_DIR}/tidemark-static.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
 install(FILES ${CMAKE_BINARY_DIR}/tidemarkConfig.cmake ${CMAKE_BINARY_DIR}/tidemarkConfigVersion.cmake

@@ -111,7 +111,10 @@ static bool has_input_source(const tm_rule_input *input, const tm_target_facts *
   if (facts->pid == 0 || tm_metric_group(input->metric) != TM_GROUP_COUNT) return true;
   const tm_endpoint endpoint = tm_target_endpoint(facts);
   if (tm_app_metric(input->metric)) return tm_app_metric_has_page(input->metric, &endpoint);
-  return strncmp(input->metric, "go.", 3) == 0 || strncmp(input->metric, "app.", 4) == 0;
+  static const char *const told[] = {"go.", "app.", "session."}; // by whoever knows
+  for (size_t i = 0; i < TM_COUNT(told); i++)
+    if (strncmp(input->metric, told[i], strlen(told[i])) == 0) return true;
+  return false;
 }
 
 static bool applies(tm_rulehost *host, tm_package *package, tm_rule *rule,

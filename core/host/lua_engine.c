@@ -479,6 +479,7 @@ void tm_lua_add_engine(lua_State *L) {
   luaL_setfuncs(L, tm_lua_rule_methods, 0);
   luaL_setfuncs(L, tm_lua_keep_methods, 0);
   luaL_setfuncs(L, tm_lua_ask_methods, 0);
+  luaL_setfuncs(L, tm_lua_act_methods, 0);
   lua_setfield(L, -2, "__index");
   lua_pushcfunction(L, engine_close);
   lua_setfield(L, -2, "__gc");

@@ -16,12 +16,12 @@
 #include <uv.h>
 
 #define ENGINE_META "tidemark.Engine"
-enum { MAX_TIMERS = 16, MAX_WATCHES = 16 };
+enum { MAX_TIMERS = 16, MAX_WATCHES = 16, MAX_ACTS = 8 };
 
 typedef struct lua_timer {
   struct lua_engine *owner;
   int fn_ref;
-} lua_timer;
+} lua_timer, lua_act;
 
 typedef struct lua_engine {
   lua_State *L; // main thread of the state
@@ -40,6 +40,8 @@ typedef struct lua_engine {
   int on_event, on_alert, on_action, on_line; // registry refs, LUA_NOREF
   lua_timer timers[MAX_TIMERS];
   size_t timer_count;
+  lua_act acts[MAX_ACTS]; // actions that Lua does
+  size_t act_count;
   bool failed, interrupted, timed_out, closed;
   int error_ref;
   uv_signal_t signals[2];
@@ -62,7 +64,7 @@ void tm_lua_push_alert(lua_State *L, const tm_alert *alert);
 
 // Methods of the other files, ending with {NULL, NULL}.
 extern const luaL_Reg tm_lua_target_methods[], tm_lua_rule_methods[], tm_lua_keep_methods[];
-extern const luaL_Reg tm_lua_ask_methods[];
+extern const luaL_Reg tm_lua_ask_methods[], tm_lua_act_methods[];
 extern const luaL_Reg tm_lua_rule_functions[], tm_lua_keep_functions[];
 
 #endif

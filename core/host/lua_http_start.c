@@ -1,6 +1,7 @@
-// core.http_start: a request on the loop of the console or its engine, so that the REPL's line
+// core.http_start: a request on the loop of the console or of an engine, so that the REPL's line
 // waits while sampling goes on. The call is a userdata that the registry holds until it is over.
 #include "host/lua_console.h"
+#include "host/lua_engine.h"
 #include "host/lua_http.h"
 
 #include <lauxlib.h>
@@ -12,7 +13,7 @@ typedef struct http_call {
   tm_http_call *call; // NULL = over
   lua_State *L;       // main thread of the state
   int self_ref, fn_ref;
-  tm_console *console; // held by the userdata's user value
+  tm_console *console; // NULL: an engine; either is held by the userdata's user value
 } http_call;
 
 static void end_call(http_call *c) {
@@ -46,9 +47,9 @@ static void on_done(void *ud, tm_http_result *result) {
   lua_pushcfunction(L, deliver);
   lua_rawgeti(L, LUA_REGISTRYINDEX, c->self_ref);
   lua_pushlightuserdata(L, result);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1); // fn is the REPL's own; it does not raise
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1); // fn is our own; it does not raise
   end_call(c);
-  tm_console_wake(console);
+  if (console) tm_console_wake(console);
 }
 
 static int call_cancel(lua_State *L) {
@@ -68,14 +69,18 @@ static int call_gc(lua_State *L) {
   return 0;
 }
 
-// core.http_start(request, console, fn) -> call | nil, err. fn(answer | nil, err) is called once
-// from the loop, unless call:cancel() comes first. Bodies go into memory.
+// core.http_start(request, console | engine, fn) -> call | nil, err. fn(answer | nil, err) is
+// called once from the loop, unless call:cancel() comes first: before an engine is closed, its
+// calls must be over. Bodies go into memory.
 static int core_http_start(lua_State *L) {
   tm_http_header headers[TM_LUA_HTTP_HEADERS];
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TFUNCTION);
   lua_settop(L, 3);
-  tm_console *console = tm_lua_check_console(L, 2);
+  const lua_engine *engine = luaL_testudata(L, 2, ENGINE_META);
+  tm_console *console = engine ? NULL : tm_lua_check_console(L, 2);
+  if (engine && (engine->closed || !engine->runner)) return luaL_error(L, "the engine has no loop");
+  uv_loop_t *loop = engine ? tm_runner_loop(engine->runner) : tm_console_loop(console);
   tm_http_request request = tm_lua_http_request(L, headers);
   http_call *c = lua_newuserdatauv(L, sizeof *c, 1);
   *c = (http_call){.self_ref = LUA_NOREF, .fn_ref = LUA_NOREF, .console = console};
@@ -86,7 +91,7 @@ static int core_http_start(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   c->L = lua_tothread(L, -1);
   lua_pop(L, 1);
-  if (tm_http_start(&c->ctx, tm_console_loop(console), &request, on_done, c, &c->call) != TM_OK)
+  if (tm_http_start(&c->ctx, loop, &request, on_done, c, &c->call) != TM_OK)
     return tm_lua_failed(L, &c->ctx);
   lua_pushvalue(L, 3);
   c->fn_ref = luaL_ref(L, LUA_REGISTRYINDEX);

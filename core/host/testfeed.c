@@ -25,7 +25,9 @@ static tm_status add(tm_ctx *ctx, tm_feed *feed, int64_t time_ns, double value, 
 
 // A number with a size suffix; *end is behind it. NaN when there is none.
 static double number(const char *text, char **end) {
-  double value = strtod(text, end);
+  bool zero = text[0] == '0' && text[1] == 'x'; // so many zeros, not a number in hexadecimal
+  double value = zero ? 0 : strtod(text, end);
+  if (zero) *end = (char *)(uintptr_t)text + 1;
   if (*end == text) return NAN;
   static const char suffixes[] = "KMGT";
   const char *at = **end ? strchr(suffixes, **end) : NULL;

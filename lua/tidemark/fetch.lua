@@ -87,6 +87,7 @@ function M.is_one(word)
 end
 
 local function escape(text) return (text:gsub("[^%w%-%._~/]", function(c) return ("%%%02X"):format(c:byte()) end)) end
+M.escape = escape
 
 local function add_query(query, name, value)
   if value == nil then return query end

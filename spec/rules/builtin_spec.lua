@@ -54,6 +54,9 @@ local stories = {
   ["go.cgo_gap"] = { { "proc.rss", "", 5, function(i) return (100 + i // 2) * MB end, 110 },
     { "expvar.memstats.Sys", "", 10, function() return 80 * MB end, 55 },
     { "expvar.memstats.HeapReleased", "", 10, function() return 4 * MB end, 55 } },
+  ["session.leak"] = { { "session.left_bytes", "doc-7/image", 5, function() return 8 * MB end, 24 },
+    { "session.left_count", "doc-7/image", 5, function() return 3 end, 24 },
+    { "session.over", "doc-7/image", 5, function(i) return i * 5e9 end, 24 } },
   ["go.heap_floor"] = { { "expvar.memstats.HeapAlloc", "", 5, function(i) return (100 + i // 12 * 4 + i % 12 * 10) * MB end, 480 } },
   ["pressure"] = { { "proc.rss", "", 1, function(i) return i < 30 and 700 * MB or 1000 * MB end, 60 } },
 }

@@ -4,6 +4,7 @@ local core = require "tidemark.core"
 local fetch = require "tidemark.fetch"
 local paths = require "tidemark.cli.paths"
 local policy = require "tidemark.policy"
+local sessions = require "tidemark.cli.session_watch"
 local text = require "tidemark.show.text"
 
 local M = {}
@@ -17,7 +18,7 @@ M.options = {
   { "snap-dir", "DIR", "where they go (state folder)" },
   { "snap-keep", "N", "so many files are kept (100)" },
   { "snap-redact", "blank what strings and arrays of heap dumps hold" },
-  { "control", "unix:PATH", "take commands: {\"cmd\":\"snap\",\"kind\":\"heap\"}, mark, status" },
+  { "control", "unix:PATH", "take commands: {\"cmd\":\"snap\",\"kind\":\"heap\"}, mark, status, register, done, end, sessions" },
 }
 
 -- Names of takes in the engine; anything else is a profile that the app made.
@@ -291,13 +292,15 @@ function commands.status(s, _, answer)
   answer { ok = true, version = core.version, time_ns = s.engine:now(), apps = text.array(rows) }
 end
 
+for name, command in pairs(sessions.commands) do commands[name] = command end
+
 local function on_line(s, said)
   local function answer(object) s.engine:answer(said.client, core.json(object)) end
   local message, err = core.json_decode(said.line)
   if type(message) ~= "table" then return answer { ok = false, error = err and err.message or "an object is expected" } end
   local command = commands[message.cmd]
-  if not command then return answer { ok = false, error = "cmd is none of snap, mark, status" } end
-  command(s, message, answer)
+  if not command then return answer { ok = false, error = "cmd is none of snap, mark, status, register, done, end, sessions" } end
+  command(s, message, answer, said.client)
 end
 
 -- ---- life ----

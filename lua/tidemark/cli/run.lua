@@ -2,6 +2,7 @@
 local access = require "tidemark.cli.access"
 local args = require "tidemark.cli.args"
 local policies = require "tidemark.cli.policies"
+local sessions = require "tidemark.cli.session_watch"
 local session = require "tidemark.cli.session"
 local watch = require "tidemark.cli.watch"
 
@@ -21,6 +22,7 @@ return {
     local s = session.open(opts)
     local app = access.of(opts)
     app.env = opts.gctrace and { "GODEBUG=gctrace=1" } or {}
+    if opts.control then app.env[#app.env + 1] = "TIDEMARK_CONTROL=" .. opts.control end
     local t, err = s.engine:spawn(argv, app)
     if not t then
       -- It may have ended before it could be looked at: then its own exit code is the answer.
@@ -35,6 +37,7 @@ return {
     end
     watch.demand(s, t.id, opts.every)
     policies.watch(s, t)
+    sessions.watch(s, t, opts.endpoint)
     local reason = watch.drive(s, opts, { for_ns = opts["for"], until_idle = true })
     if reason ~= "idle" then s.engine:end_spawned(2000000000) end
     local exit = s.engine:exit_code()

@@ -4,6 +4,7 @@ local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local paths = require "tidemark.cli.paths"
 local policies = require "tidemark.cli.policies"
+local sessions = require "tidemark.cli.session_watch"
 local text = require "tidemark.show.text"
 local trust = require "tidemark.cli.trust"
 
@@ -33,6 +34,7 @@ M.options = {
 
 table.move(access.options, 1, #access.options, #M.options + 1, M.options)
 table.move(policies.options, 1, #policies.options, #M.options + 1, M.options)
+table.move(sessions.options, 1, #sessions.options, #M.options + 1, M.options)
 
 local function fail(err, exit) error({ message = err.message or tostring(err), code = err.code, advice = err.advice, exit = exit }, 0) end
 M.fail = fail
@@ -203,7 +205,10 @@ function M.open(options)
     dumps = options["snap-dir"] or paths.state() .. "/profiles" }
   if not engine then fail(err) end
   local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", show = show, emit = emit, opened_ns = engine:now() }
-  function s.close() engine:close() end
+  function s.close()
+    sessions.close(s)
+    engine:close()
+  end
   listen(s)
   if options.jsonl then s.sinks[#s.sinks + 1] = json_sink(io.stdout) end
   if options["log-file"] then
@@ -220,6 +225,7 @@ function M.open(options)
     end
   end
   policies.open(s, options)
+  sessions.open(s, options)
   local plan = plan_rules(options)
   if options.record then -- before the rules are loaded: their texts stand in it
     local meta = core.json { version = core.version, started_ns = (core.now()), command = access.command(arg or {}) }

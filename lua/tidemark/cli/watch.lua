@@ -4,6 +4,7 @@ local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local live = require "tidemark.show.live"
 local policies = require "tidemark.cli.policies"
+local sessions = require "tidemark.cli.session_watch"
 local session = require "tidemark.cli.session"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
@@ -142,6 +143,7 @@ function M.run(options, words)
     end
     M.demand(s, t.id, options.every)
     policies.watch(s, t)
+    sessions.watch(s, t, options.endpoint or endpoint)
     meta.targets[#meta.targets + 1] = { id = t.id, pid = t.pid, name = t.name, command = t.command }
   end
   local reason = M.drive(s, options, { for_ns = options["for"], until_idle = true })
