@@ -75,7 +75,8 @@ static tm_status check_head(tm_ctx *ctx, tm_graph_index *index, const tm_index_i
     return damaged(ctx, "it does not begin as one");
   if (head.order != TM_INDEX_ORDER || head.word_bytes != sizeof(void *))
     return stale(ctx, "machine");
-  if (head.version != TM_INDEX_VERSION || strncmp(head.program, TM_VERSION, sizeof head.program))
+  if (head.version != TM_INDEX_VERSION
+      || strncmp(head.program, TM_VERSION, sizeof head.program) != 0)
     return stale(ctx, "version of tidemark");
   if (head.head_hash != tm_index_hash(&head, offsetof(tm_index_head, head_hash)))
     return damaged(ctx, "its head");
