@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TICK_PACKETS = 1 << 16 };
+enum { TICK_PACKETS = 1 << 16, LEAST_PACKET_BYTES = 40 };
 
 // Fields of TracePacket that are read here; all others are stepped over.
 enum {
@@ -74,7 +74,7 @@ static void set_number(pf_packet *p, const wire_field *f) {
 static bool words_of_packet(pf_span message, uint64_t offset, pf_packet *p) {
   *p = (pf_packet){.offset = offset};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.type == 0) set_number(p, &f);
     if (f.type != 2) continue;
     if (f.number == 12) p->interned = pf_span_of(&f);
@@ -135,7 +135,7 @@ static tm_status read_packets(pf_reader *r, packet_list *list, pf_packet *compre
   while (list->at < list->end) {
     wire w = wire_of(list->at, (size_t)(list->end - list->at));
     wire_field f;
-    if (!wire_next(&w, &f)) {
+    if (!pf_next(&w, &f)) {
       list->fault = w.fault;
       return TM_OK;
     }
@@ -264,8 +264,12 @@ static tm_status read_perfetto(tm_ctx *ctx, const tm_source *src, tm_snapshot *o
                  .src = src,
                  .timeline = timeline,
                  .last_sequence = PF_NONE,
-                 .last_track = PF_NONE};
+                 .last_track = PF_NONE,
+                 .least_ns = INT64_MAX,
+                 .most_ns = INT64_MIN};
   tm_status status = tm_tl_builder_init(ctx, &r.builder, timeline);
+  // room that is not used costs nothing
+  if (status == TM_OK) status = tm_vec_reserve(ctx, &r.events, src->size / LEAST_PACKET_BYTES);
   if (status == TM_OK) status = read_trace(&r, out);
   free_reader(&r);
   return status;
@@ -290,7 +294,7 @@ static unsigned probe_perfetto(const uint8_t *head, size_t size) {
     size_t left = (size_t)(w.end - w.at);
     bool cut = length > left;
     wire packet = wire_of(w.at, cut ? left : (size_t)length);
-    for (wire_field f; wire_next(&packet, &f);) {
+    for (wire_field f; pf_next(&packet, &f);) {
       if (!belongs(&f)) return 0;
       signs += f.type == 0 && (f.number == 3 || f.number == 10);
     }

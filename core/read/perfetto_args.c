@@ -136,7 +136,7 @@ typedef struct annotation {
 static annotation words_of_annotation(pf_span message) {
   annotation a = {0};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 1 && f.type == 0) a.name_iid = f.value;
     if (f.number == 10 && f.type == 2) a.name = pf_span_of(&f);
     if (f.number == 11 && f.type == 2) a.dict = true;
@@ -184,7 +184,7 @@ static tm_status send_nested(pf_reader *r, pf_span message, size_t path_size, bo
                              open_message *open, size_t *depth) {
   wire w = wire_of(message.data, message.size);
   uint64_t type = 0;
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     double real;
     if (f.number == 1 && f.type == 0) type = f.value;
     if (f.number == 5 && f.type == 0) TM_TRY(send_number(r, path_size, (double)(int64_t)f.value));
@@ -206,7 +206,7 @@ static tm_status send_nested(pf_reader *r, pf_span message, size_t path_size, bo
 
 // The next field of that number that is a message or text.
 static bool next_of(wire *w, uint64_t number, pf_span *out) {
-  for (wire_field f; wire_next(w, &f);) {
+  for (wire_field f; pf_next(w, &f);) {
     if (f.number != number || f.type != 2) continue;
     *out = pf_span_of(&f);
     return true;
@@ -272,7 +272,7 @@ static tm_status send_frame_state(pf_reader *r, pf_span message) {
                                        "STATE_PRESENTED_PARTIAL", "STATE_DROPPED"};
   static const char path[] = "frame_reporter.state";
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number != 1 || f.type != 0 || f.value >= sizeof states / sizeof *states) continue;
     size_t size = extend_path(r, 0, path, sizeof path - 1, false);
     TM_TRY(send_text(r, size, states[f.value], strlen(states[f.value])));
@@ -282,7 +282,7 @@ static tm_status send_frame_state(pf_reader *r, pf_span message) {
 
 static tm_status send_typed(pf_reader *r, const pf_event *e) {
   wire w = wire_of(e->data, e->size);
-  for (wire_field f; wire_next(&w, &f);)
+  for (wire_field f; pf_next(&w, &f);)
     if ((f.number == 32 || f.number == 1075) && f.type == 2)
       TM_TRY(send_frame_state(r, pf_span_of(&f)));
   return TM_OK;

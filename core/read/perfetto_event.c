@@ -22,7 +22,7 @@ typedef struct legacy_words {
 static event_words words_of_event(pf_span message) {
   event_words e = {.message = message};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.type == 2) {
       if (f.number == 6) e.legacy = pf_span_of(&f);
       if (f.number == 23) e.name = pf_span_of(&f);
@@ -65,7 +65,7 @@ static event_words words_of_event(pf_span message) {
 static legacy_words words_of_legacy(pf_span message) {
   legacy_words l = {0};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) l.name_iid = f.value;
     if (f.number == 2 && f.value > ' ' && f.value < 127) l.phase = (char)f.value;
@@ -103,7 +103,7 @@ static tm_status join_categories(pf_reader *r, pf_span message, uint32_t generat
                                  uint32_t *out) {
   joined j = {.size = 0};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 3 && f.type == 0) join_iid(r, &j, generation, f.value);
     if (f.number == 22 && f.type == 2) join(&j, f.data, f.size);
     if (f.number != 3 || f.type != 2) continue;
@@ -190,6 +190,8 @@ tm_status pf_read_event(pf_reader *r, const pf_packet *p, uint32_t sequence) {
     if (!r->undated_count++) r->undated_offset = p->offset;
     return TM_OK;
   }
+  if (event.time_ns < r->least_ns) r->least_ns = event.time_ns;
+  if (event.time_ns > r->most_ns) r->most_ns = event.time_ns;
   const pf_sequence *s = &r->sequences.items[sequence];
   event.generation = s->generation;
   event.owner = s->owner;

@@ -64,7 +64,7 @@ typedef struct pf_track {
   uint32_t top;            // the innermost open event while pairing
   uint32_t sum_generation;
   uint8_t kind;
-  bool incremental, builtin_counter;
+  bool incremental, builtin_counter, well_named;
   bool resolved, child; // pid and tid are those of the thread or process above
   uint8_t scope;        // when resolved: kind of the root
 } pf_track;
@@ -110,6 +110,7 @@ typedef struct pf_reader {
   uint32_t last_track;
   TM_VEC(pf_owner) owners;
   TM_VEC(pf_event) events;
+  int64_t least_ns, most_ns; // of them
   TM_VEC(pf_dump) dumps;
   TM_VEC(tm_source) unpacked; // of compressed packets: the events point into them
   uint64_t unpacked_bytes;
@@ -182,6 +183,44 @@ TM_NODISCARD tm_status pf_send_args(pf_reader *r, const pf_event *e);
 
 // The kept memory dumps as events of phase 'v'.
 TM_NODISCARD tm_status pf_send_dumps(pf_reader *r);
+
+// As wire_next, for messages whose keys and numbers mostly are of one byte, and leaves alone what
+// the field's type does not have.
+static inline bool pf_next(wire *w, wire_field *f) {
+  if (w->at == w->end) return false;
+  uint64_t key = *w->at, size = 0;
+  if (key < 0x80)
+    w->at++;
+  else if (!wire_small_varint(w, &key))
+    return false;
+  f->number = key >> 3;
+  f->type = (uint32_t)(key & 7);
+  if (f->type == 0) {
+    if (w->at == w->end || *w->at >= 0x80) return wire_varint(w, &f->value);
+    f->value = *w->at++;
+    return true;
+  }
+  if (f->type != 2) {
+    size = f->type == 1 ? 8 : f->type == 5 ? 4 : 0;
+    if (!size || (size_t)(w->end - w->at) < size) {
+      w->fault = size ? "a fixed-size field runs past the end" : "a wire type that protobuf lacks";
+      return false;
+    }
+    f->value = 0;
+    for (size_t i = size; i-- > 0;) f->value = f->value << 8 | w->at[i];
+    w->at += size;
+    return true;
+  }
+  if (!wire_small_varint(w, &size)) return false;
+  if (size > (uint64_t)(w->end - w->at)) {
+    w->fault = "a field runs past the end";
+    return false;
+  }
+  f->data = w->at;
+  f->size = (size_t)size;
+  w->at += size;
+  return true;
+}
 
 static inline pf_span pf_span_of(const wire_field *f) {
   return (pf_span){f->data, f->size};

@@ -1,39 +1,56 @@
-// From kept events to the builder: sorted by time (radix, stable), then the begins and ends of each
-// track joined with a stack, so that a slice goes out whole with the arguments of both its ends, as
-// the JSON that Chrome exports has it. Work on a thread's own track is a slice; on any other track
-// it is an operation beside threads. O(n).
+// From kept events to the builder: sorted by time (radix sort, stable), then the begins and ends of
+// each track joined with a stack, so that a slice goes out whole with the arguments of both its
+// ends, as the JSON that Chrome exports has it. Work on a thread's own track is a slice; on any
+// other track it is an operation beside threads. O(n).
 #include "read/perfetto_impl.h"
 
 #include <string.h>
 
-enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, DEEPEST_SEARCH = 64 };
+enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, MOST_PASSES = 6, DEEPEST_SEARCH = 64 };
 
 typedef struct place {
   uint64_t key;
   uint32_t event;
 } place;
 
-static void count_digits(const place *from, size_t count, unsigned shift, size_t *starts) {
-  memset(starts, 0, DIGITS * sizeof *starts);
-  for (size_t i = 0; i < count; i++) starts[from[i].key >> shift & (DIGITS - 1)]++;
-  size_t sum = 0;
-  for (size_t d = 0; d < DIGITS; d++) {
-    size_t n = starts[d];
-    starts[d] = sum;
-    sum += n;
-  }
+typedef struct sorter {
+  place *from, *to; // of count each; the result is in from
+  size_t count;
+  size_t starts[MOST_PASSES][DIGITS];
+} sorter;
+
+static unsigned digit_of(uint64_t key, unsigned pass) {
+  return (unsigned)(key >> (pass * DIGIT_BITS)) & (DIGITS - 1);
 }
 
-// Sorts by the lowest digits first; the result lies in the returned one of the two arrays.
-static place *sort_places(place *from, place *to, size_t count, uint64_t greatest, size_t *starts) {
-  for (unsigned shift = 0; shift < 64 && greatest >> shift; shift += DIGIT_BITS) {
-    count_digits(from, count, shift, starts);
-    for (size_t i = 0; i < count; i++) to[starts[from[i].key >> shift & (DIGITS - 1)]++] = from[i];
-    place *swap = from;
-    from = to;
-    to = swap;
+// Fills the places and counts their digits.
+static unsigned fill_places(const pf_reader *r, sorter *s) {
+  unsigned passes = 0;
+  uint64_t greatest = (uint64_t)(r->most_ns - r->least_ns);
+  while (passes < MOST_PASSES && greatest >> (passes * DIGIT_BITS)) passes++;
+  for (size_t i = 0; i < s->count; i++) {
+    uint64_t key = (uint64_t)(r->events.items[i].time_ns - r->least_ns);
+    s->from[i] = (place){key, (uint32_t)i};
+    for (unsigned pass = 0; pass < passes; pass++) s->starts[pass][digit_of(key, pass)]++;
   }
-  return from;
+  return passes;
+}
+
+// By the lowest digit first; equal times stay as they are.
+static void sort_places(sorter *s, unsigned passes) {
+  for (unsigned pass = 0; pass < passes; pass++) {
+    size_t *starts = s->starts[pass], sum = 0;
+    for (size_t d = 0; d < DIGITS; d++) {
+      size_t n = starts[d];
+      starts[d] = sum;
+      sum += n;
+    }
+    for (size_t i = 0; i < s->count; i++)
+      s->to[starts[digit_of(s->from[i].key, pass)]++] = s->from[i];
+    place *swap = s->from;
+    s->from = s->to;
+    s->to = swap;
+  }
 }
 
 // ---- begins and ends ----
@@ -84,13 +101,25 @@ static void forget_open(pf_reader *r) {
   }
 }
 
-static void join_slices(pf_reader *r, const place *order) {
+// The events lie as they were read: what comes a little later is fetched ahead.
+static const pf_event *event_at(const pf_reader *r, const place *order, size_t i) {
+  enum { AHEAD = 12 };
+  if (i + AHEAD < r->events.count) __builtin_prefetch(&r->events.items[order[i + AHEAD].event]);
+  return &r->events.items[order[i].event];
+}
+
+static size_t join_slices(pf_reader *r, const place *order) {
+  size_t begun = 0;
   for (size_t i = 0; i < r->events.count; i++) {
-    const pf_event *e = &r->events.items[order[i].event];
-    if (e->phase == 'B') open_slice(r, order[i].event);
+    const pf_event *e = event_at(r, order, i);
+    if (e->phase == 'B') {
+      open_slice(r, order[i].event);
+      begun++;
+    }
     if (e->phase == PF_END) close_slice(r, order[i].event);
   }
   forget_open(r);
+  return begun;
 }
 
 // ---- to the builder ----
@@ -108,10 +137,10 @@ static id_words words_of_ids(const pf_event *e) {
   wire w = wire_of(e->data, e->size);
   wire_field f;
   pf_span legacy = {0};
-  while (wire_next(&w, &f))
+  while (pf_next(&w, &f))
     if (f.number == 6 && f.type == 2) legacy = pf_span_of(&f);
   w = wire_of(legacy.data, legacy.size);
-  while (legacy.data && wire_next(&w, &f)) {
+  while (legacy.data && pf_next(&w, &f)) {
     if (f.number == 7 && f.type == 2) ids.scope = pf_span_of(&f);
     if (f.type != 0) continue;
     if (f.number == 3) ids.duration_us = (int64_t)f.value;
@@ -172,7 +201,7 @@ static char phase_of(const pf_event *e, const pf_track *t, int64_t duration_ns) 
 static double counter_value(const pf_event *e) {
   double value = 0;
   wire w = wire_of(e->data, e->size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 30 && f.type == 0) value = (double)(int64_t)f.value;
     if (f.number == 44 && f.type == 1) memcpy(&value, &f.value, sizeof value);
   }
@@ -209,7 +238,8 @@ static tm_status send_event(pf_reader *r, const pf_event *e) {
   char phase = phase_of(e, t, duration_ns);
   if (e->phase == PF_END && !mate) r->timeline->stray_count++;
   if (!phase) return TM_OK;
-  const pf_event *first = e->phase == PF_END && mate ? mate : e; // who has name, category and thread
+  const pf_event *first =
+      e->phase == PF_END && mate ? mate : e; // who has name, category and thread
   tm_tl_event out = {.phase = phase,
                      .timed = true,
                      .name = first->name,
@@ -234,38 +264,29 @@ static tm_status send_event(pf_reader *r, const pf_event *e) {
 }
 
 static tm_status send_in_order(pf_reader *r, const place *order) {
-  join_slices(r, order);
+  size_t begun = join_slices(r, order);
+  TM_TRY(tm_vec_reserve(r->ctx, &r->timeline->slices, begun));
   for (size_t i = 0; i < r->events.count; i++) {
-    TM_TRY(send_event(r, &r->events.items[order[i].event]));
+    TM_TRY(send_event(r, event_at(r, order, i)));
     if (i % 65536 == 65535) TM_TRY(tm_ctx_tick(r->ctx, r->src->size));
   }
   return TM_OK;
 }
 
 tm_status pf_send_events(pf_reader *r) {
-  size_t count = r->events.count, bytes = (2 * count + 1) * sizeof(place);
+  size_t count = r->events.count, bytes = 2 * count * sizeof(place);
+  if (!count) return TM_OK;
   place *places = tm_alloc(r->ctx, bytes);
-  size_t *starts = tm_alloc(r->ctx, DIGITS * sizeof *starts);
-  if (!places || !starts) {
-    tm_free(r->ctx, places, bytes);
-    tm_free(r->ctx, starts, DIGITS * sizeof *starts);
-    return TM_E_NOMEM;
+  sorter *s = tm_calloc(r->ctx, 1, sizeof *s);
+  tm_status status = places && s ? TM_OK : TM_E_NOMEM;
+  if (status == TM_OK) {
+    s->from = places;
+    s->to = places + count;
+    s->count = count;
+    sort_places(s, fill_places(r, s));
+    status = send_in_order(r, s->from);
   }
-  int64_t least_ns = INT64_MAX, most_ns = INT64_MIN;
-  bool sorted = true;
-  for (size_t i = 0; i < count; i++) {
-    int64_t time_ns = r->events.items[i].time_ns;
-    if (time_ns < most_ns) sorted = false;
-    if (time_ns > most_ns) most_ns = time_ns;
-    if (time_ns < least_ns) least_ns = time_ns;
-  }
-  for (size_t i = 0; i < count; i++)
-    places[i] = (place){(uint64_t)(r->events.items[i].time_ns - least_ns), (uint32_t)i};
-  place *order = places;
-  if (!sorted)
-    order = sort_places(places, places + count, count, (uint64_t)(most_ns - least_ns), starts);
-  tm_status status = send_in_order(r, order);
   tm_free(r->ctx, places, bytes);
-  tm_free(r->ctx, starts, DIGITS * sizeof *starts);
+  tm_free(r->ctx, s, sizeof *s);
   return status;
 }

@@ -16,14 +16,14 @@ uint32_t pf_interned(const pf_reader *r, uint32_t generation, uint32_t table, ui
 // All of them are {1: iid, 2: text}.
 static tm_status read_interned(pf_reader *r, pf_span message, uint32_t generation) {
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     bool wanted = f.number == PF_CATEGORIES || f.number == PF_EVENT_NAMES
                   || f.number == PF_ARG_NAMES || f.number == PF_ARG_VALUES;
     if (!wanted || f.type != 2) continue;
     uint64_t iid = 0;
     pf_span text = {0};
     wire entry = wire_of(f.data, f.size);
-    for (wire_field e; wire_next(&entry, &e);) {
+    for (wire_field e; pf_next(&entry, &e);) {
       if (e.number == 1 && e.type == 0) iid = e.value;
       if (e.number == 2 && e.type == 2) text = pf_span_of(&e);
     }
@@ -38,11 +38,11 @@ static tm_status read_interned(pf_reader *r, pf_span message, uint32_t generatio
 // TracePacketDefaults: 58 clock, 11 TrackEventDefaults with 11 track_uuid.
 static void read_defaults(pf_sequence *s, pf_span message) {
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 58 && f.type == 0) s->clock_id = f.value;
     if (f.number != 11 || f.type != 2) continue;
     wire defaults = wire_of(f.data, f.size);
-    for (wire_field d; wire_next(&defaults, &d);)
+    for (wire_field d; pf_next(&defaults, &d);)
       if (d.number == 11 && d.type == 0) s->track_uuid = d.value;
   }
 }
@@ -144,7 +144,7 @@ bool pf_packet_time(pf_reader *r, const pf_packet *p, uint32_t sequence, int64_t
 static pf_clock read_clock(pf_span message) {
   pf_clock c = {.unit_ns = 1};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) c.id = f.value;
     if (f.number == 2) c.last = signed_of(f.value);
@@ -172,7 +172,7 @@ static tm_status place_clock(pf_reader *r, uint32_t sequence, pf_clock c) {
 static bool moment_of(const pf_reader *r, pf_span snapshot, int64_t *out_ns) {
   bool found = false;
   wire w = wire_of(snapshot.data, snapshot.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number != 1 || f.type != 2) continue;
     pf_clock c = read_clock(pf_span_of(&f));
     if (c.id == trace_clock(r)) {
@@ -189,7 +189,7 @@ static bool moment_of(const pf_reader *r, pf_span snapshot, int64_t *out_ns) {
 tm_status pf_read_clocks(pf_reader *r, const pf_packet *p, uint32_t sequence) {
   wire w = wire_of(p->payload.data, p->payload.size);
   wire_field f;
-  while (!r->has_trace_clock && wire_next(&w, &f)) {
+  while (!r->has_trace_clock && pf_next(&w, &f)) {
     if (f.number != 2 || f.type != 0) continue;
     r->has_trace_clock = true;
     r->trace_clock = f.value;
@@ -197,7 +197,7 @@ tm_status pf_read_clocks(pf_reader *r, const pf_packet *p, uint32_t sequence) {
   int64_t now_ns;
   if (!moment_of(r, p->payload, &now_ns)) return TM_OK;
   w = wire_of(p->payload.data, p->payload.size);
-  while (wire_next(&w, &f)) {
+  while (pf_next(&w, &f)) {
     if (f.number != 1 || f.type != 2) continue;
     pf_clock c = read_clock(pf_span_of(&f));
     c.trace_ns = now_ns;

@@ -55,7 +55,7 @@ typedef struct thread_words {
 static thread_words words_of_thread(pf_span message) {
   thread_words t = {0};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 1 && f.type == 0) t.pid = (int32_t)f.value;
     if (f.number == 2 && f.type == 0) t.tid = (int64_t)f.value;
     if (f.number == 5 && f.type == 2) t.name = pf_span_of(&f);
@@ -82,42 +82,42 @@ tm_status pf_read_thread(pf_reader *r, pf_span message, uint32_t sequence) {
   return TM_OK;
 }
 
-// ProcessDescriptor: 1 pid, 4 chrome_process_type, 6 process_name.
-static tm_status read_process(pf_reader *r, pf_span message, pf_track *t) {
-  wire w = wire_of(message.data, message.size);
-  pf_span name = {0};
-  t->kind = PF_TRACK_PROCESS;
-  for (wire_field f; wire_next(&w, &f);) {
-    if (f.number == 1 && f.type == 0) t->pid = t->tid = (int32_t)f.value;
-    if (f.number == 6 && f.type == 2) name = pf_span_of(&f);
-  }
-  uint32_t id;
-  TM_TRY(pf_intern(r, name, &id));
-  if (id) t->name = id;
-  return TM_OK;
-}
-
 // ChromeProcessDescriptor.process_type: what Chrome calls processes that gave no name.
 static const char *const process_types[] = {
     [1] = "Browser", [2] = "Renderer", [3] = "Utility", [4] = "Zygote", [6] = "GPU Process",
 };
 
-static tm_status name_process(pf_reader *r, pf_span message, pf_track *t) {
+static pf_span type_name(pf_span message) {
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
-    if (f.number != 1 || f.type != 0 || t->name) continue;
-    if (f.value >= sizeof process_types / sizeof *process_types) continue;
-    const char *name = process_types[f.value];
-    if (!name) continue;
-    TM_TRY(tm_strtab_intern(r->ctx, &r->timeline->strings, name, strlen(name), &t->name));
+  for (wire_field f; pf_next(&w, &f);) {
+    if (f.number != 1 || f.type != 0) continue;
+    const char *name =
+        f.value < sizeof process_types / sizeof *process_types ? process_types[f.value] : NULL;
+    if (name) return (pf_span){(const uint8_t *)name, strlen(name)};
   }
-  return TM_OK;
+  return (pf_span){0};
+}
+
+// ProcessDescriptor: 1 pid, 6 process_name. Early descriptors say nothing or the command line as
+// name; those that come with a ChromeProcessDescriptor know better.
+static tm_status read_process(pf_reader *r, pf_span message, pf_span chrome, pf_track *t) {
+  wire w = wire_of(message.data, message.size);
+  pf_span name = {0};
+  t->kind = PF_TRACK_PROCESS;
+  for (wire_field f; pf_next(&w, &f);) {
+    if (f.number == 1 && f.type == 0) t->pid = t->tid = (int32_t)f.value;
+    if (f.number == 6 && f.type == 2) name = pf_span_of(&f);
+  }
+  if (!name.size) name = type_name(chrome);
+  if (!name.size || (t->name && (t->well_named || !chrome.data))) return TM_OK;
+  t->well_named = chrome.data != NULL;
+  return pf_intern(r, name, &t->name);
 }
 
 // CounterDescriptor: 1 type, 4 unit_multiplier, 5 is_incremental.
 static void read_counter(pf_span message, pf_track *t) {
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) t->builtin_counter = f.value != 0;
     if (f.number == 4 && f.value) t->unit_multiplier = (int64_t)f.value;
@@ -136,7 +136,7 @@ typedef struct track_words {
 static track_words words_of_track(pf_span message) {
   track_words t = {0};
   wire w = wire_of(message.data, message.size);
-  for (wire_field f; wire_next(&w, &f);) {
+  for (wire_field f; pf_next(&w, &f);) {
     if (f.type == 0 && f.number == 1) t.uuid = f.value;
     if (f.type == 0 && f.number == 5) {
       t.parent = f.value;
@@ -162,8 +162,7 @@ tm_status pf_read_track(pf_reader *r, const pf_packet *p, uint32_t sequence) {
   if (t->kind == PF_TRACK_UNKNOWN) t->kind = PF_TRACK_PLAIN;
   if (name) t->name = name;
   if (words.counter.data) read_counter(words.counter, t);
-  if (words.process.data) TM_TRY(read_process(r, words.process, t));
-  if (words.chrome_process.data) TM_TRY(name_process(r, words.chrome_process, t));
+  if (words.process.data) TM_TRY(read_process(r, words.process, words.chrome_process, t));
   if (!words.thread.data) return TM_OK;
   thread_words thread = words_of_thread(words.thread);
   t->kind = PF_TRACK_THREAD;
