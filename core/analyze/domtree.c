@@ -3,7 +3,8 @@
 //
 //   1. number: a depth-first walk without a stack (parents and a cursor per node) numbers what the
 //      roots reach;
-//   2. predecessors, by number, as one counting sort over the edges;
+//   2. predecessors: of those with a smaller number only the smallest counts, and it is met first;
+//      those with a greater one are kept, as one counting sort over the edges;
 //   3. semidominators in reverse order, with path compression over `ancestor` (which starts as the
 //      walk's parent) and the least semidominator of the compressed path in `label`;
 //   4. immediate dominators: from the parent upwards, the first that is no greater than the
@@ -24,17 +25,17 @@ typedef struct work {
   tm_strength weakest;
   tm_domtree *t;
   uint32_t *ancestor;   // by number: parent in the walk, then a compressed ancestor
-  uint32_t *label;      // by number: least semidominator on the compressed path
-  uint32_t *semi;       // by number
-  uint32_t *pred_begin; // by number
-  uint32_t *pred;       // numbers
+  uint32_t *label;      // by number: the smallest predecessor, then the least semidominator on the
+                        // compressed path
+  uint32_t *pred_begin; // by number; behind step 3, semi[v] stands in the place of v + 1
+  uint32_t *pred;       // numbers, each greater than that of its vertex
   size_t pred_room;
   uint32_t *path; // of a compression
   size_t path_room;
 } work;
 
 static size_t vertex_room(const work *w) {
-  return (size_t)w->g->node_count + 1;
+  return (size_t)w->g->node_count + 2; // the virtual root, and the end of ranges
 }
 
 static uint32_t *array(work *w) {
@@ -77,7 +78,7 @@ static tm_status walk_from(work *w, uint32_t v, uint32_t *cursor) {
 static tm_status number(work *w) {
   tm_domtree *t = w->t;
   const tm_graph *g = w->g;
-  uint32_t *cursor = w->semi; // free until step 3; indexed by node here
+  uint32_t *cursor = w->pred_begin; // free until step 2; indexed by node here
   t->vertex[0] = TM_NODE_NONE;
   for (size_t i = 0; i < g->roots.count; i++) {
     uint32_t node = g->roots.items[i].node;
@@ -95,14 +96,22 @@ static tm_status number(work *w) {
 
 // ---- 2. predecessors ----
 
+// Vertices come in ascending order, so the first that leads to another one is its smallest.
 static tm_status count_preds(work *w) {
   const tm_domtree *t = w->t;
   const tm_graph *g = w->g;
-  memset(w->pred_begin, 0, ((size_t)t->reached + 1) * sizeof(uint32_t));
+  memset(w->pred_begin, 0, vertex_room(w) * sizeof(uint32_t));
+  for (uint32_t v = 1; v <= t->reached; v++) w->label[v] = w->ancestor[v];
   for (uint32_t v = 1; v <= t->reached; v++) {
     uint32_t node = t->vertex[v];
-    for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++)
-      if (tm_graph_strength(g, node, e) <= w->weakest) w->pred_begin[t->number[g->edge_to[e]]]++;
+    for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++) {
+      uint32_t to = t->number[g->edge_to[e]];
+      if (tm_graph_strength(g, node, e) > w->weakest) continue;
+      if (to < v)
+        w->pred_begin[to]++;
+      else if (w->label[to] > v)
+        w->label[to] = v;
+    }
     if (v % TICK == 0) TM_TRY(tm_ctx_tick(w->ctx, v));
   }
   return TM_OK;
@@ -114,23 +123,19 @@ static tm_status find_preds(work *w) {
   const tm_graph *g = w->g;
   TM_TRY(count_preds(w));
   uint32_t sum = 0;
-  for (uint32_t v = 1; v <= t->reached; v++) w->pred_begin[v] = sum += w->pred_begin[v];
+  for (uint32_t v = 1; v <= t->reached + 1; v++) w->pred_begin[v] = sum += w->pred_begin[v];
   w->pred_room = (size_t)sum + 1;
   w->pred = tm_alloc(w->ctx, w->pred_room * sizeof *w->pred);
   if (!w->pred) return TM_E_NOMEM;
   for (uint32_t v = t->reached; v >= 1; v--) {
     uint32_t node = t->vertex[v];
-    for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++)
-      if (tm_graph_strength(g, node, e) <= w->weakest)
-        w->pred[--w->pred_begin[t->number[g->edge_to[e]]]] = v;
+    for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++) {
+      uint32_t to = t->number[g->edge_to[e]];
+      if (to < v && tm_graph_strength(g, node, e) <= w->weakest) w->pred[--w->pred_begin[to]] = v;
+    }
     if (v % TICK == 0) TM_TRY(tm_ctx_tick(w->ctx, t->reached - v));
   }
-  w->pred_begin[0] = sum; // the end of the last range, see pred_end
   return TM_OK;
-}
-
-static uint32_t pred_end(const work *w, uint32_t v) {
-  return w->pred_begin[v < w->t->reached ? v + 1 : 0];
 }
 
 // ---- 3. semidominators ----
@@ -157,20 +162,21 @@ static tm_status least_semi(work *w, uint32_t u, uint32_t last, uint32_t *out) {
 }
 
 static tm_status find_semis(work *w) {
-  uint32_t *semi = w->semi, reached = w->t->reached;
+  uint32_t reached = w->t->reached;
   for (uint32_t v = 1; v <= reached; v++) w->t->idom[v] = w->ancestor[v];
   for (size_t i = 0; i < w->g->roots.count; i++) { // a root's predecessor is the virtual one
     const tm_root *root = &w->g->roots.items[i];
-    if (!root->held) w->t->idom[w->t->number[root->node]] = 0;
+    uint32_t v = w->t->number[root->node];
+    if (!root->held) w->label[v] = w->t->idom[v] = 0;
   }
   for (uint32_t v = reached; v >= 1; v--) {
-    uint32_t least = w->t->idom[v];
-    for (uint32_t i = w->pred_begin[v]; i < pred_end(w, v); i++) {
-      uint32_t u = w->pred[i];
-      if (u > v) TM_TRY(least_semi(w, u, v, &u));
+    uint32_t least = w->label[v];
+    for (uint32_t i = w->pred_begin[v]; i < w->pred_begin[v + 1]; i++) {
+      uint32_t u;
+      TM_TRY(least_semi(w, w->pred[i], v, &u));
       if (u < least) least = u;
     }
-    semi[v] = w->label[v] = least;
+    w->label[v] = w->pred_begin[v + 1] = least; // where v's range ended nobody looks again
     if (v % TICK == 0) TM_TRY(tm_ctx_tick(w->ctx, reached - v));
   }
   return TM_OK;
@@ -180,10 +186,11 @@ static tm_status find_semis(work *w) {
 
 static void find_idoms(work *w) {
   uint32_t *idom = w->t->idom;
+  const uint32_t *semi = w->pred_begin + 1;
   idom[0] = 0;
   for (uint32_t v = 1; v <= w->t->reached; v++) {
     uint32_t d = idom[v];
-    while (d > w->semi[v]) d = idom[d];
+    while (d > semi[v]) d = idom[d];
     idom[v] = d;
   }
 }
@@ -203,23 +210,21 @@ static tm_status find_tree(work *w) {
   t->number = tm_calloc(w->ctx, vertex_room(w), sizeof *t->number);
   t->vertex = array(w);
   w->ancestor = array(w);
-  w->semi = array(w);
-  if (!t->number || !t->vertex || !w->ancestor || !w->semi) return TM_E_NOMEM;
-  TM_TRY(number(w));
   w->pred_begin = array(w);
-  if (!w->pred_begin) return TM_E_NOMEM;
-  TM_TRY(find_preds(w));
+  if (!t->number || !t->vertex || !w->ancestor || !w->pred_begin) return TM_E_NOMEM;
+  TM_TRY(number(w));
   w->label = array(w);
+  if (!w->label) return TM_E_NOMEM;
+  TM_TRY(find_preds(w));
   t->idom = array(w);
-  if (!w->label || !t->idom) return TM_E_NOMEM;
+  if (!t->idom) return TM_E_NOMEM;
   TM_TRY(find_semis(w));
   drop(w, &w->ancestor);
   drop(w, &w->label);
-  drop(w, &w->pred_begin);
   tm_free(w->ctx, w->pred, w->pred_room * sizeof *w->pred);
   w->pred = NULL;
   find_idoms(w);
-  drop(w, &w->semi);
+  drop(w, &w->pred_begin);
   return sum_retained(w);
 }
 
@@ -233,7 +238,6 @@ tm_status tm_domtree_new(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest
   tm_status status = find_tree(&w);
   drop(&w, &w.ancestor);
   drop(&w, &w.label);
-  drop(&w, &w.semi);
   drop(&w, &w.pred_begin);
   if (w.pred) tm_free(ctx, w.pred, w.pred_room * sizeof *w.pred);
   tm_free(ctx, w.path, w.path_room * sizeof *w.path);
@@ -248,7 +252,7 @@ tm_status tm_domtree_new(tm_ctx *ctx, const tm_graph *graph, tm_strength weakest
 void tm_domtree_free(tm_domtree *t) {
   if (!t) return;
   tm_ctx ctx = {.alloc = t->alloc};
-  size_t room = (size_t)t->node_count + 1;
+  size_t room = (size_t)t->node_count + 2;
   tm_free(&ctx, t->number, room * sizeof *t->number);
   tm_free(&ctx, t->vertex, room * sizeof *t->vertex);
   tm_free(&ctx, t->idom, room * sizeof *t->idom);

@@ -89,8 +89,8 @@ tm_status tm_graph_index_write(tm_ctx *ctx, const char *path, const tm_snapshot 
                                uint64_t *out_bytes) {
   const tm_graph *g = s->model;
   char name[4096];
-  if (!g->detail->columns)
-    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "dumps of %s have no index", s->format);
+  if (!g->detail->columns || !g->node_count)
+    return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "this dump (%s) has no index", s->format);
   int n = snprintf(name, sizeof name, "%s.XXXXXX", path);
   if (n < 0 || (size_t)n >= sizeof name)
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the path of the index is too long");
