@@ -11,19 +11,6 @@
 
 enum { TICK_PACKETS = 1 << 16, LEAST_PACKET_BYTES = 40 };
 
-// Fields of TracePacket that are read here; all others are stepped over.
-enum {
-  PF_CHROME_EVENTS = 5,
-  PF_CLOCK_SNAPSHOT = 6,
-  PF_PROCESS_STATS = 9,
-  PF_TRACK_EVENT = 11,
-  PF_THREAD_DESCRIPTOR = 44,
-  PF_COMPRESSED = 50,
-  PF_TRACK_DESCRIPTOR = 60,
-  PF_MEMORY_SNAPSHOT = 73,
-  PF_ZSTD_COMPRESSED = 133,
-};
-
 static bool is_payload(uint64_t number) {
   switch (number) {
   case PF_CLOCK_SNAPSHOT:

@@ -19,6 +19,18 @@ typedef struct pf_span { // a message or string in place; data NULL = absent
   size_t size;
 } pf_span;
 
+// Fields of TracePacket that are read here; all others are stepped over.
+enum {
+  PF_CLOCK_SNAPSHOT = 6,
+  PF_PROCESS_STATS = 9,
+  PF_TRACK_EVENT = 11,
+  PF_THREAD_DESCRIPTOR = 44,
+  PF_COMPRESSED = 50,
+  PF_TRACK_DESCRIPTOR = 60,
+  PF_MEMORY_SNAPSHOT = 73,
+  PF_ZSTD_COMPRESSED = 133,
+};
+
 enum { // which table of InternedData: its field numbers
   PF_CATEGORIES = 1,
   PF_EVENT_NAMES = 2,

@@ -193,6 +193,8 @@ static char phase_of(const pf_event *e, const pf_track *t, int64_t duration_ns) 
     if (!duration_ns) return beside ? 'n' : 'I';
     return beside ? 'b' : 'X';
   }
+  // an instant of a track that is no thread's or process's own
+  if (e->phase == 'I' && t->kind != PF_TRACK_THREAD && t->kind != PF_TRACK_PROCESS) return 'n';
   if (e->phase == PF_END) return beside && e->mate != PF_NONE && duration_ns ? 'e' : 0;
   return e->phase;
 }
