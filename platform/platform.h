@@ -175,6 +175,18 @@ TM_NODISCARD tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
                                             bool (*fn)(void *ud, const tm_mapping_row *row),
                                             void *ud);
 
+// One mapping with what is resident of it.
+typedef struct tm_memory_row {
+  tm_mapping_row mapping;
+  uint64_t rss_bytes, pss_bytes, swap_bytes;
+} tm_memory_row;
+
+// Calls fn for each mapping in ascending order until it answers false. Reads smaps once: 1 us a
+// mapping and 25-47 ns a resident page, under the target's mmap lock. TM_E_PERM, TM_E_GONE.
+TM_NODISCARD tm_status tm_proc_each_memory(tm_ctx *ctx, tm_proc *proc,
+                                           bool (*fn)(void *ud, const tm_memory_row *row),
+                                           void *ud);
+
 // Copies memory of a process that runs on: what is read may be torn. Ranges that are not mapped
 // stay unread; the rest is read nevertheless. TM_E_PERM where the process may not be looked into,
 // TM_E_GONE. Costs a system call per 256 ranges.

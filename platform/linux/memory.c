@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef struct map_walk {
@@ -69,6 +71,70 @@ tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
   if (err)
     return tm_fail_errno(ctx, err, "cannot list the mappings of process %lld",
                          (long long)proc->id.pid);
+  return TM_OK;
+}
+
+// smaps: a line as in maps, then "Key: N kB" lines until the next one.
+typedef struct memory_rows {
+  bool (*fn)(void *ud, const tm_memory_row *row);
+  void *ud;
+  tm_memory_row row;
+  tm_procfs_map previous;
+  bool has_row, has_previous, stopped;
+} memory_rows;
+
+static void take_size(memory_rows *rows, tm_text line) {
+  static const struct {
+    const char *key;
+    size_t at;
+  } sizes[] = {{"Rss:", offsetof(tm_memory_row, rss_bytes)},
+               {"Pss:", offsetof(tm_memory_row, pss_bytes)},
+               {"Swap:", offsetof(tm_memory_row, swap_bytes)}};
+  for (size_t i = 0; i < TM_COUNT(sizes); i++) {
+    if (!tm_text_starts(line, sizes[i].key)) continue;
+    line.at += strlen(sizes[i].key);
+    uint64_t kib = 0;
+    if (tm_text_u64(&line, &kib) && kib <= UINT64_MAX / 1024)
+      *(uint64_t *)(void *)((char *)&rows->row + sizes[i].at) = kib * 1024;
+    return;
+  }
+}
+
+static bool give_memory(void *ud, tm_text line) {
+  memory_rows *rows = ud;
+  tm_procfs_map map;
+  // Keys begin with a capital letter, addresses never do.
+  if (tm_text_size(line) == 0 || (*line.at >= 'A' && *line.at <= 'Z')) {
+    if (rows->has_row) take_size(rows, line);
+    return true;
+  }
+  if (!tm_procfs_parse_map(line, &map)) return true;
+  if (rows->has_row && !rows->fn(rows->ud, &rows->row)) {
+    rows->stopped = true;
+    return false;
+  }
+  tm_mapping_row *mapping = &rows->row.mapping;
+  rows->row = (tm_memory_row){.mapping = {.start = map.start, .end = map.end}};
+  mapping->kind = tm_procfs_map_kind(&map, rows->has_previous ? &rows->previous : NULL);
+  tm_text_copy((tm_text){map.access, map.access + 4}, mapping->access, sizeof mapping->access);
+  tm_text_copy(map.name, mapping->name, sizeof mapping->name);
+  rows->previous = map;
+  rows->previous.name = (tm_text){0};
+  rows->has_row = rows->has_previous = true;
+  return true;
+}
+
+tm_status tm_proc_each_memory(tm_ctx *ctx, tm_proc *proc,
+                              bool (*fn)(void *ud, const tm_memory_row *row), void *ud) {
+  memory_rows rows = {.fn = fn, .ud = ud};
+  int err, dir_fd = tm_proc_dir(proc, &err);
+  if (dir_fd >= 0) err = tm_plat_each_line(proc->plat, dir_fd, "smaps", give_memory, &rows);
+  if (err == ENOENT) err = ESRCH;
+  if (err)
+    return tm_fail_errno(ctx, err,
+                         "cannot measure the mappings of process %lld; it takes its user or root",
+                         (long long)proc->id.pid);
+  if (rows.has_row && !rows.stopped) rows.fn(ud, &rows.row);
   return TM_OK;
 }
 

@@ -55,6 +55,24 @@ tm_status tm_proc_each_handle(tm_ctx *ctx, tm_proc *proc,
   return unsupported(ctx, "listing descriptors");
 }
 
+tm_status tm_proc_each_gpu_region(tm_ctx *ctx, tm_proc *proc,
+                                  void (*fn)(void *ud, const tm_gpu_row *row), void *ud) {
+  (void)proc, (void)fn, (void)ud;
+  return unsupported(ctx, "GPU memory of a process");
+}
+
+tm_status tm_proc_each_x_resource(tm_ctx *ctx, tm_proc *proc,
+                                  void (*fn)(void *ud, const tm_x_row *row), void *ud) {
+  (void)proc, (void)fn, (void)ud;
+  return unsupported(ctx, "X resources of a process");
+}
+
+tm_status tm_proc_each_memory(tm_ctx *ctx, tm_proc *proc,
+                              bool (*fn)(void *ud, const tm_memory_row *row), void *ud) {
+  (void)proc, (void)fn, (void)ud;
+  return unsupported(ctx, "measuring mappings");
+}
+
 tm_status tm_proc_each_mapping(tm_ctx *ctx, tm_proc *proc,
                                bool (*fn)(void *ud, const tm_mapping_row *row), void *ud) {
   (void)proc, (void)fn, (void)ud;

@@ -505,6 +505,38 @@ static void lists_descriptors_and_mappings_as_evidence(void **state) {
   child_end(&c);
 }
 
+typedef struct memory_sum {
+  uint64_t rows, rss, previous_end;
+} memory_sum;
+
+static bool sum_memory(void *ud, const tm_memory_row *row) {
+  memory_sum *sum = ud;
+  assert_true(row->mapping.start >= sum->previous_end);
+  assert_true(row->rss_bytes <= row->mapping.end - row->mapping.start);
+  assert_true(row->pss_bytes <= row->rss_bytes);
+  sum->previous_end = row->mapping.end;
+  sum->rows++;
+  sum->rss += row->rss_bytes;
+  return true;
+}
+
+static void sums_the_resident_bytes_of_mappings(void **state) {
+  (void)state;
+  void (*const steps[])(void) = {fill_a_memfd_twice_held, NULL};
+  child c = child_start(steps);
+  tm_proc *proc = open_child(&c);
+  memory_sum sum = {0};
+  assert_int_equal(tm_proc_each_memory(&ctx, proc, sum_memory, &sum), TM_OK);
+  assert_int_equal(sum.rows, lines_of(c.pid, "maps", "no such mapping"));
+  tm_reading reading;
+  tm_reading_clear(&reading);
+  assert_int_equal(tm_proc_read(&ctx, proc, TM_GROUP_BIT(TM_GROUP_STATM), &reading), TM_OK);
+  double rss = reading.value[TM_SIGNAL_RSS];
+  assert_true(fabs((double)sum.rss - rss) <= 0.01 * rss + 512 * 1024); // counters lag by batches
+  tm_proc_close(proc);
+  child_end(&c);
+}
+
 // ---- Trees, peaks, pressure.
 
 static void fork_two(void) {
@@ -764,6 +796,7 @@ int main(void) {
       TEST(sees_a_number_used_anew_in_time),
       TEST(sums_bytes_that_no_rss_shows),
       TEST(lists_descriptors_and_mappings_as_evidence),
+      TEST(sums_the_resident_bytes_of_mappings),
       TEST(sums_a_tree),
       TEST(measures_peaks_per_interval),
       TEST(sets_a_pressure_trigger),

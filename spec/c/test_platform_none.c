@@ -39,6 +39,7 @@ static void says_unsupported_everywhere(void **state) {
   expect_unsupported(tm_proc_reset_peak(&ctx, proc));
   expect_unsupported(tm_proc_each_handle(&ctx, proc, NULL, NULL));
   expect_unsupported(tm_proc_each_mapping(&ctx, proc, NULL, NULL));
+  expect_unsupported(tm_proc_each_memory(&ctx, proc, NULL, NULL));
   expect_unsupported(tm_plat_bulk(&ctx, plat, &rows, &count));
   expect_unsupported(tm_plat_read_system(&ctx, plat, 1, &reading));
   expect_unsupported(tm_plat_pressure_fd(&ctx, plat, 0, 1, 1, &fd, &window_ns));
