@@ -60,7 +60,7 @@ static void set_number(pf_packet *p, const wire_field *f) {
 // False when the bytes are no message.
 static bool words_of_packet(pf_span message, uint64_t offset, pf_packet *p) {
   *p = (pf_packet){.offset = offset};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type == 0) set_number(p, &f);
     if (f.type != 2) continue;

@@ -135,7 +135,7 @@ typedef struct annotation {
 
 static annotation words_of_annotation(pf_span message) {
   annotation a = {0};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 1 && f.type == 0) a.name_iid = f.value;
     if (f.number == 10 && f.type == 2) a.name = pf_span_of(&f);
@@ -182,7 +182,7 @@ static tm_status send_value(pf_reader *r, uint32_t generation, size_t path_size,
 // 5 int, 6 double, 7 bool, 8 string.
 static tm_status send_nested(pf_reader *r, pf_span message, size_t path_size, bool in_array,
                              open_message *open, size_t *depth) {
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   uint64_t type = 0;
   for (wire_field f; pf_next(&w, &f);) {
     double real;
@@ -195,8 +195,8 @@ static tm_status send_nested(pf_reader *r, pf_span message, size_t path_size, bo
     TM_TRY(send_number(r, path_size, real));
   }
   if ((type == 1 || type == 2) && *depth < DEEPEST)
-    open[(*depth)++] = (open_message){.values = wire_of(message.data, message.size),
-                                      .keys = wire_of(message.data, message.size),
+    open[(*depth)++] = (open_message){.values = pf_wire(message),
+                                      .keys = pf_wire(message),
                                       .path_size = path_size,
                                       .kind = OPEN_NESTED,
                                       .array = type == 2,
@@ -244,7 +244,7 @@ static tm_status open_annotation(pf_reader *r, uint32_t generation, pf_span mess
   if (a.dict || a.array) {
     if (*depth == DEEPEST) return TM_OK;
     bool in_array = top->array;
-    open[(*depth)++] = (open_message){.values = wire_of(message.data, message.size),
+    open[(*depth)++] = (open_message){.values = pf_wire(message),
                                       .path_size = size,
                                       .kind = OPEN_ANNOTATION,
                                       .array = a.array && !a.dict,
@@ -271,7 +271,7 @@ static tm_status send_frame_state(pf_reader *r, pf_span message) {
   static const char *const states[] = {"STATE_NO_UPDATE_DESIRED", "STATE_PRESENTED_ALL",
                                        "STATE_PRESENTED_PARTIAL", "STATE_DROPPED"};
   static const char path[] = "frame_reporter.state";
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number != 1 || f.type != 0 || f.value >= sizeof states / sizeof *states) continue;
     size_t size = extend_path(r, 0, path, sizeof path - 1, false);
@@ -281,7 +281,7 @@ static tm_status send_frame_state(pf_reader *r, pf_span message) {
 }
 
 static tm_status send_typed(pf_reader *r, const pf_event *e) {
-  wire w = wire_of(e->data, e->size);
+  wire w = pf_wire((pf_span){e->data, e->size});
   for (wire_field f; pf_next(&w, &f);)
     if ((f.number == 32 || f.number == 1075) && f.type == 2)
       TM_TRY(send_frame_state(r, pf_span_of(&f)));
@@ -291,7 +291,7 @@ static tm_status send_typed(pf_reader *r, const pf_event *e) {
 tm_status pf_send_args(pf_reader *r, const pf_event *e) {
   open_message open[DEEPEST];
   size_t depth = 1;
-  open[0] = (open_message){.values = wire_of(e->data, e->size), .kind = OPEN_EVENT};
+  open[0] = (open_message){.values = pf_wire((pf_span){e->data, e->size}), .kind = OPEN_EVENT};
   while (depth) {
     bool more;
     if (open[depth - 1].kind == OPEN_NESTED)

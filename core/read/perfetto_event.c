@@ -21,7 +21,7 @@ typedef struct legacy_words {
 // 11 track_uuid, 16 timestamp_absolute_us, 22 categories, 23 name.
 static event_words words_of_event(pf_span message) {
   event_words e = {.message = message};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type == 2) {
       if (f.number == 6) e.legacy = pf_span_of(&f);
@@ -64,7 +64,7 @@ static event_words words_of_event(pf_span message) {
 // LegacyEvent: 1 name_iid, 2 phase, 18 pid_override, 19 tid_override.
 static legacy_words words_of_legacy(pf_span message) {
   legacy_words l = {0};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) l.name_iid = f.value;
@@ -102,12 +102,12 @@ static void join_iid(pf_reader *r, joined *j, uint32_t generation, uint64_t iid)
 static tm_status join_categories(pf_reader *r, pf_span message, uint32_t generation,
                                  uint32_t *out) {
   joined j = {.size = 0};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 3 && f.type == 0) join_iid(r, &j, generation, f.value);
     if (f.number == 22 && f.type == 2) join(&j, f.data, f.size);
     if (f.number != 3 || f.type != 2) continue;
-    wire packed = wire_of(f.data, f.size);
+    wire packed = pf_wire(pf_span_of(&f));
     for (uint64_t iid; packed.at < packed.end && wire_varint(&packed, &iid);)
       join_iid(r, &j, generation, iid);
   }

@@ -238,6 +238,11 @@ static inline pf_span pf_span_of(const wire_field *f) {
   return (pf_span){f->data, f->size};
 }
 
+// The fields of a message; of one that is absent, none.
+static inline wire pf_wire(pf_span message) {
+  return message.data ? wire_of(message.data, message.size) : (wire){0};
+}
+
 static inline tm_status pf_intern(pf_reader *r, pf_span text, uint32_t *out) {
   *out = 0;
   if (!text.size) return TM_OK;

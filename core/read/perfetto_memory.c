@@ -45,7 +45,7 @@ static tm_status send_total(pf_reader *r, const char *name, uint64_t kilobytes) 
 static tm_status send_process(pf_reader *r, const pf_dump *d, pf_span message) {
   uint64_t pid = 0, private_kb = 0, peak_kb = 0;
   bool has_private = false, has_peak = false;
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) pid = f.value;
@@ -79,18 +79,18 @@ static tm_status send_node(pf_reader *r, pf_span message) {
   pf_span name = {0};
   uint64_t size_bytes = 0;
   wire_field f;
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   while (pf_next(&w, &f)) {
     if (f.number == 2 && f.type == 2) name = pf_span_of(&f);
     if (f.number == 4 && f.type == 0) size_bytes = f.value;
   }
   if (size_bytes) TM_TRY(send_attribute(r, name, "size", size_bytes));
-  w = wire_of(message.data, message.size);
+  w = pf_wire(message);
   while (pf_next(&w, &f)) {
     if (f.number != 5 || f.type != 2) continue;
     pf_span entry = {0};
     uint64_t value = 0;
-    wire e = wire_of(f.data, f.size);
+    wire e = pf_wire(pf_span_of(&f));
     for (wire_field g; pf_next(&e, &g);) {
       if (g.number == 1 && g.type == 2) entry = pf_span_of(&g);
       if (g.number == 3 && g.type == 0) value = g.value;
@@ -105,11 +105,11 @@ static tm_status send_node(pf_reader *r, pf_span message) {
 static tm_status send_snapshot(pf_reader *r, const pf_dump *d, pf_span message) {
   int64_t pid = 0;
   wire_field f;
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   while (pf_next(&w, &f))
     if (f.number == 1 && f.type == 0) pid = (int32_t)f.value;
   TM_TRY(open_dump(r, d, pid));
-  w = wire_of(message.data, message.size);
+  w = pf_wire(message);
   while (pf_next(&w, &f))
     if (f.number == 2 && f.type == 2) TM_TRY(send_node(r, pf_span_of(&f)));
   return tm_tl_close(r->ctx, &r->builder);
@@ -120,7 +120,7 @@ tm_status pf_send_dumps(pf_reader *r) {
   for (size_t i = 0; i < r->dumps.count; i++) {
     const pf_dump *d = &r->dumps.items[i];
     bool totals = d->field == PF_PROCESS_STATS;
-    wire w = wire_of(d->message.data, d->message.size);
+    wire w = pf_wire(d->message);
     for (wire_field f; pf_next(&w, &f);) {
       if (f.type != 2) continue;
       if (totals && f.number == 1) TM_TRY(send_process(r, d, pf_span_of(&f)));

@@ -134,12 +134,12 @@ typedef struct id_words {
 // LegacyEvent: 3 duration_us, 6 unscoped_id, 7 id_scope, 10 local_id, 11 global_id.
 static id_words words_of_ids(const pf_event *e) {
   id_words ids = {0};
-  wire w = wire_of(e->data, e->size);
+  wire w = pf_wire((pf_span){e->data, e->size});
   wire_field f;
   pf_span legacy = {0};
   while (pf_next(&w, &f))
     if (f.number == 6 && f.type == 2) legacy = pf_span_of(&f);
-  w = wire_of(legacy.data, legacy.size);
+  w = pf_wire(legacy);
   while (legacy.data && pf_next(&w, &f)) {
     if (f.number == 7 && f.type == 2) ids.scope = pf_span_of(&f);
     if (f.type != 0) continue;
@@ -202,7 +202,7 @@ static char phase_of(const pf_event *e, const pf_track *t, int64_t duration_ns) 
 // TrackEvent: 30 counter_value, 44 double_counter_value.
 static double counter_value(const pf_event *e) {
   double value = 0;
-  wire w = wire_of(e->data, e->size);
+  wire w = pf_wire((pf_span){e->data, e->size});
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 30 && f.type == 0) value = (double)(int64_t)f.value;
     if (f.number == 44 && f.type == 1) memcpy(&value, &f.value, sizeof value);

@@ -15,14 +15,14 @@ uint32_t pf_interned(const pf_reader *r, uint32_t generation, uint32_t table, ui
 
 // All of them are {1: iid, 2: text}.
 static tm_status read_interned(pf_reader *r, pf_span message, uint32_t generation) {
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     bool wanted = f.number == PF_CATEGORIES || f.number == PF_EVENT_NAMES
                   || f.number == PF_ARG_NAMES || f.number == PF_ARG_VALUES;
     if (!wanted || f.type != 2) continue;
     uint64_t iid = 0;
     pf_span text = {0};
-    wire entry = wire_of(f.data, f.size);
+    wire entry = pf_wire(pf_span_of(&f));
     for (wire_field e; pf_next(&entry, &e);) {
       if (e.number == 1 && e.type == 0) iid = e.value;
       if (e.number == 2 && e.type == 2) text = pf_span_of(&e);
@@ -37,11 +37,11 @@ static tm_status read_interned(pf_reader *r, pf_span message, uint32_t generatio
 
 // TracePacketDefaults: 58 clock, 11 TrackEventDefaults with 11 track_uuid.
 static void read_defaults(pf_sequence *s, pf_span message) {
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 58 && f.type == 0) s->clock_id = f.value;
     if (f.number != 11 || f.type != 2) continue;
-    wire defaults = wire_of(f.data, f.size);
+    wire defaults = pf_wire(pf_span_of(&f));
     for (wire_field d; pf_next(&defaults, &d);)
       if (d.number == 11 && d.type == 0) s->track_uuid = d.value;
   }
@@ -143,7 +143,7 @@ bool pf_packet_time(pf_reader *r, const pf_packet *p, uint32_t sequence, int64_t
 // ClockSnapshot.Clock: 1 id, 2 timestamp, 3 is_incremental, 4 unit_multiplier_ns.
 static pf_clock read_clock(pf_span message) {
   pf_clock c = {.unit_ns = 1};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) c.id = f.value;
@@ -171,7 +171,7 @@ static tm_status place_clock(pf_reader *r, uint32_t sequence, pf_clock c) {
 // The moment of a snapshot: by the trace's clock, or any other whose relation is known.
 static bool moment_of(const pf_reader *r, pf_span snapshot, int64_t *out_ns) {
   bool found = false;
-  wire w = wire_of(snapshot.data, snapshot.size);
+  wire w = pf_wire(snapshot);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number != 1 || f.type != 2) continue;
     pf_clock c = read_clock(pf_span_of(&f));
@@ -187,7 +187,7 @@ static bool moment_of(const pf_reader *r, pf_span snapshot, int64_t *out_ns) {
 
 // ClockSnapshot: 1 clocks, 2 primary_trace_clock.
 tm_status pf_read_clocks(pf_reader *r, const pf_packet *p, uint32_t sequence) {
-  wire w = wire_of(p->payload.data, p->payload.size);
+  wire w = pf_wire(p->payload);
   wire_field f;
   while (!r->has_trace_clock && pf_next(&w, &f)) {
     if (f.number != 2 || f.type != 0) continue;
@@ -196,7 +196,7 @@ tm_status pf_read_clocks(pf_reader *r, const pf_packet *p, uint32_t sequence) {
   }
   int64_t now_ns;
   if (!moment_of(r, p->payload, &now_ns)) return TM_OK;
-  w = wire_of(p->payload.data, p->payload.size);
+  w = pf_wire(p->payload);
   while (pf_next(&w, &f)) {
     if (f.number != 1 || f.type != 2) continue;
     pf_clock c = read_clock(pf_span_of(&f));

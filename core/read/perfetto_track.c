@@ -54,7 +54,7 @@ typedef struct thread_words {
 
 static thread_words words_of_thread(pf_span message) {
   thread_words t = {0};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number == 1 && f.type == 0) t.pid = (int32_t)f.value;
     if (f.number == 2 && f.type == 0) t.tid = (int64_t)f.value;
@@ -88,7 +88,7 @@ static const char *const process_types[] = {
 };
 
 static pf_span type_name(pf_span message) {
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.number != 1 || f.type != 0) continue;
     const char *name =
@@ -101,7 +101,7 @@ static pf_span type_name(pf_span message) {
 // ProcessDescriptor: 1 pid, 6 process_name. Early descriptors say nothing or the command line as
 // name; those that come with a ChromeProcessDescriptor know better.
 static tm_status read_process(pf_reader *r, pf_span message, pf_span chrome, pf_track *t) {
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   pf_span name = {0};
   t->kind = PF_TRACK_PROCESS;
   for (wire_field f; pf_next(&w, &f);) {
@@ -116,7 +116,7 @@ static tm_status read_process(pf_reader *r, pf_span message, pf_span chrome, pf_
 
 // CounterDescriptor: 1 type, 4 unit_multiplier, 5 is_incremental.
 static void read_counter(pf_span message, pf_track *t) {
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type != 0) continue;
     if (f.number == 1) t->builtin_counter = f.value != 0;
@@ -135,7 +135,7 @@ typedef struct track_words {
 // 8 counter, 10 static_name, 13 atrace_name.
 static track_words words_of_track(pf_span message) {
   track_words t = {0};
-  wire w = wire_of(message.data, message.size);
+  wire w = pf_wire(message);
   for (wire_field f; pf_next(&w, &f);) {
     if (f.type == 0 && f.number == 1) t.uuid = f.value;
     if (f.type == 0 && f.number == 5) {
