@@ -1,11 +1,11 @@
-// The bitmap spans all addresses; untouched pages of it cost nothing. When the span would need more
-// than 32 bytes of bitmap an address, the addresses are sorted instead and searched.
+// Only chunks that have addresses get a bitmap. When that would need more than 32 bytes an address,
+// the addresses are sorted instead and searched.
 #include "base/addr_rank.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_WORDS = 8, FREE_BITMAP_BYTES = 64 << 20, BITMAP_BYTES_PER_ADDRESS = 32 };
+enum { FREE_BITMAP_BYTES = 64 << 20, BITMAP_BYTES_PER_ADDRESS = 32 };
 
 static int ascending(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -25,30 +25,59 @@ static tm_status use_sorted(tm_ctx *ctx, tm_addr_rank *rank, uint64_t *addresses
   return TM_OK;
 }
 
-static size_t block_count(const tm_addr_rank *rank) {
-  return (rank->word_count + BLOCK_WORDS - 1) / BLOCK_WORDS;
+// Counts through a chunk's words: sets the counts, or answers whether they were set so.
+static bool count_chunk(const tm_addr_chunk *chunk, uint64_t *words, uint32_t *sum, bool set) {
+  uint64_t *w = words + (size_t)chunk->place * TM_ADDR_CHUNK_WORDS;
+  bool same = true;
+  for (size_t i = 0; i < TM_ADDR_CHUNK_WORDS; i++) {
+    if (set) w[i] |= (uint64_t)*sum << 32;
+    same &= w[i] >> 32 == *sum;
+    *sum += tm_addr_rank_bits((uint32_t)w[i]);
+  }
+  return same;
 }
 
-tm_status tm_addr_rank_count(tm_ctx *ctx, tm_addr_rank *rank) {
-  uint32_t sum = 0;
-  rank->before = tm_alloc(ctx, block_count(rank) * sizeof *rank->before);
-  if (!rank->before) return TM_E_NOMEM;
-  for (size_t w = 0; w < rank->word_count; w++) {
-    if (w % BLOCK_WORDS == 0) rank->before[w / BLOCK_WORDS] = sum;
-    sum += (uint32_t)__builtin_popcountll(rank->bits[w]);
+bool tm_addr_rank_is_whole(const tm_addr_rank *rank) {
+  uint32_t sum = 0, places = (uint32_t)(rank->word_count / TM_ADDR_CHUNK_WORDS);
+  if (rank->word_count % TM_ADDR_CHUNK_WORDS || !places) return false;
+  for (size_t i = 0; i < TM_ADDR_CHUNK_WORDS; i++)
+    if (rank->words[i]) return false;
+  for (size_t i = 0; i < rank->chunk_count; i++) {
+    const tm_addr_chunk *c = &rank->chunks[i];
+    if (c->before != sum || c->place >= places) return false;
+    if (c->place && !count_chunk(c, rank->words, &sum, false)) return false;
   }
-  rank->count = sum;
-  return TM_OK;
+  return sum == rank->count;
+}
+
+static uint64_t unit_of(const tm_addr_rank *rank, uint64_t address) {
+  return (address - rank->low) >> rank->unit_shift;
+}
+
+// Gives places to the chunks that have addresses; answers how many.
+static uint32_t place_chunks(tm_addr_rank *rank, const uint64_t *addresses, size_t n) {
+  uint32_t places = 0;
+  for (size_t i = 0; i < n; i++)
+    rank->chunks[unit_of(rank, addresses[i]) >> TM_ADDR_CHUNK_SHIFT].place = 1;
+  for (size_t i = 0; i < rank->chunk_count; i++)
+    if (rank->chunks[i].place) rank->chunks[i].place = ++places;
+  return places;
 }
 
 static tm_status use_bitmap(tm_ctx *ctx, tm_addr_rank *rank, const uint64_t *addresses, size_t n) {
-  rank->bits = tm_calloc(ctx, rank->word_count, sizeof *rank->bits);
-  if (!rank->bits) return TM_E_NOMEM;
+  rank->words = tm_calloc(ctx, rank->word_count, sizeof *rank->words);
+  if (!rank->words) return TM_E_NOMEM;
   for (size_t i = 0; i < n; i++) {
-    uint64_t bit = (addresses[i] - rank->low) >> rank->unit_shift;
-    rank->bits[bit >> 6] |= (uint64_t)1 << (bit & 63);
+    uint64_t unit = unit_of(rank, addresses[i]);
+    size_t chunk = rank->chunks[unit >> TM_ADDR_CHUNK_SHIFT].place;
+    rank->words[chunk * TM_ADDR_CHUNK_WORDS + (unit >> 5) % TM_ADDR_CHUNK_WORDS] |= (uint64_t)1
+                                                                                    << (unit & 31);
   }
-  return tm_addr_rank_count(ctx, rank);
+  for (size_t i = 0; i < rank->chunk_count; i++) {
+    rank->chunks[i].before = rank->count;
+    if (rank->chunks[i].place) count_chunk(&rank->chunks[i], rank->words, &rank->count, true);
+  }
+  return TM_OK;
 }
 
 // Whether all addresses keep the distance, so that a bit stands for one address only.
@@ -69,17 +98,23 @@ tm_status tm_addr_rank_build(tm_ctx *ctx, tm_addr_rank *rank, uint64_t *addresse
     if (addresses[i] < rank->low) rank->low = addresses[i];
     if (addresses[i] > rank->high) rank->high = addresses[i];
   }
-  uint64_t words = ((rank->high - rank->low) >> unit_shift >> 6) + 1;
-  bool sparse = words / BITMAP_BYTES_PER_ADDRESS * sizeof *rank->bits
-                > n + FREE_BITMAP_BYTES / BITMAP_BYTES_PER_ADDRESS;
-  if (sparse || !fits_units(rank, addresses, n)) return use_sorted(ctx, rank, addresses, n);
-  rank->word_count = (size_t)words;
-  return use_bitmap(ctx, rank, addresses, n);
+  uint64_t chunks = (unit_of(rank, rank->high) >> TM_ADDR_CHUNK_SHIFT) + 1;
+  uint64_t most = (uint64_t)n * BITMAP_BYTES_PER_ADDRESS + FREE_BITMAP_BYTES;
+  if (chunks > most / sizeof *rank->chunks || !fits_units(rank, addresses, n))
+    return use_sorted(ctx, rank, addresses, n);
+  rank->chunk_count = (size_t)chunks;
+  rank->chunks = tm_calloc(ctx, rank->chunk_count, sizeof *rank->chunks);
+  if (!rank->chunks) return TM_E_NOMEM;
+  rank->word_count = ((size_t)place_chunks(rank, addresses, n) + 1) * TM_ADDR_CHUNK_WORDS;
+  if (rank->word_count <= most / sizeof *rank->words) return use_bitmap(ctx, rank, addresses, n);
+  tm_free(ctx, rank->chunks, rank->chunk_count * sizeof *rank->chunks);
+  rank->chunks = NULL;
+  return use_sorted(ctx, rank, addresses, n);
 }
 
 void tm_addr_rank_fini(tm_ctx *ctx, tm_addr_rank *rank) {
-  if (rank->bits) tm_free(ctx, rank->bits, rank->word_count * sizeof *rank->bits);
-  if (rank->before) tm_free(ctx, rank->before, block_count(rank) * sizeof *rank->before);
+  if (rank->chunks) tm_free(ctx, rank->chunks, rank->chunk_count * sizeof *rank->chunks);
+  if (rank->words) tm_free(ctx, rank->words, rank->word_count * sizeof *rank->words);
   if (rank->sorted) tm_free(ctx, rank->sorted, rank->word_count * sizeof *rank->sorted);
   *rank = (tm_addr_rank){0};
 }

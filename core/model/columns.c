@@ -1,6 +1,6 @@
 // Strings are stored as lengths and letters and interned again in their order, which gives them
-// their numbers back. Maps are stored as pairs. Of a bitmap of addresses only the bits are stored;
-// the counts before its blocks are made again, one pass over a bit per 8 bytes of heap.
+// their numbers back. Maps are stored as pairs. The counts in a bitmap of addresses are counted
+// again: one pass over two bits per 8 bytes of heap.
 #include "model/columns.h"
 
 #include <string.h>
@@ -138,27 +138,35 @@ static bool ascends(const uint64_t *items, size_t count) {
   return true;
 }
 
+// Whether a bitmap's chunks reach as far as its addresses do.
+static bool spans(const tm_addr_rank *rank) {
+  if (rank->low > rank->high) return false;
+  uint64_t last = (rank->high - rank->low) >> rank->unit_shift >> TM_ADDR_CHUNK_SHIFT;
+  return last < rank->chunk_count;
+}
+
 tm_status tm_columns_rank(tm_columns *c, tm_addr_rank *rank, uint32_t count) {
   struct {
-    uint64_t low, high, word_count;
+    uint64_t low, high, chunk_count, word_count;
     uint32_t unit_shift, is_sorted;
-  } head = {rank->low, rank->high, rank->word_count, rank->unit_shift, rank->sorted != NULL};
+  } head = {rank->low,        rank->high,       rank->chunk_count,
+            rank->word_count, rank->unit_shift, rank->sorted != NULL};
   TM_TRY(tm_columns_value(c, &head, sizeof head));
-  void **items = head.is_sorted ? (void **)&rank->sorted : (void **)&rank->bits;
-  TM_TRY(tm_columns_array(c, items, head.word_count, sizeof(uint64_t)));
-  if (!c->taking) return TM_OK;
   rank->low = head.low;
   rank->high = head.high;
   rank->unit_shift = head.unit_shift & 7;
-  rank->word_count = head.word_count;
-  rank->count = (uint32_t)head.word_count;
-  if (!head.is_sorted) {
-    bool fits =
-        head.low <= head.high && (head.high - head.low) >> rank->unit_shift >> 6 < head.word_count;
-    if (!fits) return tm_columns_damaged(c, "its addresses do not fit their span");
-    TM_TRY(tm_addr_rank_count(c->ctx, rank));
-  } else if (!ascends(rank->sorted, rank->word_count)) {
-    return tm_columns_damaged(c, "its addresses do not ascend");
+  rank->word_count = (size_t)head.word_count;
+  rank->chunk_count = head.is_sorted ? 0 : (size_t)head.chunk_count;
+  void **items = head.is_sorted ? (void **)&rank->sorted : (void **)&rank->words;
+  TM_TRY(tm_columns_array(c, items, rank->word_count, sizeof(uint64_t)));
+  TM_TRY(tm_columns_array(c, (void **)&rank->chunks, rank->chunk_count, sizeof *rank->chunks));
+  if (!c->taking) return TM_OK;
+  rank->count = count;
+  if (head.is_sorted) {
+    bool whole = rank->word_count == count && ascends(rank->sorted, rank->word_count);
+    return whole ? TM_OK : tm_columns_damaged(c, "its addresses do not ascend");
   }
-  return rank->count == count ? TM_OK : tm_columns_damaged(c, "its addresses are too few or many");
+  if (!rank->chunks || !spans(rank) || !tm_addr_rank_is_whole(rank))
+    return tm_columns_damaged(c, "its addresses do not count");
+  return TM_OK;
 }

@@ -150,6 +150,13 @@ bool hprof_object_at(const hprof *h, uint64_t at, hprof_object *out) {
   return h->data[at] == HPROF_CLASS ? read_class(&w, out) : parse_object(h, w.p, w.end, out);
 }
 
+// Every so many objects of a walk: what lies behind it is given back to the system's cache.
+static tm_status tick(hprof *h, uint64_t *kept, uint64_t at) {
+  tm_source_forget(h->source, *kept, at);
+  *kept = at;
+  return tm_ctx_tick(h->ctx, at);
+}
+
 // ---- 1. records ----
 
 static tm_status read_header(hprof *h) {
@@ -263,6 +270,7 @@ typedef TM_VEC(uint64_t) address_list;
 static tm_status list_objects(hprof *h, address_list *addresses) {
   hprof_walk w = {.h = h, .on_root = on_root, .owner = h};
   hprof_object o = {0}, before = {0};
+  uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
     TM_TRY(tm_vec_push(h->ctx, addresses, o.id));
     weigh_arrays(h, &before, &o);
@@ -273,7 +281,7 @@ static tm_status list_objects(hprof *h, address_list *addresses) {
       if (hprof_parse_class(h, o.body, o.body + o.body_bytes, &body, &next))
         TM_TRY(hprof_add_class(h, &body, o.at));
     }
-    if (addresses->count % TICK_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, o.at));
+    if (addresses->count % TICK_OBJECTS == 0) TM_TRY(tick(h, &kept, o.at));
   }
   h->broken_segments = w.broken;
   return w.status;
@@ -414,9 +422,10 @@ static tm_status fill_columns(hprof *h) {
   if (!h->at_low || !h->at_high) return TM_E_NOMEM;
   hprof_walk w = {.h = h};
   hprof_object o = {0};
+  uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
     TM_TRY(describe(h, &o, tm_addr_rank_get(&h->rank, o.id)));
-    if (++seen % TICK_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, o.at));
+    if (++seen % TICK_OBJECTS == 0) TM_TRY(tick(h, &kept, o.at));
   }
   return TM_OK;
 }
@@ -516,6 +525,7 @@ static tm_status put_objects(hprof *h, uint32_t *used) {
   hprof_walk w = {.h = h};
   hprof_object o = {0};
   uint32_t seen = 0;
+  uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
     uint32_t node = tm_addr_rank_get(&h->rank, o.id);
     if (hprof_at(h, node) != o.at) continue; // a second object of the same address
@@ -528,7 +538,7 @@ static tm_status put_objects(hprof *h, uint32_t *used) {
       put_class(h, &o, &c);
     *used += (uint32_t)(c.next - (g->edge_to + g->edge_begin[node]));
     for (; c.next < c.end; c.next++) *c.next = TM_NODE_NONE;
-    if (++seen % TICK_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, o.at));
+    if (++seen % TICK_OBJECTS == 0) TM_TRY(tick(h, &kept, o.at));
   }
   return TM_OK;
 }
@@ -644,7 +654,7 @@ static void free_graph(void *graph) {
 static tm_status read_hprof(tm_ctx *ctx, const tm_source *src, tm_snapshot *out) {
   hprof *h = tm_calloc(ctx, 1, sizeof *h);
   if (!h) return TM_E_NOMEM;
-  *h = (hprof){.ctx = ctx, .out = out, .data = src->data, .size = src->size};
+  *h = (hprof){.ctx = ctx, .out = out, .source = src, .data = src->data, .size = src->size};
   for (size_t i = 0; i < HPROF_TYPES; i++) h->array_class[i] = UINT32_MAX;
   tm_status status = tm_graph_new(ctx, &h->graph);
   if (status != TM_OK) {
@@ -659,6 +669,7 @@ static tm_status read_hprof(tm_ctx *ctx, const tm_source *src, tm_snapshot *out)
   tm_graph *graph = h->graph;
   h->ctx = NULL;
   h->out = NULL;
+  h->source = NULL;
   if (status != TM_OK) {
     tm_graph_free(graph);
     return status;

@@ -71,6 +71,7 @@ typedef struct hprof {
   tm_ctx *ctx;
   tm_snapshot *out;
   tm_graph *graph;
+  const tm_source *source; // while it is read
   const uint8_t *data;
   uint64_t size;
   uint32_t id_bytes;
