@@ -53,10 +53,16 @@ static size_t run_end(const tm_account_vma *vmas, size_t count, size_t from) {
   return to;
 }
 
-static void place_go_heap(tm_account_vma *vmas, size_t count) {
+// The end of the highest library or stack.
+static uint64_t highest(const tm_account_vma *vmas, size_t count) {
   uint64_t top = 0;
   for (size_t i = 0; i < count; i++)
     if (vmas[i].place == TM_PLACE_STACK || vmas[i].place == TM_PLACE_LIBRARY) top = vmas[i].end;
+  return top;
+}
+
+static void place_go_heap(tm_account_vma *vmas, size_t count) {
+  uint64_t top = highest(vmas, count);
   for (size_t i = 0; i < count;) {
     if (!is_private(&vmas[i])) {
       i++;
@@ -70,12 +76,23 @@ static void place_go_heap(tm_account_vma *vmas, size_t count) {
   }
 }
 
+// V8 asks for its pages at random addresses of 46 bits, away from what the kernel places.
+static void place_v8_heap(tm_account_vma *vmas, size_t count) {
+  uint64_t top = highest(vmas, count);
+  for (size_t i = 0; i < count; i++) {
+    bool of_file = i && vmas[i - 1].end == vmas[i].start && *vmas[i - 1].name;
+    if (vmas[i].place == TM_PLACE_ANON && !of_file && is_below_mmap(&vmas[i], top))
+      vmas[i].place = TM_PLACE_V8_HEAP;
+  }
+}
+
 static bool is_of_file(const tm_account_vma *v) {
   return v->place == TM_PLACE_EXECUTABLE || v->place == TM_PLACE_LIBRARY;
 }
 
-void tm_account_place_vmas(tm_account_vma *vmas, size_t count, bool go) {
-  if (go) place_go_heap(vmas, count);
+void tm_account_place_vmas(tm_account_vma *vmas, size_t count, tm_account_runtime runtime) {
+  if (runtime == TM_RUNTIME_GO) place_go_heap(vmas, count);
+  if (runtime == TM_RUNTIME_V8) place_v8_heap(vmas, count);
   for (size_t i = 0; i < count; i++) {
     tm_account_vma *v = &vmas[i];
     const tm_account_vma *before = i ? &vmas[i - 1] : NULL;
@@ -151,9 +168,13 @@ static double cut_ranges(division *d, const tm_account_vma *v) {
 
 static void place(division *d, const tm_account_vma *v) {
   static const tm_owner by_place[TM_PLACE_COUNT] = {
-      [TM_PLACE_STACK] = TM_OWNER_STACKS,      [TM_PLACE_EXECUTABLE] = TM_OWNER_EXECUTABLE,
-      [TM_PLACE_LIBRARY] = TM_OWNER_LIBRARIES, [TM_PLACE_FILE] = TM_OWNER_FILES,
-      [TM_PLACE_SHARED] = TM_OWNER_SHARED,     [TM_PLACE_GPU] = TM_OWNER_GPU,
+      [TM_PLACE_STACK] = TM_OWNER_STACKS,
+      [TM_PLACE_V8_HEAP] = TM_OWNER_V8_HEAP,
+      [TM_PLACE_EXECUTABLE] = TM_OWNER_EXECUTABLE,
+      [TM_PLACE_LIBRARY] = TM_OWNER_LIBRARIES,
+      [TM_PLACE_FILE] = TM_OWNER_FILES,
+      [TM_PLACE_SHARED] = TM_OWNER_SHARED,
+      [TM_PLACE_GPU] = TM_OWNER_GPU,
   };
   d->out->rss_bytes += (double)v->rss_bytes;
   double left = cut_ranges(d, v);
@@ -174,7 +195,8 @@ static void place(division *d, const tm_account_vma *v) {
     break;
   }
   tm_owner owner = by_place[v->place];
-  if (owner == TM_OWNER_STACKS && d->input->jvm && strncmp(v->name, "[stack", 6) != 0)
+  if (owner == TM_OWNER_STACKS && d->input->runtime == TM_RUNTIME_JVM
+      && strncmp(v->name, "[stack", 6) != 0)
     owner = TM_OWNER_JVM_THREADS;
   give(&d->out->rows[owner], v, bytes, swap);
 }

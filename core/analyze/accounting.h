@@ -25,11 +25,20 @@ const tm_owner_info *tm_owner_describe(tm_owner owner);
 // The owner of a name, or TM_OWNER_COUNT.
 tm_owner tm_owner_by_name(const char *name);
 
+// Whose program it is: says what memory without a name can be.
+typedef enum tm_account_runtime {
+  TM_RUNTIME_NATIVE,
+  TM_RUNTIME_GO,
+  TM_RUNTIME_JVM,
+  TM_RUNTIME_V8
+} tm_account_runtime;
+
 // What a mapping is, as seen from outside.
 typedef enum tm_account_place {
   TM_PLACE_ANON, // private memory without a name: whose, the runtimes or the rest must say
   TM_PLACE_C_HEAP,
   TM_PLACE_GO_HEAP,
+  TM_PLACE_V8_HEAP,
   TM_PLACE_STACK,
   TM_PLACE_EXECUTABLE,
   TM_PLACE_LIBRARY,
@@ -63,7 +72,7 @@ typedef struct tm_account_input {
   size_t range_count;
   double told[TM_OWNER_COUNT]; // bytes that the runtime tells, resident or not; NAN = not told
   uint32_t exact;              // bits of owners whose ranges are all they have
-  bool jvm;                    // stacks are of the JVM's threads
+  tm_account_runtime runtime;  // a JVM's stacks are those of its threads
 } tm_account_input;
 
 typedef struct tm_account_row {
@@ -79,12 +88,13 @@ typedef struct tm_account {
   double rss_bytes; // the sum over the mappings, and over the rows
 } tm_account;
 
-// Marks places that only their neighbours tell: the arenas of glibc's malloc (64 MiB, aligned, used
-// from below), data behind a file's own (bss), and, when the program is a Go one, its heap (runs of
-// whole 64 MiB far below the libraries). In place, O(n).
+// Marks places that only neighbours and addresses tell: the arenas of glibc's malloc (64 MiB,
+// aligned, used from below), data behind a file's own (bss), the heap of Go (runs of whole 64 MiB)
+// and of V8 (pages at random), both far below the libraries. In place, O(n).
 //
-// Source: HEAP_MAX_SIZE of glibc malloc/arena.c; heapArenaBytes of Go's runtime/malloc.go.
-void tm_account_place_vmas(tm_account_vma *vmas, size_t count, bool go);
+// Source: HEAP_MAX_SIZE of glibc malloc/arena.c; heapArenaBytes of Go's runtime/malloc.go;
+// GetRandomMmapAddr of V8's base/platform/platform-posix.cc.
+void tm_account_place_vmas(tm_account_vma *vmas, size_t count, tm_account_runtime runtime);
 
 // Divides. O(vmas + ranges).
 void tm_account_divide(const tm_account_input *input, tm_account *out);

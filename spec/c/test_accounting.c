@@ -54,7 +54,7 @@ static void test_every_place_has_its_owner(void **state) {
   assert_float_equal(bytes(TM_OWNER_STACKS), 8 * MB, 0);
   assert_float_equal(out.rss_bytes, 36 * MB, 0);
   assert_float_equal(tm_account_group_bytes(&out, "files"), 12 * MB, 0);
-  in.jvm = true;
+  in.runtime = TM_RUNTIME_JVM;
   tm_account_divide(&in, &out);
   assert_float_equal(bytes(TM_OWNER_JVM_THREADS), 8 * MB, 0);
   check_sum();
@@ -138,7 +138,7 @@ static void test_arenas_of_malloc_are_known_by_their_shape(void **state) {
       ROW(at + 131 * MB, 61 * MB, 0, NO_ACCESS),
       ROW(at + 192 * MB, MB, MB, ANON, .writable = true), // nothing reserved above
   };
-  tm_account_place_vmas(vmas, TM_COUNT(vmas), false);
+  tm_account_place_vmas(vmas, TM_COUNT(vmas), TM_RUNTIME_NATIVE);
   assert_int_equal(vmas[0].place, TM_PLACE_C_HEAP);
   assert_int_equal(vmas[2].place, TM_PLACE_C_HEAP);
   assert_int_equal(vmas[3].place, TM_PLACE_ANON);
@@ -160,11 +160,29 @@ static void test_the_heap_of_go_is_whole_arenas_far_below(void **state) {
   };
   vmas[0].name = "/usr/bin/app";
   vmas[6].name = "/lib/libc.so.6";
-  tm_account_place_vmas(vmas, TM_COUNT(vmas), true);
+  tm_account_place_vmas(vmas, TM_COUNT(vmas), TM_RUNTIME_GO);
   assert_int_equal(vmas[1].place, TM_PLACE_EXECUTABLE);
   assert_int_equal(vmas[3].place, TM_PLACE_GO_HEAP);
   assert_int_equal(vmas[5].place, TM_PLACE_C_HEAP);
   assert_int_equal(vmas[7].place, TM_PLACE_LIBRARY);
+}
+
+static void test_the_heap_of_v8_is_pages_at_random(void **state) {
+  (void)state;
+  const uint64_t page = UINT64_C(0x51dfe00000), so = UINT64_C(0x7f8a83631000);
+  tm_account_vma vmas[] = {
+      ROW(4 * MB, MB, MB, EXECUTABLE, .writable = true),
+      ROW(5 * MB, MB, MB, ANON, .writable = true),
+      ROW(page, MB / 4, MB / 4, ANON, .writable = true),
+      ROW(so - 8 * MB, MB, MB, ANON, .writable = true),
+      ROW(so, MB, MB, LIBRARY),
+  };
+  vmas[0].name = "/usr/bin/node";
+  vmas[4].name = "/lib/libc.so.6";
+  tm_account_place_vmas(vmas, TM_COUNT(vmas), TM_RUNTIME_V8);
+  assert_int_equal(vmas[1].place, TM_PLACE_EXECUTABLE);
+  assert_int_equal(vmas[2].place, TM_PLACE_V8_HEAP);
+  assert_int_equal(vmas[3].place, TM_PLACE_ANON);
 }
 
 // Random mappings, ranges and numbers: the sum holds, and nothing is negative.
@@ -217,6 +235,7 @@ int main(void) {
       cmocka_unit_test(test_malloc_tells_use_and_rest),
       cmocka_unit_test(test_arenas_of_malloc_are_known_by_their_shape),
       cmocka_unit_test(test_the_heap_of_go_is_whole_arenas_far_below),
+      cmocka_unit_test(test_the_heap_of_v8_is_pages_at_random),
       cmocka_unit_test(test_sums_hold_for_anything),
       cmocka_unit_test(test_owners_have_names),
   };
