@@ -262,14 +262,22 @@ static tm_status read_perfetto(tm_ctx *ctx, const tm_source *src, tm_snapshot *o
   return status;
 }
 
-// The wire types that fields of TracePacket have: fixed ones it has none.
+// The wire types that known fields of TracePacket have; newer ones may have any.
 static bool belongs(const wire_field *f) {
   static const uint8_t numbers[] = {3, 8, 10, 13, 41, 42, 58, 79, 87, 98};
-  bool number = memchr(numbers, (int)f->number, sizeof numbers) != NULL && f->number < 256;
-  return f->number && f->number < 2000 && f->type == (number ? 0 : 2);
+  if (!f->number || f->number > PF_ZSTD_COMPRESSED) return f->number != 0;
+  return f->type == (memchr(numbers, (int)f->number, sizeof numbers) ? 0 : 2);
 }
 
-// Whole packets at the start that name their sequence or the user they are of; the last may be cut.
+// What only such packets have: a sequence, a user, or packed packets.
+static unsigned signs_of(const wire_field *f) {
+  if (f->type == 0) return f->number == 3 || f->number == 10;
+  if (f->number == PF_COMPRESSED) return f->size > 2 && (f->data[0] & 15) == 8 ? 4 : 0;
+  if (f->number != PF_ZSTD_COMPRESSED || f->size < 4) return 0;
+  return memcmp(f->data, "\x28\xb5\x2f\xfd", 4) == 0 ? 4 : 0;
+}
+
+// The packets at the start; the last may be cut.
 static unsigned probe_perfetto(const uint8_t *head, size_t size) {
   const uint8_t *at = head, *end = head + size;
   unsigned packets = 0, signs = 0;
@@ -277,15 +285,21 @@ static unsigned probe_perfetto(const uint8_t *head, size_t size) {
     wire w = wire_of(at, (size_t)(end - at));
     uint64_t key, length;
     if (!wire_varint(&w, &key) || !wire_varint(&w, &length)) break;
-    if (key != 10 || !length) return 0;
+    if (key != 10 || !length) break;
     size_t left = (size_t)(w.end - w.at);
     bool cut = length > left;
     wire packet = wire_of(w.at, cut ? left : (size_t)length);
-    for (wire_field f; pf_next(&packet, &f);) {
+    wire_field f = {0};
+    while (pf_next(&packet, &f)) {
       if (!belongs(&f)) return 0;
-      signs += f.type == 0 && (f.number == 3 || f.number == 10);
+      signs += signs_of(&f);
     }
     if (packet.fault && !cut) return 0;
+    if (packet.fault && f.type == 2) { // what is seen of a long field
+      f.data = packet.at;
+      f.size = (size_t)(packet.end - packet.at);
+      signs += signs_of(&f);
+    }
     at = packet.end;
     packets++;
   }

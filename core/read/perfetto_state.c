@@ -179,8 +179,8 @@ static bool moment_of(const pf_reader *r, pf_span snapshot, int64_t *out_ns) {
       *out_ns = c.source_ns;
       return true;
     }
-    if (!found && shared(c.id) && r->clocks.count)
-      found = pf_shared_time(r, c.id, c.source_ns, out_ns);
+    // the first snapshot may lack it: then the first clock there stands for it
+    if (!found && shared(c.id)) found = pf_shared_time(r, c.id, c.source_ns, out_ns);
   }
   return found;
 }
