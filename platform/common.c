@@ -28,7 +28,8 @@ static const char *const group_names[TM_GROUP_COUNT] = {
     [TM_GROUP_OOM] = "oom",       [TM_GROUP_IO] = "io",         [TM_GROUP_STATUS] = "status",
     [TM_GROUP_LIMITS] = "limits", [TM_GROUP_CGROUP] = "cgroup", [TM_GROUP_SYSTEM] = "system",
     [TM_GROUP_PSI] = "psi",       [TM_GROUP_TREE] = "tree",     [TM_GROUP_HANDLES] = "handles",
-    [TM_GROUP_MAPS] = "maps",     [TM_GROUP_ROLLUP] = "rollup",
+    [TM_GROUP_MAPS] = "maps",     [TM_GROUP_ROLLUP] = "rollup", [TM_GROUP_GPU] = "gpu",
+    [TM_GROUP_X] = "x",
 };
 
 const tm_signal_info *tm_signal_describe(tm_signal signal) {
@@ -57,12 +58,18 @@ static void blank(double *values, size_t count) {
   for (size_t i = 0; i < count; i++) values[i] = NAN;
 }
 
+static void blank_named(tm_named_value *values, size_t count) {
+  for (size_t i = 0; i < count; i++) values[i] = (tm_named_value){.value = NAN};
+}
+
 void tm_reading_clear(tm_reading *reading) {
   blank(reading->value, TM_SIGNAL_COUNT);
   blank(reading->handles, TM_HANDLE_COUNT);
   blank(reading->handle_bytes, TM_HANDLE_COUNT);
   blank(reading->mappings, TM_MAPPING_COUNT);
   blank(reading->mapping_bytes, TM_MAPPING_COUNT);
+  blank_named(reading->gpu, TM_GPU_REGIONS);
+  blank_named(reading->x, TM_X_KINDS);
   reading->withheld = 0;
 }
 
@@ -73,6 +80,8 @@ void tm_reading_clear_groups(tm_reading *reading, uint32_t groups) {
     blank(reading->handles, TM_HANDLE_COUNT);
     blank(reading->handle_bytes, TM_HANDLE_COUNT);
   }
+  if (groups & TM_GROUP_BIT(TM_GROUP_GPU)) blank_named(reading->gpu, TM_GPU_REGIONS);
+  if (groups & TM_GROUP_BIT(TM_GROUP_X)) blank_named(reading->x, TM_X_KINDS);
   if (groups & TM_GROUP_BIT(TM_GROUP_MAPS)) {
     blank(reading->mappings, TM_MAPPING_COUNT);
     blank(reading->mapping_bytes, TM_MAPPING_COUNT);

@@ -36,6 +36,8 @@ typedef enum tm_group {
   TM_GROUP_PSI,     // 4 us, per machine
   TM_GROUP_TREE,    // a listing of all processes
   TM_GROUP_HANDLES, // 1 us per new descriptor
+  TM_GROUP_GPU,     // 3 us per DRM descriptor; the descriptors' kinds before that
+  TM_GROUP_X,       // 0.1 ms and 0.4 us per pixmap, spent by the X server
   TM_GROUP_MAPS,    // 0.15 us per mapping
   TM_GROUP_ROLLUP,  // 25-47 ns per resident page; see tm_proc_read
   TM_GROUP_COUNT
@@ -74,6 +76,13 @@ typedef enum tm_mapping_kind {
 const char *tm_handle_kind_name(tm_handle_kind kind);
 const char *tm_mapping_kind_name(tm_mapping_kind kind);
 
+// A value of a kind that only the driver or the server knows the names of.
+typedef struct tm_named_value {
+  char name[28];
+  double value;
+} tm_named_value;
+enum { TM_GPU_REGIONS = 12, TM_X_KINDS = 20 }; // more are summed as "other"
+
 // One reading of one process.
 typedef struct tm_reading {
   double value[TM_SIGNAL_COUNT];          // in the unit of the signal; NAN = not read or not there
@@ -82,6 +91,8 @@ typedef struct tm_reading {
                                           // deleted, socket)
   double mappings[TM_MAPPING_COUNT];      // mappings by kind; NAN unless MAPS was read
   double mapping_bytes[TM_MAPPING_COUNT]; // address space by kind
+  tm_named_value gpu[TM_GPU_REGIONS];     // resident bytes by "driver/region"; name "" = no more
+  tm_named_value x[TM_X_KINDS];           // X resources by type: "PIXMAP", "WINDOW", "GC"; likewise
   uint32_t withheld;                      // bits of groups that a missing privilege hid
 } tm_reading;
 
@@ -198,6 +209,32 @@ typedef struct tm_memory_range {
 } tm_memory_range;
 TM_NODISCARD tm_status tm_proc_copy(tm_ctx *ctx, tm_proc *proc, tm_memory_range *ranges,
                                     size_t count);
+
+// What a process has of a GPU's memory, one region of one driver. Source: the kernel's
+// Documentation/gpu/drm-usage-stats.rst. Old drivers tell of resident bytes only.
+typedef struct tm_gpu_row {
+  char driver[24], device[24], region[24]; // "amdgpu", "0000:03:00.0", "vram"
+  uint64_t total_bytes, resident_bytes, shared_bytes, active_bytes, purgeable_bytes;
+  uint32_t client_count; // of the driver that have something there
+} tm_gpu_row;
+
+// Calls fn for each region; several descriptors of one client of a driver count once. None: the
+// process uses no GPU, or its driver tells nothing (NVIDIA's own).
+TM_NODISCARD tm_status tm_proc_each_gpu_region(tm_ctx *ctx, tm_proc *proc,
+                                               void (*fn)(void *ud, const tm_gpu_row *row),
+                                               void *ud);
+
+// What a process has in its X server, by type. Source: the X-Resource extension 1.2.
+typedef struct tm_x_row {
+  char type[28]; // "PIXMAP", "WINDOW", "GC", "PICTURE", ...
+  uint64_t count;
+  uint64_t bytes; // of pixmaps as the server counts them; 0 for other types
+} tm_x_row;
+
+// TM_E_UNSUPPORTED when the process has no X display here or its server lacks the extension,
+// TM_E_TIMEOUT when the server did not answer in 20 ms, TM_E_PERM when it refuses us.
+TM_NODISCARD tm_status tm_proc_each_x_resource(tm_ctx *ctx, tm_proc *proc,
+                                               void (*fn)(void *ud, const tm_x_row *row), void *ud);
 
 // Bulk reading of RSS, anon/file/shmem/swap, threads, mapping count and major faults of all
 // processes at once. TM_E_UNSUPPORTED or TM_E_PERM where it is not to be had: then read each

@@ -108,8 +108,30 @@ static tm_status take_signals(work *w, tm_proc *proc) {
   return status;
 }
 
+static void add_x_type(void *ud, const tm_x_row *row) {
+  work *w = ud;
+  char bytes[32] = "";
+  if (row->bytes) tm_format_value(bytes, sizeof bytes, TM_UNIT_BYTES, (double)row->bytes);
+  w->status = tm_bytes_printf(&w->ctx, &w->text, "%8llu  %-16s %10s\n",
+                              (unsigned long long)row->count, row->type, bytes);
+}
+
+static void add_gpu_region(void *ud, const tm_gpu_row *row) {
+  work *w = ud;
+  char resident[32], total[32];
+  w->status = tm_bytes_printf(
+      &w->ctx, &w->text, "%-8s %-12s %-14s %10s of %10s  %u clients\n", row->driver, row->region,
+      row->device,
+      tm_format_value(resident, sizeof resident, TM_UNIT_BYTES, (double)row->resident_bytes),
+      tm_format_value(total, sizeof total, TM_UNIT_BYTES, (double)row->total_bytes),
+      row->client_count);
+}
+
 static tm_status take_on(work *w, tm_proc *proc) {
   w->text.cap_bytes = 8u << 20;
+  if (strcmp(w->name, "x_table") == 0) return tm_proc_each_x_resource(&w->ctx, proc, add_x_type, w);
+  if (strcmp(w->name, "gpu_table") == 0)
+    return tm_proc_each_gpu_region(&w->ctx, proc, add_gpu_region, w);
   if (strcmp(w->name, "handle_table") == 0)
     return tm_proc_each_handle(&w->ctx, proc, add_handle, w);
   if (strcmp(w->name, "mapping_table") == 0)
@@ -361,7 +383,8 @@ tm_status tm_runner_register_actions(tm_runner *runner) {
 void tm_runner_take(tm_runner *runner, tm_target *target, const char *name,
                     const char *options_json, uint64_t timeout_ns, uint64_t id, tm_taken_fn done,
                     void *ud) {
-  static const char *const kernel_takes[] = {"handle_table", "mapping_table", "signals"};
+  static const char *const kernel_takes[] = {"handle_table", "mapping_table", "signals", "x_table",
+                                             "gpu_table"};
   bool known = false;
   for (size_t i = 0; i < TM_COUNT(kernel_takes); i++)
     known = known || strcmp(name, kernel_takes[i]) == 0;

@@ -1,4 +1,4 @@
-// One process, fifteen groups of signals, each with its own period. The groups that are due at a
+// One process, seventeen groups of signals, each with its own period. The groups that are due at a
 // tick are read in one platform call. Dear groups (their cost grows with the target) run under a
 // budget: the cost of a reading is kept as a moving average, and a reading is put off until the
 // share of a core that it would take falls under the budget; ROLLUP is also skipped while RSS moved
@@ -33,7 +33,8 @@ struct tm_sampler {
 };
 
 static const uint32_t dear_groups = TM_GROUP_BIT(TM_GROUP_HANDLES) | TM_GROUP_BIT(TM_GROUP_MAPS)
-                                    | TM_GROUP_BIT(TM_GROUP_ROLLUP) | TM_GROUP_BIT(TM_GROUP_TREE);
+                                    | TM_GROUP_BIT(TM_GROUP_ROLLUP) | TM_GROUP_BIT(TM_GROUP_TREE)
+                                    | TM_GROUP_BIT(TM_GROUP_GPU) | TM_GROUP_BIT(TM_GROUP_X);
 
 static const struct {
   const char *metric;
@@ -42,7 +43,9 @@ static const struct {
 } families[] = {{"proc.handles", TM_GROUP_HANDLES, TM_UNIT_COUNT},
                 {"proc.handle_bytes", TM_GROUP_HANDLES, TM_UNIT_BYTES},
                 {"proc.mappings", TM_GROUP_MAPS, TM_UNIT_COUNT},
-                {"proc.mapping_bytes", TM_GROUP_MAPS, TM_UNIT_BYTES}};
+                {"proc.mapping_bytes", TM_GROUP_MAPS, TM_UNIT_BYTES},
+                {"gpu.regions", TM_GROUP_GPU, TM_UNIT_BYTES},
+                {"x.kinds", TM_GROUP_X, TM_UNIT_COUNT}};
 
 tm_group tm_metric_group(const char *metric) {
   for (size_t i = 0; i < TM_COUNT(families); i++)
@@ -190,6 +193,18 @@ static void emit_family(tm_sampler *sampler, const double *values, size_t count,
   }
 }
 
+static void emit_named(const tm_named_value *values, size_t count, size_t family, tm_sample *sample,
+                       tm_sample_fn fn, void *ud) {
+  sample->metric = families[family].metric;
+  sample->unit = families[family].unit;
+  for (size_t i = 0; i < count && values[i].name[0]; i++) {
+    if (isnan(values[i].value)) continue;
+    sample->key = values[i].name;
+    sample->value = values[i].value;
+    fn(ud, sample);
+  }
+}
+
 static const char *handle_name(size_t i) {
   return tm_handle_kind_name((tm_handle_kind)i);
 }
@@ -256,6 +271,10 @@ tm_status tm_sampler_tick(tm_ctx *ctx, tm_sampler *sampler, uint64_t mono_ns, in
     emit_family(sampler, sampler->reading.mapping_bytes, TM_MAPPING_COUNT, mapping_name, 3, &sample,
                 fn, ud);
   }
+  if (groups & TM_GROUP_BIT(TM_GROUP_GPU))
+    emit_named(sampler->reading.gpu, TM_GPU_REGIONS, 4, &sample, fn, ud);
+  if (groups & TM_GROUP_BIT(TM_GROUP_X))
+    emit_named(sampler->reading.x, TM_X_KINDS, 5, &sample, fn, ud);
   for (size_t g = 0; g < TM_GROUP_COUNT; g++)
     if (groups & TM_GROUP_BIT(g)) sampler->previous_ns[g] = mono_ns;
   return TM_OK;

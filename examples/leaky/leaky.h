@@ -21,6 +21,7 @@ typedef enum leaky_mode_id {
   LEAKY_SAWTOOTH,
   LEAKY_SAWTOOTH_LEAK,
   LEAKY_CHURN,
+  LEAKY_PIXMAPS,
   LEAKY_MODE_COUNT
 } leaky_mode_id;
 
@@ -76,6 +77,8 @@ typedef struct leaky {
   int memfd, deleted_fd; // -1 = not yet
   uint64_t fd_limit, maps_max, threads_max, fd_turn;
 
+  struct xcb_connection_t *display; // NULL = not connected
+
   int listen_fd; // -1 = no hook
   leaky_client clients[LEAKY_CLIENTS_MAX];
 } leaky;
@@ -118,6 +121,9 @@ uint64_t leaky_collect(leaky *app);
 
 // Monotonic seconds.
 double leaky_now_s(void);
+
+// pixmaps.c: one of 64 x 64 points more in the X server; 0 without a display or xcb (errno).
+uint64_t leaky_grow_pixmaps(leaky *app, leaky_mode_id id);
 
 // hook.c: the control socket. One command a line: `clear-caches`, `collect`; answers
 // `ok freed N` (bytes) or `error ...`.

@@ -262,6 +262,8 @@ const leaky_mode leaky_modes[LEAKY_MODE_COUNT] = {
                              "survivors: the sawtooth's floor grows", grow_heap},
     [LEAKY_CHURN] = {"churn", true, 8 * KB, "20MB/s", "allocates and frees: busy, no leak",
                      grow_churn},
+    [LEAKY_PIXMAPS] = {"pixmaps", false, 1, "20/s", "pixmaps in the X server: 16 kB each, not here",
+                       leaky_grow_pixmaps},
 };
 
 // ---- the driver

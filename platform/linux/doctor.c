@@ -32,6 +32,8 @@ void tm_proc_withheld(tm_proc *proc,
        O_RDONLY | O_DIRECTORY},
       {TM_GROUP_MAPS, "maps", "memory mappings by kind", O_RDONLY},
       {TM_GROUP_ROLLUP, "smaps_rollup", "proportional and unique memory (PSS, USS)", O_RDONLY},
+      {TM_GROUP_GPU, "fdinfo", "GPU memory", O_RDONLY | O_DIRECTORY},
+      {TM_GROUP_X, "environ", "its X display: pixmaps and windows", O_RDONLY},
       {TM_GROUP_STATUS, "clear_refs", "memory peaks per interval (the peak since start is there)",
        O_WRONLY},
   };

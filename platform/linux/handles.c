@@ -292,6 +292,11 @@ static int refresh(tm_proc *proc, bool all) {
   return err;
 }
 
+int tm_proc_refresh_fds(tm_proc *proc, bool all) {
+  int err, dir_fd = tm_proc_dir(proc, &err);
+  return dir_fd < 0 ? err : refresh(proc, all);
+}
+
 int tm_proc_read_handles(tm_proc *proc, tm_reading *out) {
   int err, dir_fd = tm_proc_dir(proc, &err);
   if (dir_fd < 0) return err;

@@ -188,7 +188,8 @@ struct tm_plat {
   bool mounts_read;
   tm_procfs_mount mount_v1, mount_v2; // dir "" = none
 
-  tm_bulk *bulk; // NULL until the first tm_plat_bulk
+  tm_bulk *bulk;          // NULL until the first tm_plat_bulk
+  struct tm_x_servers *x; // NULL until the first process with a display
 };
 
 struct tm_proc {
@@ -206,6 +207,10 @@ struct tm_proc {
   uint64_t kind_bytes[TM_HANDLE_COUNT];
   uint64_t segment_bytes;  // SysV segments that nobody attached
   uint64_t unmapped_bytes; // of the memfds and deleted files, what no mapping counts
+
+  uint8_t x_state;  // see x11.c
+  uint8_t x_server; // index in plat->x
+  uint32_t x_retry; // readings until the display is looked for again
 
   double as_limit_bytes; // last seen; NAN = unlimited
   bool limits_known;
@@ -249,6 +254,8 @@ int tm_proc_stat(tm_proc *proc, char *buf, size_t size, tm_procfs_stat *out);
 
 // Group readers: 0 or an errno; each writes every signal of its group.
 int tm_proc_read_handles(tm_proc *proc, tm_reading *out);
+int tm_proc_read_gpu(tm_proc *proc, tm_reading *out);
+int tm_proc_read_x(tm_proc *proc, tm_reading *out);
 int tm_proc_read_maps(tm_proc *proc, tm_reading *out);
 int tm_proc_read_rollup(tm_proc *proc, tm_reading *out);
 int tm_proc_read_tree(tm_proc *proc, tm_reading *out);
@@ -256,6 +263,26 @@ int tm_proc_read_cgroup(tm_proc *proc, tm_reading *out);
 int tm_proc_read_limits(tm_proc *proc, tm_reading *out);
 int tm_plat_read_memory(tm_plat *plat, tm_reading *out);
 int tm_plat_read_psi(tm_plat *plat, tm_reading *out);
+
+// Brings the table of descriptors up to date; all: their kinds, too.
+int tm_proc_refresh_fds(tm_proc *proc, bool all);
+
+// Sets all values, and leaves the names.
+void tm_named_set(tm_named_value *values, size_t room, double value);
+
+// Adds to the value of that name, to a new one, or to "other" when there is no room.
+void tm_named_add(tm_named_value *values, size_t room, const char *name, double value);
+
+// One line of a DRM descriptor's fdinfo: "drm-resident-vram0:	12 KiB". False for other lines.
+typedef struct tm_procfs_drm {
+  tm_text key, region; // key: "driver", "pdev", "client-id", "total", "resident", "memory", ...
+  tm_text word;
+  uint64_t bytes;
+} tm_procfs_drm;
+bool tm_procfs_parse_drm(tm_text line, tm_procfs_drm *out);
+
+// X servers that were asked, see x11.c.
+void tm_x_free(tm_plat *plat);
 
 // Number of descriptors; the folder is listed only where its st_size does not tell.
 int tm_proc_count_fds(tm_proc *proc, uint64_t *out);

@@ -70,6 +70,7 @@ tm_status tm_plat_open(tm_ctx *ctx, const char *proc_root, const char *sys_root,
 void tm_plat_close(tm_plat *plat) {
   if (!plat) return;
   if (plat->bulk) tm_bulk_free(plat, plat->bulk);
+  if (plat->x) tm_x_free(plat);
   if (plat->proc_fd >= 0) close(plat->proc_fd);
   if (plat->sys_fd >= 0) close(plat->sys_fd);
   if (plat->netlink_fd >= 0) close(plat->netlink_fd);

@@ -223,6 +223,8 @@ static group_reader *const readers[TM_GROUP_COUNT] = {
     [TM_GROUP_PSI] = read_psi,
     [TM_GROUP_TREE] = tm_proc_read_tree,
     [TM_GROUP_HANDLES] = tm_proc_read_handles,
+    [TM_GROUP_GPU] = tm_proc_read_gpu,
+    [TM_GROUP_X] = tm_proc_read_x,
     [TM_GROUP_MAPS] = tm_proc_read_maps,
     [TM_GROUP_ROLLUP] = tm_proc_read_rollup,
 };

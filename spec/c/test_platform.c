@@ -709,7 +709,8 @@ static int read_as_stranger(pid_t pid) {
   tm_proc *proc;
   uint32_t said = 0;
   uint32_t hidden = TM_GROUP_BIT(TM_GROUP_IO) | TM_GROUP_BIT(TM_GROUP_HANDLES)
-                    | TM_GROUP_BIT(TM_GROUP_MAPS) | TM_GROUP_BIT(TM_GROUP_ROLLUP);
+                    | TM_GROUP_BIT(TM_GROUP_MAPS) | TM_GROUP_BIT(TM_GROUP_ROLLUP)
+                    | TM_GROUP_BIT(TM_GROUP_GPU) | TM_GROUP_BIT(TM_GROUP_X);
   if (setgid(65534) || setuid(65534)) return 1;
   if (tm_proc_open(&ctx, plat, pid, &proc) != TM_OK) return 2;
   for (size_t i = 0; i < TM_SIGNAL_COUNT; i++) now.value[i] = 1;
