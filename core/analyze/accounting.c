@@ -119,6 +119,7 @@ typedef struct division {
   const tm_account_input *input;
   tm_account *out;
   pool pools[POOL_COUNT];
+  double covered[TM_OWNER_COUNT]; // bytes of mappings, resident or not
   size_t next_range;
 } division;
 
@@ -157,6 +158,7 @@ static double cut_ranges(division *d, const tm_account_vma *v) {
     uint64_t from = r->start > v->start ? r->start : v->start;
     uint64_t to = r->end < v->end ? r->end : v->end;
     double share = (double)(to - from) / size;
+    if (v->place != TM_PLACE_NO_ACCESS) d->covered[r->owner] += (double)(to - from);
     if (r->owner == TM_OWNER_C_HEAP)
       give_pool(&d->pools[POOL_C], v, share * (double)v->rss_bytes, share * (double)v->swap_bytes);
     else
@@ -198,6 +200,7 @@ static void place(division *d, const tm_account_vma *v) {
   if (owner == TM_OWNER_STACKS && d->input->runtime == TM_RUNTIME_JVM
       && strncmp(v->name, "[stack", 6) != 0)
     owner = TM_OWNER_JVM_THREADS;
+  d->covered[owner] += left * (double)(v->end - v->start);
   give(&d->out->rows[owner], v, bytes, swap);
 }
 
@@ -206,9 +209,9 @@ static void claim(division *d, tm_owner owner, size_t from) {
   double told = d->input->told[owner];
   tm_account_row *row = &d->out->rows[owner];
   pool *p = &d->pools[from];
-  if (d->input->exact >> owner & 1) return;
-  if (isnan(told) || told <= row->bytes || p->bytes <= 0) return;
-  double take = fmin(told - row->bytes, p->bytes);
+  if (isnan(told) || told <= d->covered[owner] || p->bytes <= 0) return;
+  double take = fmin(told - d->covered[owner], p->bytes);
+  d->covered[owner] += take;
   double swap = p->swap_bytes * (take / p->bytes);
   row->bytes += take;
   row->swap_bytes += swap;

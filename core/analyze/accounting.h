@@ -70,9 +70,10 @@ typedef struct tm_account_input {
   size_t vma_count;
   const tm_account_range *ranges;
   size_t range_count;
-  double told[TM_OWNER_COUNT]; // bytes that the runtime tells, resident or not; NAN = not told
-  uint32_t exact;              // bits of owners whose ranges are all they have
-  tm_account_runtime runtime;  // a JVM's stacks are those of its threads
+  // Bytes that the runtime tells, resident or not; NAN = not told. What ranges and places cover of
+  // them is found there; the rest is taken from memory without a name.
+  double told[TM_OWNER_COUNT];
+  tm_account_runtime runtime; // a JVM's stacks are those of its threads
 } tm_account_input;
 
 typedef struct tm_account_row {
