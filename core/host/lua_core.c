@@ -1,6 +1,7 @@
 // The module searcher and the core module's table.
 #include "host/lua_core.h"
 
+#include "bind/lua_account.h"
 #include "bind/lua_census.h"
 #include "bind/lua_model.h"
 #include "bind/lua_sites.h"
@@ -83,6 +84,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_models(L);
   tm_lua_add_sites(L);
   tm_lua_add_symbols(L);
+  tm_lua_add_account(L);
   tm_lua_add_census(L);
   tm_lua_add_stats(L);
   return 1;
