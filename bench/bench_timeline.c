@@ -26,7 +26,11 @@ static tm_status ask_tasks(tm_ctx *ctx, const tm_timeline *t, tm_table *out) {
 }
 
 static tm_status ask_counters(tm_ctx *ctx, const tm_timeline *t, tm_table *out) {
-  return tm_timeline_counters(ctx, t, false, out);
+  return tm_timeline_counters(ctx, t, (tm_tl_span){0}, false, out);
+}
+
+static tm_status ask_memory(tm_ctx *ctx, const tm_timeline *t, tm_table *out) {
+  return tm_timeline_memory(ctx, t, (tm_tl_span){0}, out);
 }
 
 static void ask_all(tm_ctx *ctx, const tm_timeline *t) {
@@ -37,7 +41,7 @@ static void ask_all(tm_ctx *ctx, const tm_timeline *t) {
                    {"asyncs", tm_timeline_asyncs},
                    {"counters", ask_counters},
                    {"frames", tm_timeline_frames},
-                   {"memory", tm_timeline_memory}};
+                   {"memory", ask_memory}};
   for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
     tm_table *table = NULL;
     if (tm_table_new(ctx, &table) != TM_OK) return;

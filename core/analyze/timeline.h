@@ -14,10 +14,11 @@ typedef struct tm_tl_tasks_options {
 } tm_tl_tasks_options;
 
 // A row per top-level task, the longest first: begin_ns, duration_ns, long (1 = over 50 ms), pid,
-// tid, thread, script_ns, layout_ns, forced_ns and forced_count (layout asked for by script),
-// gc_ns, html_ns, json_ns (CPU samples in JSON.parse and JSON.stringify), work and work_ns (the
-// longest script in it), hot and hot_ns (the function with most CPU samples). Notes: tasks,
-// long_tasks, threads, duration_ns, over_ns. Tasks that Chrome writes under two names count once.
+// tid, thread, script_ns, layout_ns, style_ns, forced_ns and forced_count (layout or style asked
+// for by script), gc_ns, html_ns, json_ns (CPU samples in JSON.parse and JSON.stringify), work and
+// work_ns (the longest script in it), hot and hot_ns (the function with most CPU samples). Notes:
+// tasks, long_tasks, threads, duration_ns, over_ns. Tasks that Chrome writes under two names count
+// once.
 TM_NODISCARD tm_status tm_timeline_tasks(tm_ctx *ctx, const tm_timeline *t,
                                          const tm_tl_tasks_options *options, tm_table *out);
 
@@ -26,19 +27,30 @@ TM_NODISCARD tm_status tm_timeline_tasks(tm_ctx *ctx, const tm_timeline *t,
 // of the same kind, name, detail and owner share a row. Notes: open, ended, duration_ns.
 TM_NODISCARD tm_status tm_timeline_asyncs(tm_ctx *ctx, const tm_timeline *t, tm_table *out);
 
-// A row per series: name, pid, process, thread, count, first, last, delta, least, greatest,
-// slope_per_s (least squares). Notes: collections, pause_ns, longest_pause_ns (Minor- and MajorGC),
-// duration_ns. Series that never change are left out unless constant.
-TM_NODISCARD tm_status tm_timeline_counters(tm_ctx *ctx, const tm_timeline *t, bool constant,
-                                            tm_table *out);
+// From one moment to another, both included.
+typedef struct tm_tl_span {
+  int64_t from_ns, to_ns; // to_ns 0 = the end of the trace
+} tm_tl_span;
+
+// The moment of the first performance.mark of that name, or -1.
+int64_t tm_timeline_mark_ns(const tm_timeline *t, const char *name);
+
+// A row per series with points in the span: name, pid, process, thread, count, first, last, delta,
+// least, greatest, slope_per_s (least squares). Notes: collections, pause_ns, longest_pause_ns
+// (Minor- and MajorGC that began in it), duration_ns of the trace. Series that never change are
+// left out unless constant.
+TM_NODISCARD tm_status tm_timeline_counters(tm_ctx *ctx, const tm_timeline *t, tm_tl_span span,
+                                            bool constant, tm_table *out);
 
 // Rows `interval` and `latency` of presented frames per process: what, pid, process, count, p50_ns,
 // p95_ns, p99_ns, max_ns. Notes: frames, presented, partial, dropped, not_desired, duration_ns.
 TM_NODISCARD tm_status tm_timeline_frames(tm_ctx *ctx, const tm_timeline *t, tm_table *out);
 
-// A row per process and allocator of the memory dumps, the largest growth first: pid, process,
-// name, dumps, first_bytes, last_bytes, growth_bytes, most_bytes, objects. Note: duration_ns.
-TM_NODISCARD tm_status tm_timeline_memory(tm_ctx *ctx, const tm_timeline *t, tm_table *out);
+// A row per process and allocator of the memory dumps in the span, the largest growth first: pid,
+// process, name, dumps, first_bytes, last_bytes, growth_bytes, most_bytes, objects. Note:
+// duration_ns.
+TM_NODISCARD tm_status tm_timeline_memory(tm_ctx *ctx, const tm_timeline *t, tm_tl_span span,
+                                          tm_table *out);
 
 // Indexes of the slices by thread, begin, and the longer first. Free with tm_free
 // (sizeof(uint32_t) * count); NULL when there are none.

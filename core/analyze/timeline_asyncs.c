@@ -115,8 +115,8 @@ static tm_status put_text(tm_ctx *ctx, tm_table *out, size_t row, size_t column,
 }
 
 static tm_status put_orphan(tm_ctx *ctx, const tm_timeline *t, const orphan *o, tm_table *out) {
-  static const char *const kinds[TM_TL_KIND_COUNT] = {"async", "timer", "animation frame",
-                                                      "websocket", "request"};
+  static const char *const kinds[TM_TL_KIND_COUNT] = {
+      "async", "timer", "animation frame", "websocket", "request", "fetch", "xhr", "eventsource"};
   const tm_tl_async *a = o->async;
   const tm_tl_thread *thread = &t->threads.items[a->thread];
   size_t row;

@@ -42,13 +42,27 @@ static double slope_of(const fold *f) {
   return isfinite(slope) ? slope : 0;
 }
 
-static tm_status note_pauses(tm_ctx *ctx, const tm_timeline *t, tm_table *out) {
+static bool in_span(tm_tl_span span, int64_t time_ns) {
+  return time_ns >= span.from_ns && (!span.to_ns || time_ns <= span.to_ns);
+}
+
+int64_t tm_timeline_mark_ns(const tm_timeline *t, const char *name) {
+  uint32_t id = tm_strtab_find(&t->strings, name, strlen(name));
+  int64_t first_ns = -1;
+  for (size_t i = 0; i < t->marks.count; i++) {
+    const tm_tl_mark *m = &t->marks.items[i];
+    if (m->name == id && (first_ns < 0 || m->time_ns < first_ns)) first_ns = m->time_ns;
+  }
+  return first_ns;
+}
+
+static tm_status note_pauses(tm_ctx *ctx, const tm_timeline *t, tm_tl_span span, tm_table *out) {
   uint32_t minor = tm_strtab_find(&t->strings, "MinorGC", 7);
   uint32_t major = tm_strtab_find(&t->strings, "MajorGC", 7);
   int64_t count = 0, total_ns = 0, longest_ns = 0;
   for (size_t i = 0; i < t->slices.count; i++) {
     const tm_tl_slice *s = &t->slices.items[i];
-    if (s->name != minor && s->name != major) continue;
+    if ((s->name != minor && s->name != major) || !in_span(span, s->begin_ns)) continue;
     int64_t took_ns = tm_tl_slice_end(t, s) - s->begin_ns;
     count++;
     total_ns += took_ns;
@@ -76,7 +90,8 @@ static tm_status put_series(tm_ctx *ctx, const tm_timeline *t, size_t series, co
   return put_text(ctx, out, row, 10, tm_timeline_text(t, thread->name));
 }
 
-tm_status tm_timeline_counters(tm_ctx *ctx, const tm_timeline *t, bool constant, tm_table *out) {
+tm_status tm_timeline_counters(tm_ctx *ctx, const tm_timeline *t, tm_tl_span span, bool constant,
+                               tm_table *out) {
   static const char *const names[] = {"name",  "first",    "last",        "delta",
                                       "least", "greatest", "slope_per_s", "count",
                                       "pid",   "process",  "thread"};
@@ -89,13 +104,14 @@ tm_status tm_timeline_counters(tm_ctx *ctx, const tm_timeline *t, bool constant,
   fold *folds = tm_calloc(ctx, t->series.count + 1, sizeof *folds);
   if (!folds) return TM_E_NOMEM;
   for (size_t i = 0; i < t->points.count; i++)
-    fold_point(&folds[t->points.items[i].series], &t->points.items[i]);
+    if (in_span(span, t->points.items[i].time_ns))
+      fold_point(&folds[t->points.items[i].series], &t->points.items[i]);
   tm_status status = TM_OK;
   for (size_t i = 0; i < t->series.count && status == TM_OK; i++)
-    if (constant || folds[i].least < folds[i].greatest)
+    if (folds[i].count && (constant || folds[i].least < folds[i].greatest))
       status = put_series(ctx, t, i, &folds[i], out);
   tm_free(ctx, folds, (t->series.count + 1) * sizeof *folds);
-  return status == TM_OK ? note_pauses(ctx, t, out) : status;
+  return status == TM_OK ? note_pauses(ctx, t, span, out) : status;
 }
 
 // ---- frames ----
@@ -140,7 +156,8 @@ static tm_status take_frames(tm_ctx *ctx, const tm_timeline *t, frame_list *list
                                    a->end_ns - a->begin_ns, a->thread}));
   }
   uint32_t dropped = tm_strtab_find(&t->strings, "DroppedFrame", 12);
-  for (size_t i = 0; i < t->marks.count && !counts->dropped; i++)
+  bool told = counts->dropped > 0; // each of those has a mark, too
+  for (size_t i = 0; i < t->marks.count && !told; i++)
     if (t->marks.items[i].name == dropped) counts->dropped++;
   if (list->count) qsort(list->items, list->count, sizeof *list->items, by_process_end);
   return TM_OK;
@@ -269,12 +286,13 @@ static tm_status write_memory(tm_ctx *ctx, const tm_timeline *t, held_list *list
   return tm_table_note_int(ctx, out, "duration_ns", t->duration_ns);
 }
 
-tm_status tm_timeline_memory(tm_ctx *ctx, const tm_timeline *t, tm_table *out) {
+tm_status tm_timeline_memory(tm_ctx *ctx, const tm_timeline *t, tm_tl_span span, tm_table *out) {
   held_list list = {0};
   tm_status status = TM_OK;
   for (size_t i = 0; i < t->memory.count && status == TM_OK; i++) {
     const tm_tl_memory *m = &t->memory.items[i];
-    status = tm_vec_push(ctx, &list, (held){m, m, t->threads.items[m->thread].pid, 1, m->bytes});
+    if (in_span(span, m->time_ns))
+      status = tm_vec_push(ctx, &list, (held){m, m, t->threads.items[m->thread].pid, 1, m->bytes});
   }
   if (list.count) qsort(list.items, list.count, sizeof *list.items, by_allocator);
   if (status == TM_OK) status = write_memory(ctx, t, &list, out);

@@ -14,6 +14,7 @@ typedef enum work {
   WORK_TASK,
   WORK_SCRIPT,
   WORK_LAYOUT,
+  WORK_STYLE,
   WORK_GC,
   WORK_HTML,
   WORKS
@@ -91,8 +92,12 @@ static void know_names(walk *w) {
   know(w, "ThreadControllerImpl::RunTask", WORK_TASK);
   know(w, "FunctionCall", WORK_SCRIPT);
   know(w, "EvaluateScript", WORK_SCRIPT);
+  know(w, "v8.evaluateModule", WORK_SCRIPT);
+  know(w, "v8.compile", WORK_SCRIPT);
+  know(w, "RunMicrotasks", WORK_SCRIPT);
   know(w, "Layout", WORK_LAYOUT);
-  know(w, "UpdateLayoutTree", WORK_LAYOUT);
+  know(w, "UpdateLayoutTree", WORK_STYLE);
+  know(w, "RecalculateStyles", WORK_STYLE);
   know(w, "MinorGC", WORK_GC);
   know(w, "MajorGC", WORK_GC);
   know(w, "ParseHTML", WORK_HTML);
@@ -116,11 +121,12 @@ static tm_status enter(tm_ctx *ctx, walk *w, const tm_tl_slice *s) {
   if (w->current && is > WORK_TASK) {
     long_task *now = w->current;
     if (!w->inside[is]) now->ns[is] += took_ns;
-    if (is == WORK_LAYOUT && w->inside[WORK_SCRIPT] && !w->inside[WORK_LAYOUT]) {
+    bool forced = w->inside[WORK_SCRIPT] && !w->inside[WORK_LAYOUT] && !w->inside[WORK_STYLE];
+    if (forced && (is == WORK_LAYOUT || is == WORK_STYLE)) {
       now->forced_ns += took_ns;
       now->forced_count++;
     }
-    if (is == WORK_SCRIPT
+    if (is == WORK_SCRIPT && s->detail
         && (!now->script || took_ns > tm_tl_slice_end(w->t, now->script) - now->script->begin_ns))
       now->script = s;
   }
@@ -234,6 +240,7 @@ enum {
   THREAD,
   SCRIPT,
   LAYOUT,
+  STYLE,
   FORCED,
   FORCED_COUNT,
   GC,
@@ -251,15 +258,15 @@ static tm_status add_columns(tm_ctx *ctx, tm_table *out) {
     tm_cell cell;
     tm_unit unit;
   } columns[] = {
-      {"begin_ns", TM_CELL_INT, TM_UNIT_NS},  {"duration_ns", TM_CELL_INT, TM_UNIT_NS},
-      {"long", TM_CELL_INT, TM_UNIT_COUNT},   {"pid", TM_CELL_INT, TM_UNIT_NONE},
-      {"tid", TM_CELL_INT, TM_UNIT_NONE},     {"thread", TM_CELL_TEXT, TM_UNIT_NONE},
-      {"script_ns", TM_CELL_INT, TM_UNIT_NS}, {"layout_ns", TM_CELL_INT, TM_UNIT_NS},
-      {"forced_ns", TM_CELL_INT, TM_UNIT_NS}, {"forced_count", TM_CELL_INT, TM_UNIT_COUNT},
-      {"gc_ns", TM_CELL_INT, TM_UNIT_NS},     {"html_ns", TM_CELL_INT, TM_UNIT_NS},
-      {"json_ns", TM_CELL_INT, TM_UNIT_NS},   {"work", TM_CELL_TEXT, TM_UNIT_NONE},
-      {"work_ns", TM_CELL_INT, TM_UNIT_NS},   {"hot", TM_CELL_TEXT, TM_UNIT_NONE},
-      {"hot_ns", TM_CELL_INT, TM_UNIT_NS}};
+      {"begin_ns", TM_CELL_INT, TM_UNIT_NS},        {"duration_ns", TM_CELL_INT, TM_UNIT_NS},
+      {"long", TM_CELL_INT, TM_UNIT_COUNT},         {"pid", TM_CELL_INT, TM_UNIT_NONE},
+      {"tid", TM_CELL_INT, TM_UNIT_NONE},           {"thread", TM_CELL_TEXT, TM_UNIT_NONE},
+      {"script_ns", TM_CELL_INT, TM_UNIT_NS},       {"layout_ns", TM_CELL_INT, TM_UNIT_NS},
+      {"style_ns", TM_CELL_INT, TM_UNIT_NS},        {"forced_ns", TM_CELL_INT, TM_UNIT_NS},
+      {"forced_count", TM_CELL_INT, TM_UNIT_COUNT}, {"gc_ns", TM_CELL_INT, TM_UNIT_NS},
+      {"html_ns", TM_CELL_INT, TM_UNIT_NS},         {"json_ns", TM_CELL_INT, TM_UNIT_NS},
+      {"work", TM_CELL_TEXT, TM_UNIT_NONE},         {"work_ns", TM_CELL_INT, TM_UNIT_NS},
+      {"hot", TM_CELL_TEXT, TM_UNIT_NONE},          {"hot_ns", TM_CELL_INT, TM_UNIT_NS}};
   for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
     TM_TRY(tm_table_add_column(ctx, out, columns[i].name, columns[i].cell, columns[i].unit));
   return TM_OK;
@@ -279,6 +286,7 @@ static tm_status put_task(tm_ctx *ctx, const tm_timeline *t, const long_task *ta
   TM_TRY(put_text(ctx, out, row, THREAD, tm_timeline_text(t, thread->name)));
   tm_table_set_int(out, row, SCRIPT, task->ns[WORK_SCRIPT]);
   tm_table_set_int(out, row, LAYOUT, task->ns[WORK_LAYOUT]);
+  tm_table_set_int(out, row, STYLE, task->ns[WORK_STYLE]);
   tm_table_set_int(out, row, FORCED, task->forced_ns);
   tm_table_set_int(out, row, FORCED_COUNT, task->forced_count);
   tm_table_set_int(out, row, GC, task->ns[WORK_GC]);

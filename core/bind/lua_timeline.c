@@ -1,5 +1,5 @@
 // Timelines for trusted Lua: t:tasks{over_ns=, thread=}, t:asyncs(), t:counters{constant=},
-// t:frames(), t:memory() answer Tables, t:info() the facts.
+// t:frames(), t:memory() answer Tables, t:info() the facts, t:mark(name) a moment.
 #include "analyze/timeline.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
@@ -37,9 +37,21 @@ static int timeline_tasks(lua_State *L) { // t:tasks{over_ns=, thread=} -> Table
   return finish_table(L, work, status);
 }
 
-static int timeline_counters(lua_State *L) { // t:counters{constant=} -> Table
-  const tm_snapshot *box = check_box(L);
+// { from_ns=, to_ns= } at 2, if there is a table
+static tm_tl_span read_span(lua_State *L) {
+  tm_tl_span span = {0};
   lua_settop(L, 2);
+  if (!lua_istable(L, 2)) return span;
+  lua_getfield(L, 2, "from_ns");
+  span.from_ns = luaL_optinteger(L, -1, 0);
+  lua_getfield(L, 2, "to_ns");
+  span.to_ns = luaL_optinteger(L, -1, 0);
+  return span;
+}
+
+static int timeline_counters(lua_State *L) { // t:counters{constant=, from_ns=, to_ns=} -> Table
+  const tm_snapshot *box = check_box(L);
+  tm_tl_span span = read_span(L);
   bool constant = false;
   if (lua_istable(L, 2)) {
     lua_getfield(L, 2, "constant");
@@ -47,7 +59,8 @@ static int timeline_counters(lua_State *L) { // t:counters{constant=} -> Table
   }
   tm_lua_work *work = tm_lua_push_work(L);
   tm_status status = tm_table_new(&work->ctx, &work->table);
-  if (status == TM_OK) status = tm_timeline_counters(&work->ctx, box->model, constant, work->table);
+  if (status == TM_OK)
+    status = tm_timeline_counters(&work->ctx, box->model, span, constant, work->table);
   return finish_table(L, work, status);
 }
 
@@ -69,8 +82,22 @@ static int timeline_frames(lua_State *L) { // t:frames() -> Table
   return analyze(L, tm_timeline_frames);
 }
 
-static int timeline_memory(lua_State *L) { // t:memory() -> Table
-  return analyze(L, tm_timeline_memory);
+static int timeline_memory(lua_State *L) { // t:memory{from_ns=, to_ns=} -> Table
+  const tm_snapshot *box = check_box(L);
+  tm_tl_span span = read_span(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK) status = tm_timeline_memory(&work->ctx, box->model, span, work->table);
+  return finish_table(L, work, status);
+}
+
+static int timeline_mark(lua_State *L) { // t:mark(name) -> time_ns of a performance.mark, or nil
+  int64_t time_ns = tm_timeline_mark_ns(check_box(L)->model, luaL_checkstring(L, 2));
+  if (time_ns < 0)
+    lua_pushnil(L);
+  else
+    lua_pushinteger(L, time_ns);
+  return 1;
 }
 
 static void set_integer(lua_State *L, const char *name, uint64_t value) {
@@ -128,10 +155,10 @@ static int timeline_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"tasks", timeline_tasks},       {"asyncs", timeline_asyncs},
-                                   {"counters", timeline_counters}, {"frames", timeline_frames},
-                                   {"memory", timeline_memory},     {"info", timeline_info},
-                                   {"close", timeline_close},       {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"tasks", timeline_tasks},   {"asyncs", timeline_asyncs}, {"counters", timeline_counters},
+    {"frames", timeline_frames}, {"memory", timeline_memory}, {"mark", timeline_mark},
+    {"info", timeline_info},     {"close", timeline_close},   {NULL, NULL}};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_timeline(lua_State *L, tm_snapshot *from) {

@@ -30,7 +30,10 @@ typedef enum tm_tl_kind {
   TM_TL_TIMER,
   TM_TL_ANIMATION_FRAME, // a request for one
   TM_TL_WEBSOCKET,
-  TM_TL_REQUEST, // of a resource; of an EventSource for as long as it is open
+  TM_TL_REQUEST, // of a resource
+  TM_TL_FETCH,   // a request that fetch() made
+  TM_TL_XHR,
+  TM_TL_EVENT_SOURCE, // a request that is open for as long as its source
   TM_TL_KIND_COUNT,
 } tm_tl_kind;
 
@@ -56,7 +59,7 @@ typedef struct tm_tl_point {
   uint32_t series;
 } tm_tl_point;
 
-typedef struct tm_tl_mark { // something that happened at one moment
+typedef struct tm_tl_mark { // something that happened at one moment: performance.mark, too
   int64_t time_ns;
   uint32_t name, thread, detail;
 } tm_tl_mark;

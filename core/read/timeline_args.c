@@ -49,6 +49,24 @@ static tm_status add_place(tm_ctx *ctx, tm_tl_builder *b, const tm_tl_field *f) 
   return TM_OK;
 }
 
+// How a request was made: by its own word, by the one who made it, or by what answered.
+static uint8_t request_kind(const tm_tl_field *f) {
+  static const struct {
+    const char *path, *text;
+    uint8_t kind;
+  } known[] = {{"data.resourceType", "EventSource", TM_TL_EVENT_SOURCE},
+               {"data.resourceType", "Fetch", TM_TL_FETCH},
+               {"data.resourceType", "XHR", TM_TL_XHR},
+               {"data.initiator.fetchType", "fetch", TM_TL_FETCH},
+               {"data.initiator.fetchType", "xmlhttprequest", TM_TL_XHR},
+               {"data.mimeType", "text/event-stream", TM_TL_EVENT_SOURCE}};
+  for (size_t i = 0; i < sizeof known / sizeof *known && f->type == TM_TL_TEXT; i++)
+    if (field_is(f, known[i].path) && strlen(known[i].text) == f->size
+        && memcmp(f->text, known[i].text, f->size) == 0)
+      return known[i].kind;
+  return 0;
+}
+
 static tm_status add_owner(tm_ctx *ctx, tm_tl_builder *b, const tm_tl_field *f) {
   tm_tl_args *a = &b->args;
   if (field_is(f, "data.singleShot")) {
@@ -60,6 +78,8 @@ static tm_status add_owner(tm_ctx *ctx, tm_tl_builder *b, const tm_tl_field *f) 
     a->keyed = true;
     return TM_OK;
   }
+  uint8_t kind = request_kind(f);
+  if (kind) a->request_kind = kind;
   if (field_is(f, "data.requestId") && f->type == TM_TL_TEXT)
     return keep_text(ctx, b, f, &a->request);
   return add_place(ctx, b, f);

@@ -40,6 +40,7 @@ static const known_name known[] = {
     {"WebSocketCreate", {TM_TL_WANTS_OWNER, TM_TL_WEBSOCKET, TM_TL_BEGIN}},
     {"WebSocketDestroy", {TM_TL_WANTS_OWNER, TM_TL_WEBSOCKET, TM_TL_CLOSE}},
     {"ResourceSendRequest", {TM_TL_WANTS_OWNER, TM_TL_REQUEST, TM_TL_BEGIN}},
+    {"ResourceReceiveResponse", {TM_TL_WANTS_OWNER, TM_TL_REQUEST, TM_TL_TELL}},
     {"ResourceFinish", {TM_TL_WANTS_OWNER, TM_TL_REQUEST, TM_TL_CLOSE}},
 };
 
@@ -54,7 +55,7 @@ tm_status tm_tl_builder_init(tm_ctx *ctx, tm_tl_builder *b, tm_timeline *timelin
     while (b->meanings.count <= id) TM_TRY(tm_vec_push(ctx, &b->meanings, (tm_tl_meaning){0}));
     b->meanings.items[id] = known[i].meaning;
   }
-  return TM_OK;
+  return tm_strtab_intern(ctx, &timeline->strings, "blink.user_timing", 17, &b->user_timing);
 }
 
 void tm_tl_builder_fini(tm_ctx *ctx, tm_tl_builder *b) {
@@ -229,10 +230,16 @@ static tm_status follow_owner(tm_ctx *ctx, tm_tl_builder *b) {
   } else {
     return TM_OK;
   }
-  if (m->step == TM_TL_BEGIN) return begin_async(ctx, b, key >> 1, (tm_tl_kind)m->kind);
+  uint8_t kind = m->kind;
+  if (kind == TM_TL_REQUEST && b->args.request_kind) kind = b->args.request_kind;
+  if (m->step == TM_TL_BEGIN) return begin_async(ctx, b, key >> 1, (tm_tl_kind)kind);
   uint32_t at = tm_idmap_get(&b->open, key >> 1);
   if (at == TM_IDMAP_NONE) return TM_OK; // it began before the trace
   tm_tl_async *a = &b->timeline->asyncs.items[at];
+  if (m->step == TM_TL_TELL) {
+    if (kind == TM_TL_EVENT_SOURCE) a->kind = kind;
+    return TM_OK;
+  }
   if (m->step == TM_TL_FIRE) {
     a->fired_count++;
     if (a->repeats) return TM_OK;
@@ -288,7 +295,7 @@ tm_status tm_tl_close(tm_ctx *ctx, tm_tl_builder *b) {
   case 'I':
   case 'i':
   case 'R':
-    if (b->wants == TM_TL_WANTS_MARK) return add_mark(ctx, b);
+    if (b->wants == TM_TL_WANTS_MARK || e->category == b->user_timing) return add_mark(ctx, b);
     return b->wants == TM_TL_WANTS_CHUNK ? tm_tl_close_chunk(ctx, b) : TM_OK;
   default:
     return TM_OK;

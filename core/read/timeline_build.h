@@ -35,14 +35,22 @@ typedef struct tm_tl_args {
   uint32_t url, function, name, state, type; // strings
   uint32_t caller, caller_url;
   uint32_t line, caller_line;
-  double key;       // timerId, identifier, id: which operation it is
-  uint32_t request; // string: requestId
+  double key;           // timerId, identifier, id: which operation it is
+  uint32_t request;     // string: requestId
+  uint8_t request_kind; // tm_tl_kind, 0 = not said
   bool keyed, repeats, has_parent;
   double start_us, size_before, size_after, node, parent;
   bool after; // size_after was said
 } tm_tl_args;
 
-typedef enum tm_tl_step { TM_TL_STEP_NONE, TM_TL_BEGIN, TM_TL_FIRE, TM_TL_CLOSE } tm_tl_step;
+// TELL: what an operation under way is, that its begin did not say.
+typedef enum tm_tl_step {
+  TM_TL_STEP_NONE,
+  TM_TL_BEGIN,
+  TM_TL_FIRE,
+  TM_TL_TELL,
+  TM_TL_CLOSE
+} tm_tl_step;
 
 // What a name means to the builder, looked up once per string.
 typedef struct tm_tl_meaning {
@@ -68,6 +76,7 @@ typedef struct tm_tl_builder {
   TM_VEC(tm_tl_profile) profiles;
   TM_VEC(uint32_t) tops; // by thread: the innermost open slice
   tm_idmap under;        // slice -> the next outer open one
+  uint32_t user_timing;  // string: the category of performance.mark
   int64_t least_ns, most_ns;
   int64_t last_pid, last_tid; // of last_thread, when that is not NONE
   uint32_t last_thread;

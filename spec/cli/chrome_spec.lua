@@ -25,7 +25,10 @@ local events = {
   mark("WebSocketCreate", 6000, { identifier = 1, url = "ws://x/open" }), mark("WebSocketCreate", 6000, { identifier = 2, url = "ws://x/shut" }),
   mark("WebSocketDestroy", 140000, { identifier = 2 }),
   mark("ResourceSendRequest", 6100, { requestId = "1.1", url = "http://x/events" }), mark("ResourceSendRequest", 6100, { requestId = "1.2", url = "u" }),
-  mark("ResourceFinish", 150000, { requestId = "1.2" }),
+  mark("ResourceReceiveResponse", 6200, { requestId = "1.1", mimeType = "text/event-stream" }), mark("ResourceFinish", 150000, { requestId = "1.2" }),
+  mark("ResourceSendRequest", 6110, { requestId = "1.3", url = "http://x/never", resourceType = "Other", initiator = { fetchType = "fetch" } }),
+  { ph = "I", s = "t", cat = "blink.user_timing", name = "opened", pid = 7, tid = 1, ts = 500000 },
+  { ph = "R", s = "t", cat = "blink.user_timing", name = "closed", pid = 7, tid = 1, ts = 900000 },
   { ph = "b", cat = "blink.console", name = "never", pid = 7, tid = 1, ts = 6200, id2 = { ["local"] = "0x1" } },
   { ph = "b", cat = "blink.console", name = "twice", pid = 7, tid = 1, ts = 6300, id2 = { ["local"] = "0x2" } },
   { ph = "b", cat = "blink.console", name = "twice", pid = 7, tid = 1, ts = 6400, id2 = { ["local"] = "0x2" } },
@@ -80,8 +83,8 @@ describe("a trace of Chrome", function()
     assert.equal(1, notes.long_tasks)
     assert.equal(3, #rows) -- 16 ms are not over 16 ms
     local long = rows[1]
-    assert.same({ 80000000, 60000000, 8000000, 7000000, 2, 4000000, 1 },
-      { long.duration_ns, long.script_ns, long.layout_ns, long.forced_ns, long.forced_count, long.gc_ns, long.long })
+    assert.same({ 80000000, 60000000, 6000000, 2000000, 7000000, 2, 4000000, 1 },
+      { long.duration_ns, long.script_ns, long.layout_ns, long.style_ns, long.forced_ns, long.forced_count, long.gc_ns, long.long })
     assert.equal("slow http://x/a.js:12", long.work)
     assert.equal(20000000, long.json_ns)
     assert.equal(30000500, rows[2].duration_ns)
@@ -94,7 +97,8 @@ describe("a trace of Chrome", function()
     local found = {}
     for _, row in pairs(rows) do found[#found + 1] = row.kind .. " " .. row.name .. " " .. row.detail end
     table.sort(found)
-    assert.same({ "async never ", "async twice ", "request ResourceSendRequest http://x/events", "timer TimerInstall ", "timer TimerInstall ",
+    assert.same({ "async never ", "async twice ", "eventsource ResourceSendRequest http://x/events",
+      "fetch ResourceSendRequest http://x/never", "timer TimerInstall ", "timer TimerInstall ",
       "websocket WebSocketCreate ws://x/open" }, found)
     local timer = rows[4990000]
     assert.same({ 2, 1, "slow http://x/a.js:12" }, { timer.fired, timer.repeats, timer.owner })
@@ -111,6 +115,18 @@ describe("a trace of Chrome", function()
     assert.equal(900, named.jsHeapSizeUsed.least)
     assert.equal(5, named["live.cats"].last)
     assert.same({ 1, 4000000 }, { notes.collections, notes.longest_pause_ns })
+  end)
+
+  it("follows counters and memory between two moments", function()
+    local from = by(helper.rows("counters", "counters", file, "--from", "opened"), "name")
+    assert.same({ 103, 203, 2 }, { from.nodes.first, from.nodes.last, from.nodes.count })
+    local rows = helper.rows("counters", "counters", file, "--from", "opened", "--to", "closed", "--constant")
+    assert.equal(103, by(rows, "name").nodes.last)
+    assert.equal(0, #(helper.rows("counters", "counters", file, "--from", "1100ms")))
+    assert.equal(256, helper.rows("memory-infra", "memory-infra", file, "--to", "1ms")[1].last_bytes)
+    local refused = helper.tidemark("counters", file, "--from", "nowhere")
+    assert.equal(2, refused.code)
+    assert.truthy(refused.err:find("performance.mark", 1, true))
   end)
 
   it("tells frames and memory dumps", function()

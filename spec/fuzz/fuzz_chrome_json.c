@@ -43,9 +43,9 @@ static void check_analyses(tm_ctx *ctx, const tm_timeline *t) {
   for (size_t i = 0; i < 5; i++) check(tm_table_new(ctx, &tables[i]) == TM_OK);
   check(tm_timeline_tasks(ctx, t, &o, tables[0]) == TM_OK);
   check(tm_timeline_asyncs(ctx, t, tables[1]) == TM_OK);
-  check(tm_timeline_counters(ctx, t, true, tables[2]) == TM_OK);
+  check(tm_timeline_counters(ctx, t, (tm_tl_span){0}, true, tables[2]) == TM_OK);
   check(tm_timeline_frames(ctx, t, tables[3]) == TM_OK);
-  check(tm_timeline_memory(ctx, t, tables[4]) == TM_OK);
+  check(tm_timeline_memory(ctx, t, (tm_tl_span){0}, tables[4]) == TM_OK);
   for (size_t i = 0; i < 5; i++) tm_table_free(tables[i]);
 }
 

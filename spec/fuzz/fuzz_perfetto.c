@@ -51,9 +51,9 @@ static void check_analyses(tm_ctx *ctx, const tm_timeline *t) {
   for (size_t i = 0; i < 5; i++) check(tm_table_new(ctx, &tables[i]) == TM_OK);
   check(tm_timeline_tasks(ctx, t, &o, tables[0]) == TM_OK);
   check(tm_timeline_asyncs(ctx, t, tables[1]) == TM_OK);
-  check(tm_timeline_counters(ctx, t, true, tables[2]) == TM_OK);
+  check(tm_timeline_counters(ctx, t, (tm_tl_span){0}, true, tables[2]) == TM_OK);
   check(tm_timeline_frames(ctx, t, tables[3]) == TM_OK);
-  check(tm_timeline_memory(ctx, t, tables[4]) == TM_OK);
+  check(tm_timeline_memory(ctx, t, (tm_tl_span){0}, tables[4]) == TM_OK);
   for (size_t i = 0; i < 5; i++) tm_table_free(tables[i]);
 }
 
@@ -68,7 +68,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tm_status status = reader->read(&ctx, &src, &s);
   check(status == TM_OK || *ctx.error.message);
   if (s.partial) check(s.problem.offset_bytes <= size);
-  if (status == TM_OK) {
+  if (s.partial) check(status == TM_E_FORMAT);
+  tm_ctx_clear(&ctx);
+  if (status == TM_OK || s.partial) {
     check_work(s.model);
     check_rest(s.model);
     check_analyses(&ctx, s.model);

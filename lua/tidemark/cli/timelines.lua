@@ -58,26 +58,38 @@ local function bytes(key, title) return { key = key, title = title, unit = "byte
 local function number(key, title) return { key = key, title = title, right = true } end
 local nodecount = { "nodecount", "N", "so many rows at most; 0 = all; JSON has all", kind = "integer" }
 
-local units = { ms = 1e6, us = 1e3, s = 1e9, [""] = 1e6 }
+local function duration(option, word)
+  return core.duration(word) or args.usage(("--%s needs a time such as 16ms, not %s"):format(option, word))
+end
 
-local function duration(word)
-  local value, unit = word:match "^([%d.]+)%s*(%a*)$"
-  value = tonumber(value)
-  if not value or not units[unit] then args.usage("--over needs a time such as 16ms, not " .. word) end
-  return math.tointeger(value * units[unit] // 1)
+local moments = {
+  { "from", "MOMENT", "only what was from then: a time from the trace's start, or the name of a performance.mark" },
+  { "to", "MOMENT", "only what was until then" },
+}
+
+local function moment(trace, option, word)
+  if not word then return nil end
+  return trace:mark(word) or core.duration(word) or args.usage(("--%s: %s is neither a performance.mark of the trace nor a time such as 2s"):format(option,
+    word))
+end
+
+local function span(trace, options, more)
+  local out = more or {}
+  out.from_ns, out.to_ns = moment(trace, "from", options.from), moment(trace, "to", options.to)
+  return out
 end
 
 M.tasks = {
   name = "tasks", summary = "work that held up a thread of a browser, and what it did",
   usage = "tasks FILE [--over 16ms] [OPTIONS]",
   examples = { "tidemark tasks trace.json", "tidemark tasks trace.json.gz --over 50ms --json", "tidemark tasks trace.json --thread CrBrowserMain" },
-  doc = "A task is what a thread runs in one piece; an asterisk marks those over 50 ms. FORCED is layout that script asked for and had to wait\n"
-    .. "for. JSON is time in JSON.parse and JSON.stringify by CPU samples (category disabled-by-default-v8.cpu_profiler).",
+  doc = "A task is what a thread runs in one piece; an asterisk marks those over 50 ms. FORCED is layout and style that script asked for\n"
+    .. "and had to wait for. JSON is time in JSON.parse and JSON.stringify by CPU samples (category disabled-by-default-v8.cpu_profiler).",
   options = options_with({ "over", "TIME", "longer tasks only", default = "16ms" },
     { "thread", "NAME", "of threads of this name; CrRendererMain when there is one" }, nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
-    local over = duration(options.over)
+    local over = duration("over", options.over)
     local t = checked(trace:tasks { over_ns = over, thread = options.thread })
     local rows = rows_of(t)
     local head = ("%d tasks in %s: %d over %s, %d over 50 ms\n"):format(t.notes.tasks, core.format(t.notes.duration_ns, "ns"), #rows,
@@ -89,7 +101,7 @@ M.tasks = {
       end
     end
     show(options, "tasks", words, problems, trace, t, { ns("duration_ns", "TOOK"), { key = "flag", title = "" }, ns("begin_ns", "AT"),
-      ns("script_ns", "SCRIPT"), ns("layout_ns", "LAYOUT"), ns("forced_ns", "FORCED"), ns("gc_ns", "GC"), ns("json_ns", "JSON"),
+      ns("script_ns", "SCRIPT"), ns("layout_ns", "LAYOUT"), ns("style_ns", "STYLE"), ns("forced_ns", "FORCED"), ns("gc_ns", "GC"), ns("json_ns", "JSON"),
       ns("html_ns", "HTML"), number("pid", "PID"), { key = "work", title = "WORK" } }, head, rows)
   end,
 }
@@ -129,12 +141,12 @@ M.asyncs = {
 M.counters = {
   name = "counters", summary = "what a browser's trace counted: JS heap, nodes, documents, listeners; and pauses of collections",
   usage = "counters FILE [OPTIONS]",
-  examples = { "tidemark counters trace.json", "tidemark counters trace.json --json" },
+  examples = { "tidemark counters trace.json", "tidemark counters trace.json --from opened --to closed --json" },
   doc = "PER SECOND is the slope of a line through all points (least squares). Needs the category disabled-by-default-devtools.timeline.",
-  options = options_with({ "constant", "also those that never change" }, nodecount),
+  options = options_with({ "constant", "also those that never change" }, moments[1], moments[2], nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
-    local t = checked(trace:counters { constant = options.constant })
+    local t = checked(trace:counters(span(trace, options, { constant = options.constant })))
     local n, rows = t.notes, rows_of(t)
     local head = ("%d collections paused for %s, at most %s\n"):format(n.collections, core.format(n.pause_ns, "ns"), core.format(n.longest_pause_ns, "ns"))
     if not options.json then
@@ -154,10 +166,10 @@ M["memory-infra"] = {
   examples = { "tidemark memory-infra trace.json", "tidemark memory-infra trace.json --deep --json" },
   doc = "What allocators say they hold (effective_size, or size where there is none) in the first and the last dump of each process.\n"
     .. "Needs the category disabled-by-default-memory-infra.",
-  options = options_with({ "deep", "also the parts of allocators: v8/main/heap" }, nodecount),
+  options = options_with({ "deep", "also the parts of allocators: v8/main/heap" }, moments[1], moments[2], nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
-    local t = checked(trace:memory())
+    local t = checked(trace:memory(span(trace, options)))
     local rows = rows_of(t, function(row) return options.deep or not row.name:find("/", 1, true) end)
     show(options, "memory-infra", words, problems, trace, t, { bytes("growth_bytes", "GROWTH"), bytes("first_bytes", "FIRST"),
       bytes("last_bytes", "LAST"), bytes("most_bytes", "MOST"), number("objects", "OBJECTS"), number("dumps", "DUMPS"), number("pid", "PID"),
