@@ -11,6 +11,7 @@
 #include "bind/lua_graph.h"
 #include "bind/lua_model.h"
 #include "bind/lua_symbol.h"
+#include "read/hprof_histogram.h"
 #include "read/reader.h"
 #include "write/collapsed.h"
 #include "write/pprof.h"
@@ -419,6 +420,25 @@ static int core_read(lua_State *L) {
   return 2;
 }
 
+// core.histogram(path, {nodecount=, progress=}) -> Table of type, count, shallow_bytes, partial;
+// nil, err: a JVM heap dump by class in one pass, without a graph.
+static int core_histogram(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  uint64_t count = field_count(L, 2, "nodecount");
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_source src;
+  bool partial = false;
+  if (tm_source_open(&work->ctx, path, &src) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  tm_status status = tm_table_new(&work->ctx, &work->table);
+  if (status == TM_OK)
+    status = tm_hprof_histogram(&work->ctx, &src, (size_t)count, work->table, &partial);
+  tm_source_close(&src);
+  if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
+  tm_lua_push_table(L, work);
+  lua_pushboolean(L, partial);
+  return 2;
+}
+
 // ---- core.combine ----
 
 enum { COMBINE_MAX = 1 << 16 };
@@ -552,6 +572,7 @@ static int core_growth(lua_State *L) {
 
 void tm_lua_add_models(lua_State *L) {
   static const luaL_Reg functions[] = {{"read", core_read},
+                                       {"histogram", core_histogram},
                                        {"combine", core_combine},
                                        {"growth", core_growth},
                                        {"goroutines", tm_lua_profile_goroutines},

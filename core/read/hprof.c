@@ -256,7 +256,7 @@ static tm_status on_root(hprof *h, uint8_t tag, const uint8_t *body) {
 }
 
 // How wide references are, by whether objects lie where wide ones would: only arrays of many tell.
-static void weigh_arrays(hprof *h, const hprof_object *array, const hprof_object *next) {
+void hprof_weigh_arrays(hprof *h, const hprof_object *array, const hprof_object *next) {
   if (array->tag != HPROF_OBJECT_ARRAY || array->count < 8 || next->id <= array->id) return;
   uint64_t distance = next->id - array->id;
   if (distance < 16 + 8ull * array->count)
@@ -273,7 +273,7 @@ static tm_status list_objects(hprof *h, address_list *addresses) {
   uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
     TM_TRY(tm_vec_push(h->ctx, addresses, o.id));
-    weigh_arrays(h, &before, &o);
+    hprof_weigh_arrays(h, &before, &o);
     before = o;
     if (TM_UNLIKELY(o.tag == HPROF_CLASS)) {
       hprof_class_body body;
@@ -403,7 +403,7 @@ static tm_status describe(hprof *h, const hprof_object *o, uint32_t node) {
   return tm_graph_set_size(h->ctx, g, node, bytes);
 }
 
-static tm_status find_class_type(hprof *h) {
+tm_status hprof_find_class_type(hprof *h) {
   uint32_t name;
   TM_TRY(tm_strtab_intern(h->ctx, &h->graph->strings, "java.lang.Class", 15, &name));
   for (uint32_t i = 0; i < h->graph->types.count; i++)
@@ -415,7 +415,7 @@ static tm_status find_class_type(hprof *h) {
 
 static tm_status fill_columns(hprof *h) {
   uint32_t n = h->rank.count, seen = 0;
-  TM_TRY(find_class_type(h));
+  TM_TRY(hprof_find_class_type(h));
   TM_TRY(tm_graph_alloc_nodes(h->ctx, h->graph, n));
   h->at_low = tm_calloc(h->ctx, (size_t)n + 1, sizeof *h->at_low);
   h->at_high = tm_calloc(h->ctx, (size_t)n + 1, 1);
@@ -631,9 +631,13 @@ void hprof_free_kept(hprof *h) {
   tm_free(&ctx, h, sizeof *h);
 }
 
-static tm_status read_all(hprof *h) {
+tm_status hprof_open(hprof *h) {
   TM_TRY(read_header(h));
-  TM_TRY(read_records(h));
+  return read_records(h);
+}
+
+static tm_status read_all(hprof *h) {
+  TM_TRY(hprof_open(h));
   TM_TRY(number_objects(h));
   hprof_set_layout(h);
   TM_TRY(hprof_lay_out_classes(h));

@@ -95,6 +95,7 @@ tm_status hprof_restore(tm_ctx *ctx, const tm_source *src, tm_graph **out) {
   }
   h->data = src->data;
   h->size = src->size;
+  for (size_t i = 0; i < HPROF_TYPES; i++) h->array_class[i] = UINT32_MAX;
   h->graph->kept = h;
   h->graph->detail = &hprof_detail;
   h->graph->id_word = "address";

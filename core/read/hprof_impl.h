@@ -140,6 +140,12 @@ static inline uint32_t hprof_value_bytes(const hprof *h, uint8_t type) {
   return type == HPROF_OBJECT ? h->id_bytes : type < HPROF_TYPES ? hprof_type_bytes[type] : 0;
 }
 
+// hprof.c: the header and where strings, class names and segments lie.
+tm_status hprof_open(hprof *h);
+tm_status hprof_find_class_type(hprof *h); // sets class_type
+// Evidence for the width of references: an object array and the object behind it.
+void hprof_weigh_arrays(hprof *h, const hprof_object *array, const hprof_object *next);
+
 // Steps to the next object (HPROF_CLASS, HPROF_INSTANCE, ...), over roots and over segments. A
 // segment that cannot be read on is left and counted in broken. false at the end of all.
 bool hprof_next(hprof_walk *w, hprof_object *out);

@@ -40,6 +40,24 @@ describe("a JVM heap dump", function()
     assert.equal(40, meta.unreachable_bytes)
   end)
 
+  it("counts by class in one pass as the graph does", function()
+    local function same(dump)
+      local expected = {}
+      for i, row in ipairs((helper.rows("objects", "objects", dump, "--order", "shallow"))) do
+        expected[i] = { type = row.type, count = row.count, shallow_bytes = row.shallow_bytes }
+      end
+      local rows, meta = helper.rows("objects-quick", "objects", dump, "--quick")
+      assert.same(expected, rows)
+      return meta
+    end
+    assert.equal(6, same(file).objects)
+    local text = helper.read(file)
+    local cut = helper.write(dir .. "/cut.hprof", text:sub(1, #text - 20))
+    assert.is_true(same(cut).partial)
+    local refused = helper.tidemark("objects", helper.write(dir .. "/none", "{}"), "--quick")
+    assert.truthy(refused.err:find("not a JVM heap dump", 1, true))
+  end)
+
   it("gives a diamond's tail to its top, not to its arms", function()
     local g = assert(core.read(file))
     local a, d = g:find(top), g:find(tail)

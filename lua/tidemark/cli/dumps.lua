@@ -79,7 +79,7 @@ end
 function M.show(options, verb, g, words, problems, t, columns, head)
   if options.csv then return profiles.output(options, t:csv()) end
   if options.json then
-    local info = g:info()
+    local info = type(g) == "userdata" and g:info() or {}
     local meta = { files = text.array(words), format = g.format, partial = g.partial, problems = text.array(problems), roots = info.roots,
       edges = info.edges }
     for key, value in pairs(t.notes) do meta[key] = value end
