@@ -2,6 +2,7 @@
 -- an error { code, message, advice }; what the caller does wrong is raised.
 local core = require "tidemark.core"
 local docs = require "tidemark.docs"
+local dump_index = require "tidemark.dump_index"
 local targets = require "tidemark.targets"
 
 local M = { version = core.version }
@@ -13,11 +14,24 @@ local function profile() return require "tidemark.profile" end
 
 -- ---- profiles ----
 
-define("read", "tm.read(path, {format=}) -> Profile", "Reads a profile: a file, a folder (merged), a URL, unix:/path, or {bytes=...}.\n"
-  .. "A damaged file gives what could be read, with p.partial and p.problem.", function(path, options)
-  check("tm.read", options, { "format", "seconds", "timeout", "host_header", "headers" })
+-- A file, by its saved index when it is a heap dump that has one; options.index = true saves one, false looks for none.
+local function read_file(path, options)
+  local wish = options and options.index
+  local places = wish ~= false and dump_index.places(path) or nil
+  local p, err = core.read(path, { format = options and options.format, index = places })
+  if wish and p and p.kind == "graph" and places and not p:indexed() then
+    local place, problem = dump_index.save(p, places)
+    if not place then return nil, problem end
+  end
+  return p, err
+end
+
+define("read", "tm.read(path, {format=, index=}) -> Profile", "Reads a profile: a file, a folder (merged), a URL, unix:/path, or {bytes=...}.\n"
+  .. "A damaged file gives what could be read, with p.partial and p.problem. Of a heap dump, index = true saves an\n"
+  .. "index that opens it at once the next time; an index that is there is used unless index = false.", function(path, options)
+  check("tm.read", options, { "format", "seconds", "timeout", "host_header", "headers", "index" })
   if type(path) == "table" then return core.read(path, options) end
-  if not profile().is_remote(path) and (core.stat(path) or {}).kind ~= "directory" then return core.read(path, options) end
+  if not profile().is_remote(path) and (core.stat(path) or {}).kind ~= "directory" then return read_file(path, options) end
   return targets.guarded(profile().open, { path }, { format = options and options.format, seconds = options and options.seconds, quiet = true })
 end)
 

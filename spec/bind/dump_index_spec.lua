@@ -184,6 +184,16 @@ describe("a saved index", function()
     for _, name in ipairs(core.list(dir)) do assert.is_nil(name:find("tmx%.")) end
   end)
 
+  it("is used by tm.read, and written when it is asked to", function()
+    local tm = require "tidemark"
+    local file = helper.write(dir .. "/tm.hprof", jvm())
+    assert.is_false(assert(tm.read(file)):indexed())
+    assert.is_nil(core.stat(file .. ".tmx"))
+    assert.is_false(assert(tm.read(file, { index = true })):indexed())
+    assert.is_true(assert(tm.read(file)):indexed())
+    assert.is_false(assert(tm.read(file, { index = false })):indexed())
+  end)
+
   it("outlives questions that change the graph's names", function()
     local file, _, options = saved("goheap")
     local g = assert(core.read(file, options))
