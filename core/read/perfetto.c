@@ -171,17 +171,19 @@ static tm_status read_compressed(pf_reader *r, const pf_packet *p) {
   return TM_OK;
 }
 
+// The first problem is the one that is told.
 static void note(pf_reader *r, tm_snapshot *out, uint64_t offset, const char *what,
                  uint64_t count) {
-  if (!out->partial) {
-    if (count)
-      (void)tm_fail(r->ctx, TM_E_FORMAT, offset, "%" PRIu64 " %s", count, what);
-    else
-      (void)tm_fail(r->ctx, TM_E_FORMAT, offset, "%s: those before are read", what);
-    out->problem = r->ctx->error;
-    tm_ctx_clear(r->ctx);
-  }
+  if (out->partial) return;
   out->partial = true;
+  if (count)
+    (void)tm_fail(r->ctx, TM_E_FORMAT, offset, "%" PRIu64 " %s, first at byte %" PRIu64, count,
+                  what, offset);
+  else
+    (void)tm_fail(r->ctx, TM_E_FORMAT, offset, "%s, at byte %" PRIu64 "; what came before was read",
+                  what, offset);
+  out->problem = r->ctx->error;
+  tm_ctx_clear(r->ctx);
 }
 
 static void note_problems(pf_reader *r, tm_snapshot *out) {
@@ -244,8 +246,6 @@ static void free_timeline(void *model) {
 static tm_status read_perfetto(tm_ctx *ctx, const tm_source *src, tm_snapshot *out) {
   tm_timeline *timeline = NULL;
   TM_TRY(tm_timeline_new(ctx, &timeline));
-  out->model = timeline;
-  out->free_model = free_timeline;
   ctx->total = src->size;
   pf_reader r = {.ctx = ctx,
                  .src = src,
@@ -259,7 +259,15 @@ static tm_status read_perfetto(tm_ctx *ctx, const tm_source *src, tm_snapshot *o
   if (status == TM_OK) status = tm_vec_reserve(ctx, &r.events, src->size / LEAST_PACKET_BYTES);
   if (status == TM_OK) status = read_trace(&r, out);
   free_reader(&r);
-  return status;
+  if (status != TM_OK) {
+    tm_timeline_free(timeline);
+    return status;
+  }
+  out->model = timeline;
+  out->free_model = free_timeline;
+  if (!out->partial) return TM_OK;
+  ctx->error = out->problem;
+  return out->problem.status;
 }
 
 // The wire types that known fields of TracePacket have; newer ones may have any.
