@@ -171,6 +171,7 @@ static bool add_vma(void *ud, const tm_memory_row *row) {
   adding *a = ud;
   const tm_mapping_row *m = &row->mapping;
   const char *name = "";
+  if (strcmp(m->name, "[vsyscall]") == 0) return true; // listed for everybody, mapped by nobody
   if (*m->name && strcmp(m->name, a->last_name) == 0)
     name = a->last_name;
   else if (*m->name)

@@ -194,5 +194,6 @@ M.kinds = {
 }
 M.order = { "heap", "sampling", "gc", "counters" }
 M.dump = "heap"
+M.with_session = with_session
 
 return M

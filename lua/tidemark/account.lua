@@ -1,0 +1,161 @@
+-- Who owns a process's RSS: what a word names, whom its runtime's numbers come from, one reading after the other.
+--
+--   local a <close> = account.open("127.0.0.1:6060")     -- or a PID, a name, jvm:PID, node:PORT, chrome:PORT/WORDS
+--   local r = a:read()                                   -- { rows = { { owner, title, bytes, share, detail, ... } }, rss_bytes, runtime, ... }
+local access = require "tidemark.cli.access"
+local capture = require "tidemark.capture"
+local core = require "tidemark.core"
+local endpoint = require "tidemark.endpoint"
+local target = require "tidemark.cli.target"
+
+local M = {}
+
+local Account = {}
+Account.__index = Account
+
+local function fail(message, advice) error({ message = message, code = "argument", advice = advice }, 0) end
+
+-- ---- V8's numbers ----
+
+-- CPU time of a process so far; ticks are 10 ms.
+local function cpu_seconds(pid)
+  local f = io.open("/proc/" .. pid .. "/stat")
+  local user, system = (f and f:read("a") or ""):match("%) %a" .. (" %-?%d+"):rep(10) .. " (%d+) (%d+)")
+  if f then f:close() end
+  return user and (tonumber(user) + tonumber(system)) / 100
+end
+
+-- The process of a page: of all renderers the one that has used as much CPU as the page says of its own.
+local function renderer_of(session)
+  session:call("Performance.enable")
+  local seconds
+  for _, m in ipairs((session:ask("Performance.getMetrics") or {}).metrics or {}) do
+    if m.name == "ProcessTime" then seconds = m.value end
+  end
+  if not seconds then return nil end
+  local best, least
+  for _, p in ipairs(core.processes() or {}) do
+    local used = p.command:find("--type=renderer", 1, true) and cpu_seconds(p.pid)
+    local off = used and math.abs(used - seconds)
+    if off and (not least or off < least) then best, least = p.pid, off end
+  end
+  return best
+end
+
+-- What an inspector tells, by owner; and the process that it speaks of.
+local function ask_v8(session, about)
+  local usage, err = session:ask("Runtime.getHeapUsage")
+  if not usage then return nil, err end
+  if about and about.type ~= "node" then
+    return { v8_heap = usage.totalSize, v8_external = usage.embedderHeapUsedSize, v8_array_buffers = usage.backingStorageSize },
+      renderer_of(session)
+  end
+  local answer = session:ask("Runtime.evaluate", { expression = "process.memoryUsage()", returnByValue = true })
+  local m = answer and answer.result and answer.result.value
+  if type(m) ~= "table" then return { v8_heap = usage.totalSize } end
+  return { v8_heap = m.heapTotal, v8_external = math.max(0, m.external - m.arrayBuffers), v8_array_buffers = m.arrayBuffers }, m.pid
+end
+
+local function of_inspector(t)
+  local told, pid = capture.runtimes.v8.with_session(t, ask_v8)
+  if not told then error(pid, 0) end
+  return told, pid
+end
+
+-- ---- opening ----
+
+local function pid_of(t)
+  if t.pid then return t.pid end
+  local _, pid = of_inspector(t)
+  pid = pid or t.base and core.listener("tcp", tonumber(t.base:match(":(%d+)$")))
+  if not pid then fail("the process behind " .. t.name .. " is not on this machine", "give its PID") end
+  return pid
+end
+
+--- Opens an account of a target. options: as access's, and outside = true: never ask the program. Raises.
+---@return table account
+function M.open(word, options)
+  options = options or {}
+  local self = setmetatable({ word = word }, Account)
+  local t = word:match("^%a+:") and not word:match("^unix:") and not word:match("^https?:") and capture.target(word) or nil
+  local address = options.endpoint
+  if t then
+    self.pid = pid_of(t)
+    if t.runtime == "v8" then self.v8 = t end
+  else
+    local found
+    self.pid, found = target.resolve(word)
+    address = address or found
+  end
+  local p, err = core.describe(self.pid)
+  if not p then error(err, 0) end
+  self.name, self.command = p.name, p.command
+  local found = core.exe_runtime("/proc/" .. self.pid .. "/exe")
+  self.version = found and found.version
+  if not address and not options.outside and found and found.name == "go" then address = endpoint.find(self.pid) end
+  local how = access.of(options, address)
+  how.outside, how.timeout_ns = options.outside, options.timeout
+  self.core, err = core.account(self.pid, how)
+  if not self.core then error(err, 0) end
+  self.outside = options.outside
+  return self
+end
+
+-- ---- reading ----
+
+local function bytes(n) return core.format(n, "bytes") end
+
+local function where(row)
+  if not row.largest_start or row.bytes == 0 then return nil end
+  local name = row.largest_name ~= "" and row.largest_name:match("([^/]+)$") or ("%x"):format(row.largest_start)
+  return ("%d mapping%s, largest %s %s"):format(row.mappings, row.mappings == 1 and "" or "s", name, bytes(row.largest_bytes))
+end
+
+local function detail(row)
+  local out = {}
+  if row.told_bytes then out[1] = "the runtime says " .. bytes(row.told_bytes) end
+  local place = not row.told_bytes and where(row)
+  if place then out[#out + 1] = place end
+  if row.swap_bytes and row.swap_bytes > 0 then out[#out + 1] = bytes(row.swap_bytes) .. " more in swap" end
+  return table.concat(out, "; ")
+end
+
+--- Reads once. nil and an error when the process ended or may not be looked into.
+function Account:read()
+  local problem
+  if self.v8 and not self.outside then
+    local ok, told = pcall(of_inspector, self.v8)
+    if ok then self.core:tell(told) else problem = type(told) == "table" and told.message or tostring(told) end
+  end
+  local r, err = self.core:read()
+  if not r then return nil, err end
+  r.pid, r.name, r.version, r.time_ns = self.pid, self.name, self.version, (core.now())
+  if problem then r.problem = problem end
+  for _, row in ipairs(r.rows) do row.detail = detail(row) end
+  return r
+end
+
+function Account:close()
+  if self.core then self.core:close() end
+  self.core = nil
+end
+Account.__close = Account.close
+
+--- One reading of a target. Raises.
+function M.once(word, options)
+  local a <close> = M.open(word, options)
+  local r, err = a:read()
+  if not r then error(err, 0) end
+  return r
+end
+
+--- The bytes of all owners of a group, or of one owner, in a reading.
+function M.of(reading, name)
+  local sum = 0
+  for _, row in ipairs(reading.rows) do
+    if row.group == name or row.owner == name then sum = sum + row.bytes end
+  end
+  return sum
+end
+
+return M
