@@ -7,6 +7,7 @@ set -eu
 file=$1
 form=${2:-json}
 seconds=${3:-6}
+rm -f "$file"
 tmp=$(mktemp -d)
 server=
 stop() {
@@ -61,7 +62,7 @@ server=$!
 until [ -s "$tmp/port" ]; do sleep 0.1; done
 by_default=disabled-by-default
 timeout $((seconds + 60)) "${CHROMIUM:-chromium}" --no-sandbox --headless --disable-gpu --user-data-dir="$tmp/profile" \
-  --trace-startup="*,$by_default-memory-infra,$by_default-devtools.timeline,$by_default-v8.cpu_profiler,$by_default-v8.gc" \
+  --trace-startup="*,$by_default-memory-infra,$by_default-devtools.timeline,$by_default-devtools.timeline.stack,$by_default-v8.cpu_profiler,$by_default-v8.gc" \
   --trace-startup-file="$file" --trace-startup-format="$form" --trace-startup-duration="$seconds" \
   --remote-debugging-port=0 "http://127.0.0.1:$(cat "$tmp/port")/" >"$tmp/log" 2>&1 &
 browser=$!

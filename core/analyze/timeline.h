@@ -23,8 +23,9 @@ TM_NODISCARD tm_status tm_timeline_tasks(tm_ctx *ctx, const tm_timeline *t,
                                          const tm_tl_tasks_options *options, tm_table *out);
 
 // A row per operation that did not end, the oldest first: age_ns, begin_ns, kind, name, detail
-// (url), owner (script that began it), fired, repeats, count, pid, process, thread, category. Those
-// of the same kind, name, detail and owner share a row. Notes: open, ended, duration_ns.
+// (url; "every 200 ms"), owner (script that began it, or else the page), fired, repeats, count,
+// pid, process, thread, category. Those of the same kind, name, detail and owner share a row.
+// Notes: open, ended, duration_ns.
 TM_NODISCARD tm_status tm_timeline_asyncs(tm_ctx *ctx, const tm_timeline *t, tm_table *out);
 
 // From one moment to another, both included.

@@ -78,7 +78,8 @@ static tm_status find_owners(tm_ctx *ctx, const tm_timeline *t, orphan_list *lis
       owner_at(t, s, slice->begin_ns);
       TM_TRY(tm_vec_push(ctx, &s->open, slice));
     }
-    o->owner = owner_at(t, s, o->async->begin_ns);
+    uint32_t script = owner_at(t, s, o->async->begin_ns);
+    o->owner = o->async->owner ? o->async->owner : script ? script : o->async->page;
   }
   return TM_OK;
 }

@@ -41,7 +41,9 @@ typedef struct tm_tl_async {
   int64_t begin_ns, end_ns; // end -1 = did not end within the trace
   uint64_t offset;
   uint32_t name, category, thread;
-  uint32_t detail; // string: url, and the place in the source that began it
+  uint32_t detail; // string: url; of a timer "every 200 ms"
+  uint32_t owner;  // string: "function url:line" that began it, where the event says so
+  uint32_t page;   // string: url of the document that it is for, where the event says so
   uint32_t below;  // another open one of the same key, or TM_TIMELINE_NONE
   uint32_t fired_count;
   uint8_t kind;

@@ -78,6 +78,13 @@ static tm_status add_owner(tm_ctx *ctx, tm_tl_builder *b, const tm_tl_field *f) 
     a->keyed = true;
     return TM_OK;
   }
+  if (field_is(f, "data.timeout")) {
+    a->timeout_ms = f->number;
+    a->has_timeout = true;
+    return TM_OK;
+  }
+  if (field_is(f, "data.initiator.url") && f->type == TM_TL_TEXT)
+    return keep_text(ctx, b, f, &a->initiator);
   uint8_t kind = request_kind(f);
   if (kind) a->request_kind = kind;
   if (field_is(f, "data.requestId") && f->type == TM_TL_TEXT)

@@ -115,7 +115,21 @@ tm_status tm_tl_open(tm_ctx *ctx, tm_tl_builder *b, const tm_tl_event *event, bo
   return TM_OK;
 }
 
-// "function url:line" of what the event tells, function and url as far as known.
+// "function url:line" as far as known, 0 when nothing is.
+static tm_status place_of(tm_ctx *ctx, tm_tl_builder *b, uint32_t function, uint32_t url,
+                          uint32_t line, uint32_t *out) {
+  *out = 0;
+  if (!function && !url) return TM_OK;
+  char text[512];
+  int n = snprintf(text, sizeof text, "%.120s%s%.360s", tm_timeline_text(b->timeline, function),
+                   function && url ? " " : "", tm_timeline_text(b->timeline, url));
+  if (n > 0 && (size_t)n < sizeof text && line)
+    n += snprintf(text + n, sizeof text - (size_t)n, ":%u", line);
+  size_t size = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+  return tm_strtab_intern(ctx, &b->timeline->strings, text, size, out);
+}
+
+// What the event tells: a state, sizes, or the place of what it ran.
 static tm_status detail_of(tm_ctx *ctx, tm_tl_builder *b, uint32_t *out) {
   const tm_tl_args *a = &b->args;
   *out = a->state;
@@ -126,18 +140,10 @@ static tm_status detail_of(tm_ctx *ctx, tm_tl_builder *b, uint32_t *out) {
   }
   uint32_t function = a->function ? a->function : a->caller;
   uint32_t url = a->url ? a->url : a->caller_url;
-  if (!function && !url) {
-    if (a->type) *out = a->type;
-    return TM_OK;
-  }
-  uint32_t line = a->line ? a->line : a->caller_line;
-  char text[512];
-  int n = snprintf(text, sizeof text, "%.120s%s%.360s", tm_timeline_text(b->timeline, function),
-                   function && url ? " " : "", tm_timeline_text(b->timeline, url));
-  if (n > 0 && (size_t)n < sizeof text && line)
-    n += snprintf(text + n, sizeof text - (size_t)n, ":%u", line);
-  size_t size = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-  return tm_strtab_intern(ctx, &b->timeline->strings, text, size, out);
+  if (function || url)
+    return place_of(ctx, b, function, url, a->line ? a->line : a->caller_line, out);
+  if (a->type) *out = a->type;
+  return TM_OK;
 }
 
 static tm_status begin_slice(tm_ctx *ctx, tm_tl_builder *b, int64_t duration_ns) {
@@ -179,24 +185,39 @@ static tm_status end_slice(tm_ctx *ctx, tm_tl_builder *b) {
   return TM_OK;
 }
 
-static tm_status begin_async(tm_ctx *ctx, tm_tl_builder *b, uint64_t key, tm_tl_kind kind) {
+static tm_status begin_async(tm_ctx *ctx, tm_tl_builder *b, uint64_t key, const tm_tl_async *like) {
   const tm_tl_event *e = &b->event;
-  uint32_t detail = 0;
-  if (b->wants) TM_TRY(detail_of(ctx, b, &detail));
+  tm_tl_async async = *like;
   uint32_t below = tm_idmap_get(&b->open, key);
   uint32_t at = (uint32_t)b->timeline->asyncs.count;
-  TM_TRY(tm_vec_push(ctx, &b->timeline->asyncs,
-                     (tm_tl_async){.begin_ns = e->time_ns,
-                                   .end_ns = -1,
-                                   .offset = e->offset,
-                                   .name = e->name,
-                                   .category = e->category,
-                                   .thread = b->thread,
-                                   .detail = detail,
-                                   .below = below == TM_IDMAP_NONE ? TM_TIMELINE_NONE : below,
-                                   .kind = (uint8_t)kind,
-                                   .repeats = b->args.repeats}));
+  async.begin_ns = e->time_ns;
+  async.end_ns = -1;
+  async.offset = e->offset;
+  async.name = e->name;
+  async.category = e->category;
+  async.thread = b->thread;
+  async.below = below == TM_IDMAP_NONE ? TM_TIMELINE_NONE : below;
+  TM_TRY(tm_vec_push(ctx, &b->timeline->asyncs, async));
   return tm_idmap_put(ctx, &b->open, key, at);
+}
+
+static tm_status begin_plain(tm_ctx *ctx, tm_tl_builder *b, uint64_t key) {
+  tm_tl_async like = {.kind = TM_TL_ASYNC};
+  if (b->wants) TM_TRY(detail_of(ctx, b, &like.detail));
+  return begin_async(ctx, b, key, &like);
+}
+
+// A timer, socket or request: for how long or whereto, and who began it.
+static tm_status begin_owned(tm_ctx *ctx, tm_tl_builder *b, uint64_t key, uint8_t kind) {
+  const tm_tl_args *a = &b->args;
+  tm_tl_async like = {.kind = kind, .repeats = a->repeats, .detail = a->url, .page = a->initiator};
+  if (kind == TM_TL_TIMER && a->has_timeout) {
+    char text[64];
+    int n = snprintf(text, sizeof text, "%s %g ms", a->repeats ? "every" : "after", a->timeout_ms);
+    TM_TRY(tm_strtab_intern(ctx, &b->timeline->strings, text, (size_t)n, &like.detail));
+  }
+  TM_TRY(place_of(ctx, b, a->caller, a->caller_url, a->caller_line, &like.owner));
+  return begin_async(ctx, b, key, &like);
 }
 
 static tm_status end_async(tm_ctx *ctx, tm_tl_builder *b, uint64_t key) {
@@ -232,7 +253,7 @@ static tm_status follow_owner(tm_ctx *ctx, tm_tl_builder *b) {
   }
   uint8_t kind = m->kind;
   if (kind == TM_TL_REQUEST && b->args.request_kind) kind = b->args.request_kind;
-  if (m->step == TM_TL_BEGIN) return begin_async(ctx, b, key >> 1, (tm_tl_kind)kind);
+  if (m->step == TM_TL_BEGIN) return begin_owned(ctx, b, key >> 1, kind);
   uint32_t at = tm_idmap_get(&b->open, key >> 1);
   if (at == TM_IDMAP_NONE) return TM_OK; // it began before the trace
   tm_tl_async *a = &b->timeline->asyncs.items[at];
@@ -286,7 +307,7 @@ tm_status tm_tl_close(tm_ctx *ctx, tm_tl_builder *b) {
     return end_slice(ctx, b);
   case 'b':
   case 'S':
-    return begin_async(ctx, b, key, TM_TL_ASYNC);
+    return begin_plain(ctx, b, key);
   case 'e':
   case 'F':
     return end_async(ctx, b, key);

@@ -33,12 +33,13 @@ typedef struct tm_tl_field {
 // What the arguments of the open event said.
 typedef struct tm_tl_args {
   uint32_t url, function, name, state, type; // strings
-  uint32_t caller, caller_url;
+  uint32_t caller, caller_url, initiator;
   uint32_t line, caller_line;
   double key;           // timerId, identifier, id: which operation it is
   uint32_t request;     // string: requestId
   uint8_t request_kind; // tm_tl_kind, 0 = not said
-  bool keyed, repeats, has_parent;
+  bool keyed, repeats, has_parent, has_timeout;
+  double timeout_ms;
   double start_us, size_before, size_after, node, parent;
   bool after; // size_after was said
 } tm_tl_args;

@@ -18,8 +18,10 @@ local events = {
   slice("Layout", 3000, 5000), slice("UpdateLayoutTree", 9000, 2000), slice("Layout", 70000, 1000), slice("MinorGC", 20000, 4000),
   slice("RunTask", 100000, 16000), slice("RunTask", 200000, 16001),
   { ph = "B", cat = "c", name = "RunTask", pid = 7, tid = 1, ts = "300000" }, { ph = "E", cat = "c", name = "RunTask", pid = 7, tid = 1, ts = 330000.5 },
-  mark("TimerInstall", 5000, { timerId = 1, singleShot = false, timeout = 10 }), mark("TimerInstall", 5001, { timerId = 2, singleShot = false }),
-  mark("TimerInstall", 5002, { timerId = 3, singleShot = true }), mark("TimerInstall", 5003, { timerId = 4, singleShot = true }),
+  mark("TimerInstall", 5000, { timerId = 1, singleShot = false, timeout = 10,
+    stackTrace = { { functionName = "start", url = "http://x/t.js", lineNumber = 3 }, { functionName = "outer", url = "u", lineNumber = 9 } } }),
+  mark("TimerInstall", 5001, { timerId = 2, singleShot = false }),
+  mark("TimerInstall", 5002, { timerId = 3, singleShot = true }), mark("TimerInstall", 5003, { timerId = 4, singleShot = true, timeout = 20 }),
   slice("TimerFire", 110000, 10, { timerId = 1 }), slice("TimerFire", 111000, 10, { timerId = 1 }), mark("TimerRemove", 120000, { timerId = 2 }),
   slice("TimerFire", 130000, 10, { timerId = 3 }),
   mark("WebSocketCreate", 6000, { identifier = 1, url = "ws://x/open" }), mark("WebSocketCreate", 6000, { identifier = 2, url = "ws://x/shut" }),
@@ -27,6 +29,7 @@ local events = {
   mark("ResourceSendRequest", 6100, { requestId = "1.1", url = "http://x/events" }), mark("ResourceSendRequest", 6100, { requestId = "1.2", url = "u" }),
   mark("ResourceReceiveResponse", 6200, { requestId = "1.1", mimeType = "text/event-stream" }), mark("ResourceFinish", 150000, { requestId = "1.2" }),
   mark("ResourceSendRequest", 6110, { requestId = "1.3", url = "http://x/never", resourceType = "Other", initiator = { fetchType = "fetch" } }),
+  mark("ResourceSendRequest", 500000, { requestId = "1.4", url = "http://x/image", resourceType = "Image", initiator = { url = "http://x/page" } }),
   { ph = "I", s = "t", cat = "blink.user_timing", name = "opened", pid = 7, tid = 1, ts = 500000 },
   { ph = "R", s = "t", cat = "blink.user_timing", name = "closed", pid = 7, tid = 1, ts = 900000 },
   { ph = "b", cat = "blink.console", name = "never", pid = 7, tid = 1, ts = 6200, id2 = { ["local"] = "0x1" } },
@@ -98,11 +101,13 @@ describe("a trace of Chrome", function()
     for _, row in pairs(rows) do found[#found + 1] = row.kind .. " " .. row.name .. " " .. row.detail end
     table.sort(found)
     assert.same({ "async never ", "async twice ", "eventsource ResourceSendRequest http://x/events",
-      "fetch ResourceSendRequest http://x/never", "timer TimerInstall ", "timer TimerInstall ",
+      "fetch ResourceSendRequest http://x/never", "request ResourceSendRequest http://x/image",
+      "timer TimerInstall after 20 ms", "timer TimerInstall every 10 ms",
       "websocket WebSocketCreate ws://x/open" }, found)
     local timer = rows[4990000]
-    assert.same({ 2, 1, "slow http://x/a.js:12" }, { timer.fired, timer.repeats, timer.owner })
-    assert.equal(0, rows[4993000].fired) -- a timeout that waits
+    assert.same({ 2, 1, "start http://x/t.js:3" }, { timer.fired, timer.repeats, timer.owner })
+    assert.same({ 0, "slow http://x/a.js:12" }, { rows[4993000].fired, rows[4993000].owner }) -- a timeout that waits
+    assert.equal("http://x/page", rows[499990000].owner)
     assert.truthy(rows[6290000]) -- of two with one name the earlier one is left
   end)
 

@@ -118,7 +118,7 @@ describe("a Perfetto trace", function()
     for _, row in ipairs((helper.rows("asyncs", "asyncs", file, "--all"))) do found[#found + 1] = row.kind .. " " .. row.name .. " " .. row.detail end
     table.sort(found)
     assert.same({ "async never ", "async old ", "async older ", "async twice ", "request ResourceSendRequest http://x/events", "timer TimerInstall ",
-      "timer TimerInstall ", "websocket WebSocketCreate ws://x/open" }, found)
+      "timer TimerInstall every 10 ms", "websocket WebSocketCreate ws://x/open" }, found)
   end)
 
   it("steps over fields and packets that are newer than the reader", function()
