@@ -358,7 +358,8 @@ static void survives_huge_numbers_and_endless_lines(void **state) {
   assert_int_equal(tm_plat_list(&ctx, plat, &pids, &count), TM_OK);
   assert_int_equal(count, 1);
   uint32_t all = (1u << TM_GROUP_COUNT) - 1;
-  all &= ~(TM_GROUP_BIT(TM_GROUP_HANDLES) | TM_GROUP_BIT(TM_GROUP_OOM));
+  all &= ~(TM_GROUP_BIT(TM_GROUP_HANDLES) | TM_GROUP_BIT(TM_GROUP_GPU) // of the descriptors
+           | TM_GROUP_BIT(TM_GROUP_OOM));
   read_groups(all);
   expect(TM_SIGNAL_PSS, NAN);
   expect(TM_SIGNAL_SWAP, NAN);
@@ -366,6 +367,8 @@ static void survives_huge_numbers_and_endless_lines(void **state) {
   expect(TM_SIGNAL_CG_CURRENT, NAN);
   expect(TM_SIGNAL_PEAK, 18446744073709551615.0 * 1024);
   assert_true(tm_proc_read(&ctx, proc, TM_GROUP_BIT(TM_GROUP_HANDLES), &now) != TM_OK);
+  tm_ctx_clear(&ctx);
+  assert_true(tm_proc_read(&ctx, proc, TM_GROUP_BIT(TM_GROUP_GPU), &now) != TM_OK);
   tm_ctx_clear(&ctx);
 }
 
