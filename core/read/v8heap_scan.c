@@ -8,6 +8,8 @@
 
 #include <inttypes.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 tm_status v8heap_cut(v8heap *h, const char *at, const char *what) {
   uint64_t offset = (uint64_t)(at - h->data);
@@ -228,23 +230,46 @@ static void note_known(v8heap *h, const char *text, size_t length, uint32_t stri
       h->known[i] = string;
 }
 
-static const char *find(const char *p, const char *end, const char *word) {
-  return memmem(p, (size_t)(end - p), word, strlen(word));
+// The first place of a word that has one letter which is rare: memmem is slow on short ones.
+static const char *find(const char *p, const char *end, const char *word, size_t rare) {
+  size_t length = strlen(word);
+  for (; (size_t)(end - p) >= length; p++) {
+    const char *at = memchr(p + rare, word[rare], (size_t)(end - p) - (length - 1));
+    if (!at) return NULL;
+    p = at - rare;
+    if (memcmp(p, word, length) == 0) return p;
+  }
+  return NULL;
+}
+
+static bool has_line_break(const char *p, const char *end) {
+  for (; (p = memchr(p, '\\', (size_t)(end - p))); p++)
+    if (end - p > 1 && (p[1] == 'n' || p[1] == 'r')) return true;
+  return false;
+}
+
+// What ends in " pair in WeakMap (table @123)": where that begins, and the number.
+static const char *find_table(const char *p, const char *end, uint64_t *out_id) {
+  static const char behind[] = " pair in WeakMap (table @";
+  const char *digits = end - 1;
+  while (digits > p && (unsigned)(digits[-1] - '0') < 10) digits--;
+  if (digits - p < (ptrdiff_t)sizeof behind - 1) return NULL;
+  const char *at = digits - (sizeof behind - 1);
+  if (memcmp(at, behind, sizeof behind - 1) != 0) return NULL;
+  return v8heap_number(digits, end, out_id) == end - 1 ? at : NULL;
 }
 
 // Notes a WeakMap's pair; text is still escaped, which changes nothing in the words looked for.
 static tm_status note_pair(v8heap *h, const char *p, const char *end, tm_idmap *pairs) {
-  static const char behind[] = " pair in WeakMap (table @";
-  const char *start, *table = NULL;
+  const char *start, *table, *value;
   v8heap_pair pair = {(uint32_t)h->string_at.count - 1, 0, 0};
   while (p < end && (unsigned)(*p - '0') < 10) p++;
   start = p;
   if (end - p < 64 || memcmp(p, " / part of key (", 16) != 0 || end[-1] != ')') return TM_OK;
-  for (const char *at = p; (at = find(at, end, behind)); at += 1) table = at;
-  const char *value = find(p, end, ") -> value (");
-  if (!table || !value || value > table || find(p, end, "\\n") || find(p, end, "\\r")) return TM_OK;
-  if (v8heap_number(table + sizeof behind - 1, end, &pair.table) != end - 1) return TM_OK;
-  uint64_t key = tm_hash_bytes(start, (size_t)(end - start));
+  table = find_table(p, end, &pair.table);
+  value = table ? find(p, end, ") -> value (", 3) : NULL;
+  if (!value || value > table || has_line_break(p, end)) return TM_OK;
+  uint64_t key = XXH3_64bits(start, (size_t)(end - start));
   pair.pair = tm_idmap_get(pairs, key);
   if (pair.pair == TM_IDMAP_NONE) {
     pair.pair = h->pair_count++;
