@@ -23,87 +23,6 @@ tm_owner tm_owner_by_name(const char *name) {
   return (tm_owner)i;
 }
 
-// ---- places ----
-
-static const uint64_t arena_bytes = UINT64_C(64) << 20;
-
-static bool is_private(const tm_account_vma *v) {
-  return v->place == TM_PLACE_ANON || v->place == TM_PLACE_NO_ACCESS || v->place == TM_PLACE_STACK;
-}
-
-// An arena is writable from its aligned start on and has no access above, up to 64 MiB; or all of
-// it is in use.
-static bool is_malloc_arena(const tm_account_vma *v, const tm_account_vma *next) {
-  if (v->place != TM_PLACE_ANON || !v->writable || v->start % arena_bytes != 0) return false;
-  if (v->end % arena_bytes == 0) return true;
-  return next && next->place == TM_PLACE_NO_ACCESS && next->start == v->end
-         && next->end >= (v->end / arena_bytes + 1) * arena_bytes;
-}
-
-// Go asks for its heap far below where the kernel places mappings: at 0xc000000000, or since 1.26
-// at a random address. Mappings of the kernel's choice lie in the last 16 TiB below the stack.
-static bool is_below_mmap(const tm_account_vma *v, uint64_t top) {
-  return v->end + (UINT64_C(16) << 40) < top;
-}
-
-// Ends of a run of neighbours without names, starting at `from`.
-static size_t run_end(const tm_account_vma *vmas, size_t count, size_t from) {
-  size_t to = from + 1;
-  while (to < count && is_private(&vmas[to]) && vmas[to].start == vmas[to - 1].end) to++;
-  return to;
-}
-
-// The end of the highest library or stack.
-static uint64_t highest(const tm_account_vma *vmas, size_t count) {
-  uint64_t top = 0;
-  for (size_t i = 0; i < count; i++)
-    if (vmas[i].place == TM_PLACE_STACK || vmas[i].place == TM_PLACE_LIBRARY) top = vmas[i].end;
-  return top;
-}
-
-static void place_go_heap(tm_account_vma *vmas, size_t count) {
-  uint64_t top = highest(vmas, count);
-  for (size_t i = 0; i < count;) {
-    if (!is_private(&vmas[i])) {
-      i++;
-      continue;
-    }
-    size_t to = run_end(vmas, count, i);
-    bool whole = vmas[i].start % arena_bytes == 0 && vmas[to - 1].end % arena_bytes == 0;
-    if (whole && is_below_mmap(&vmas[to - 1], top))
-      for (; i < to; i++) vmas[i].place = TM_PLACE_GO_HEAP;
-    i = to;
-  }
-}
-
-// V8 asks for its pages at random addresses of 46 bits, away from what the kernel places.
-static void place_v8_heap(tm_account_vma *vmas, size_t count) {
-  uint64_t top = highest(vmas, count);
-  for (size_t i = 0; i < count; i++) {
-    bool of_file = i && vmas[i - 1].end == vmas[i].start && *vmas[i - 1].name;
-    if (vmas[i].place == TM_PLACE_ANON && !of_file && is_below_mmap(&vmas[i], top))
-      vmas[i].place = TM_PLACE_V8_HEAP;
-  }
-}
-
-static bool is_of_file(const tm_account_vma *v) {
-  return v->place == TM_PLACE_EXECUTABLE || v->place == TM_PLACE_LIBRARY;
-}
-
-void tm_account_place_vmas(tm_account_vma *vmas, size_t count, tm_account_runtime runtime) {
-  if (runtime == TM_RUNTIME_GO) place_go_heap(vmas, count);
-  if (runtime == TM_RUNTIME_V8) place_v8_heap(vmas, count);
-  for (size_t i = 0; i < count; i++) {
-    tm_account_vma *v = &vmas[i];
-    const tm_account_vma *before = i ? &vmas[i - 1] : NULL;
-    if (is_malloc_arena(v, i + 1 < count ? v + 1 : NULL))
-      v->place = TM_PLACE_C_HEAP;
-    else if (v->place == TM_PLACE_ANON && before && before->end == v->start && before->writable
-             && is_of_file(before) && *before->name)
-      v->place = before->place;
-  }
-}
-
 // ---- division ----
 
 enum { POOL_ANON, POOL_C, POOL_GO, POOL_COUNT };
@@ -172,6 +91,8 @@ static void place(division *d, const tm_account_vma *v) {
   static const tm_owner by_place[TM_PLACE_COUNT] = {
       [TM_PLACE_STACK] = TM_OWNER_STACKS,
       [TM_PLACE_V8_HEAP] = TM_OWNER_V8_HEAP,
+      [TM_PLACE_V8_BUFFERS] = TM_OWNER_V8_ARRAY_BUFFERS,
+      [TM_PLACE_BLINK_HEAP] = TM_OWNER_V8_EXTERNAL,
       [TM_PLACE_EXECUTABLE] = TM_OWNER_EXECUTABLE,
       [TM_PLACE_LIBRARY] = TM_OWNER_LIBRARIES,
       [TM_PLACE_FILE] = TM_OWNER_FILES,

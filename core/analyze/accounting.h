@@ -39,6 +39,8 @@ typedef enum tm_account_place {
   TM_PLACE_C_HEAP,
   TM_PLACE_GO_HEAP,
   TM_PLACE_V8_HEAP,
+  TM_PLACE_V8_BUFFERS,
+  TM_PLACE_BLINK_HEAP, // what a page's scripts hold outside of V8: nodes, layout
   TM_PLACE_STACK,
   TM_PLACE_EXECUTABLE,
   TM_PLACE_LIBRARY,
@@ -90,11 +92,12 @@ typedef struct tm_account {
 } tm_account;
 
 // Marks places that only neighbours and addresses tell: the arenas of glibc's malloc (64 MiB,
-// aligned, used from below), data behind a file's own (bss), the heap of Go (runs of whole 64 MiB)
-// and of V8 (pages at random), both far below the libraries. In place, O(n).
+// aligned, used from below), data behind a file's own (bss), the heap of Go (runs of whole 64 MiB),
+// of V8 (pages at random, or its sandbox), of Blink, and the pools of PartitionAlloc, all of which
+// lie far below the libraries. In place, O(n).
 //
-// Source: HEAP_MAX_SIZE of glibc malloc/arena.c; heapArenaBytes of Go's runtime/malloc.go;
-// GetRandomMmapAddr of V8's base/platform/platform-posix.cc.
+// Source: HEAP_MAX_SIZE of glibc malloc/arena.c; heapArenaBytes of Go's runtime/malloc.go; V8's
+// GetRandomMmapAddr, sandbox.h and cppgc's caged-heap.h; Chromium's partition_alloc_constants.h.
 void tm_account_place_vmas(tm_account_vma *vmas, size_t count, tm_account_runtime runtime);
 
 // Divides. O(vmas + ranges).

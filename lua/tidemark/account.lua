@@ -131,6 +131,7 @@ function Account:read()
   if not r then return nil, err end
   r.pid, r.name, r.version, r.time_ns = self.pid, self.name, self.version, (core.now())
   if problem then r.problem = problem end
+  if self.v8 then r.runtime = "v8" end
   for _, row in ipairs(r.rows) do row.detail = detail(row) end
   return r
 end

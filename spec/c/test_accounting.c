@@ -181,6 +181,38 @@ static void test_the_heap_of_v8_is_pages_at_random(void **state) {
   assert_int_equal(vmas[3].place, TM_PLACE_ANON);
 }
 
+// As a renderer of Chromium 156 has them: malloc's pool, Blink's heap, the sandbox of V8.
+static void test_chromium_reserves_in_shapes(void **state) {
+  (void)state;
+  const uint64_t gib = UINT64_C(1) << 30, so = UINT64_C(0x7f8a83631000);
+  const uint64_t blink = UINT64_C(0x108c00000000), v8 = UINT64_C(0x2a8f00000000);
+  const uint64_t pool = UINT64_C(0x315c00000000);
+  tm_account_vma vmas[] = {
+      ROW(blink, 32 * MB, 0, NO_ACCESS),
+      ROW(blink + 32 * MB, 56 * MB, 56 * MB, ANON, .writable = true),
+      ROW(blink + 88 * MB, 16 * gib - 88 * MB, 0, NO_ACCESS),
+      ROW(v8, 64 * gib, 0, NO_ACCESS),
+      ROW(v8 + 64 * gib, 3 * MB, 3 * MB, ANON, .writable = true),
+      ROW(v8 + 64 * gib + 3 * MB, MB, 0, NO_ACCESS),
+      ROW(v8 + 64 * gib + 4 * MB, MB, MB, STACK, .writable = true), // behind a guard, and no stack
+      ROW(v8 + 64 * gib + 5 * MB, 16 * gib, 0, NO_ACCESS),
+      ROW(v8 + 80 * gib + 5 * MB, MB, MB, ANON, .writable = true),
+      ROW(v8 + 80 * gib + 6 * MB, 900 * gib, 0, NO_ACCESS),
+      ROW(pool, 0x4000, 0, NO_ACCESS),
+      ROW(pool + 0x4000, 2 * MB - 0x8000, MB, ANON, .writable = true),
+      ROW(pool + 2 * MB - 0x4000, 16 * gib, 0, NO_ACCESS),
+      ROW(so, MB, MB, LIBRARY),
+      ROW(so + 2 * MB, MB, MB, STACK, .writable = true),
+  };
+  tm_account_place_vmas(vmas, TM_COUNT(vmas), TM_RUNTIME_NATIVE);
+  assert_int_equal(vmas[1].place, TM_PLACE_BLINK_HEAP);
+  assert_int_equal(vmas[4].place, TM_PLACE_V8_HEAP);
+  assert_int_equal(vmas[6].place, TM_PLACE_V8_HEAP);
+  assert_int_equal(vmas[8].place, TM_PLACE_V8_BUFFERS);
+  assert_int_equal(vmas[11].place, TM_PLACE_C_HEAP);
+  assert_int_equal(vmas[14].place, TM_PLACE_STACK);
+}
+
 // Random mappings, ranges and numbers: the sum holds, and nothing is negative.
 static void test_sums_hold_for_anything(void **state) {
   (void)state;
@@ -232,6 +264,7 @@ int main(void) {
       cmocka_unit_test(test_arenas_of_malloc_are_known_by_their_shape),
       cmocka_unit_test(test_the_heap_of_go_is_whole_arenas_far_below),
       cmocka_unit_test(test_the_heap_of_v8_is_pages_at_random),
+      cmocka_unit_test(test_chromium_reserves_in_shapes),
       cmocka_unit_test(test_sums_hold_for_anything),
       cmocka_unit_test(test_owners_have_names),
   };
