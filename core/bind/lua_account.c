@@ -6,6 +6,7 @@
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 #include "live/account_gather.h"
+#include "live/account_series.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -150,6 +151,11 @@ static int core_owners(lua_State *L) {
   return 1;
 }
 
+static int core_account_metric(lua_State *L) { // name -> whether it is a series of the accounting
+  lua_pushboolean(L, tm_account_metric(luaL_checkstring(L, 1)));
+  return 1;
+}
+
 void tm_lua_add_account(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"read", account_read}, {"tell", account_tell}, {"close", account_close}, {NULL, NULL}};
@@ -164,6 +170,8 @@ void tm_lua_add_account(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, core_account);
   lua_setfield(L, -2, "account");
+  lua_pushcfunction(L, core_account_metric);
+  lua_setfield(L, -2, "account_metric");
   lua_pushcfunction(L, core_owners);
   lua_setfield(L, -2, "owners");
 }

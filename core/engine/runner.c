@@ -1,10 +1,10 @@
-// One timer stands at the earliest of: a sampler's next group, what the rules want, an alert's or
-// action's timer (once a second while there are any). A tick reads what is due, feeds it, and moves
-// the engine's clock.
+// One timer stands at the earliest of a sampler's next group, the rules' wish, and the timers of
+// alerts and actions (a second). A tick reads what is due, feeds it, and moves the engine's clock.
 #include "engine/runner.h"
 
 #include "base/clock.h"
 #include "base/vec.h"
+#include "engine/account_feed.h"
 #include "engine/shot_feed.h"
 #include "live/app_counters.h"
 
@@ -33,6 +33,7 @@ typedef struct watched {
   tm_sampler *sampler;
   tm_app_counters *counters; // NULL until somebody wants one
   tm_shot_feed *shots;       // likewise
+  tm_account_feed *account;  // likewise
   uv_poll_t exit_poll;       // of its pidfd
   int exit_fd;
   bool polling;
@@ -319,6 +320,7 @@ static void plan_changed(void *ud, tm_target *target) {
   tm_sampler_plan(w->sampler, plan.period_ns);
   tm_sampler_interval_peaks(w->sampler, plan.peaks);
   plan_app_counters(w, &plan);
+  tm_account_feed_plan(runner->ctx, runner, target, &w->account);
   tm_ctx_clear(runner->ctx);
   if (tm_shot_feed_plan(runner->ctx, runner, target, &runner->fetching, &w->shots) != TM_OK)
     tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "snapshots", "%s",
@@ -349,6 +351,7 @@ static void target_gone(void *ud, tm_target *target) {
   tm_app_counters_free(w->counters);
   tm_shot_feed_add_stats(w->shots, &runner->stats);
   tm_shot_feed_free(runner->ctx, w->shots);
+  tm_account_feed_end(runner->ctx, w->account, &runner->stats);
   tm_sampler_free(w->sampler);
   if (w->polling)
     uv_close((uv_handle_t *)&w->exit_poll, on_exit_fd_closed);
@@ -678,6 +681,7 @@ void tm_runner_get_stats(tm_runner *runner, tm_runner_stats *out) {
   for (size_t i = 0; i < runner->watched.count; i++) {
     out->missed += tm_sampler_get_stats(runner->watched.items[i]->sampler)->missed;
     tm_shot_feed_add_stats(runner->watched.items[i]->shots, out);
+    tm_account_feed_add_stats(runner->watched.items[i]->account, out);
   }
   tm_reading reading;
   tm_reading_clear(&reading);

@@ -5,6 +5,7 @@
 #include "bind/lua_shots.h"
 #include "bind/plain.h"
 #include "host/rulehost_impl.h"
+#include "live/account_series.h"
 #include "live/app_counters.h"
 #include "live/sampler.h"
 
@@ -109,6 +110,7 @@ static bool has_input_source(const tm_rule_input *input, const tm_target_facts *
   // Virtual targets are fed by somebody; processes have what the platform samples, and what their
   // runtime reports.
   if (facts->pid == 0 || tm_metric_group(input->metric) != TM_GROUP_COUNT) return true;
+  if (tm_account_metric(input->metric)) return true;
   const tm_endpoint endpoint = tm_target_endpoint(facts);
   if (tm_app_metric(input->metric)) return tm_app_metric_has_page(input->metric, &endpoint);
   static const char *const told[] = {"go.", "app.", "session."}; // by whoever knows

@@ -6,6 +6,7 @@
 #include "bind/lua_series.h"
 #include "bind/plain.h"
 #include "host/rulehost_impl.h"
+#include "live/account_series.h"
 #include "live/app_counters.h"
 #include "live/sampler.h"
 
@@ -244,7 +245,8 @@ static bool known_input(const tm_rule_input *input) {
   static const char *const prefixes[] = {"go.", "app.", "jvm.", "v8.", "session."};
   for (size_t i = 0; i < TM_COUNT(prefixes); i++)
     if (strncmp(input->metric, prefixes[i], strlen(prefixes[i])) == 0) return true;
-  return tm_app_metric(input->metric) || tm_metric_group(input->metric) != TM_GROUP_COUNT;
+  return tm_app_metric(input->metric) || tm_account_metric(input->metric)
+         || tm_metric_group(input->metric) != TM_GROUP_COUNT;
 }
 
 // The platform's signal whose name shares the longest beginning with a mistyped one.

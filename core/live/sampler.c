@@ -6,6 +6,7 @@
 #include "live/sampler.h"
 
 #include "base/clock.h"
+#include "live/account_series.h"
 #include "live/app_counters.h"
 
 #include <string.h>
@@ -64,7 +65,8 @@ tm_unit tm_metric_unit(const char *metric) {
   for (size_t i = 0; i < TM_COUNT(families); i++)
     if (strcmp(metric, families[i].metric) == 0) return families[i].unit;
   const tm_signal_info *info = tm_signal_describe(tm_signal_by_name(metric));
-  return info ? unit_of(info) : tm_app_metric_unit(metric);
+  if (info) return unit_of(info);
+  return tm_account_metric(metric) ? TM_UNIT_BYTES : tm_app_metric_unit(metric);
 }
 
 tm_status tm_sampler_new(tm_ctx *ctx, tm_plat *plat, int64_t pid, tm_sampler **out) {

@@ -185,7 +185,7 @@ local function check_shown(names)
   local known = {}
   for _, signal in ipairs(core.signals()) do known[#known + 1] = signal.name end
   for _, name in ipairs(names) do
-    local found = name:match("^expvar%.%S+$") or name:match("^metrics%.%S+$")
+    local found = name:match("^expvar%.%S+$") or name:match("^metrics%.%S+$") or core.account_metric(name) or name:match("^go%.counts%.%S+$")
     for _, one in ipairs(known) do found = found or one == name end
     if not found then args.usage("--show: no signal is called '" .. name .. "'" .. args.nearest(name, known)) end
   end
