@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEEPEST = 32, LONGEST_PATH = 512, TICK_EVENTS = 1 << 16 };
+enum { DEEPEST = 32, LONGEST_PATH = 4096, TICK_EVENTS = 1 << 16 };
 
 #define MOST_NS (INT64_C(1) << 60)
 
@@ -515,15 +515,21 @@ static void free_timeline(void *model) {
 static tm_status read_chrome_json(tm_ctx *ctx, const tm_source *src, tm_snapshot *out) {
   tm_timeline *timeline = NULL;
   TM_TRY(tm_timeline_new(ctx, &timeline));
-  out->model = timeline;
-  out->free_model = free_timeline;
   scanner s = {.ctx = ctx, .start = src->data, .at = src->data, .end = src->data + src->size};
   ctx->total = src->size;
   tm_status status = tm_tl_builder_init(ctx, &s.builder, timeline);
   if (status == TM_OK) status = scan(&s, out);
   tm_tl_builder_fini(ctx, &s.builder);
   tm_bytes_free(ctx, &s.plain);
-  return status;
+  if (status != TM_OK) {
+    tm_timeline_free(timeline);
+    return status;
+  }
+  out->model = timeline;
+  out->free_model = free_timeline;
+  if (!out->partial) return TM_OK;
+  ctx->error = out->problem;
+  return out->problem.status;
 }
 
 static bool head_has(const uint8_t *head, size_t size, const char *word) {
@@ -535,6 +541,11 @@ static unsigned probe_chrome_json(const uint8_t *head, size_t size) {
   while (at < size && is_space(head[at])) at++;
   if (at == size || (head[at] != '[' && head[at] != '{')) return 0;
   if (head[at] == '{' && head_has(head, size, "\"traceEvents\"")) return 60;
+  // what may stand before the events, at any length
+  static const char *const before[] = {"\"displayTimeUnit\"", "\"dataOrigin\"",
+                                       "\"source\":\"DevTools\"", "\"source\": \"DevTools\""};
+  for (size_t i = 0; i < sizeof before / sizeof *before && head[at] == '{'; i++)
+    if (head_has(head, size, before[i])) return 30;
   if (!head_has(head, size, "\"ph\"") || !head_has(head, size, "\"pid\"")) return 0;
   return head_has(head, size, "\"ts\"") ? 40 : 20;
 }

@@ -158,7 +158,7 @@ local function read_one(word, options, notes, kind)
     p, err = core.read(word, { format = options.format, index = options.index_places, progress = not options.quiet and progress(word) or nil })
   end
   if not p then fail(err, word) end
-  if err then notes[#notes + 1] = word .. ": " .. err.message end
+  if err then notes[#notes + 1] = ("%s: %s%s"):format(word, err.message, err.offset and (" (at byte %d)"):format(err.offset) or "") end
   return p
 end
 M.read = read_one

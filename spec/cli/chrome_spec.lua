@@ -156,25 +156,66 @@ describe("a trace of Chrome", function()
     assert.equal("chrome", open.format)
   end)
 
-  it("keeps the events before a cut, wherever that is", function()
-    local bytes, events_before = whole(), 0
-    local total = core.read({ bytes = bytes }):info().events
-    for cut = 1, #bytes - 1, math.max(1, #bytes // 100) do
-      local t, err = core.read { bytes = bytes:sub(1, cut), format = "chrome" }
-      if t then
-        local count = t:info().events
-        assert.is_true(count >= events_before and count <= total)
-        if count < total then assert.is_true(t.partial) end
-        events_before = count
-      else
-        assert.equal("format", err.code)
-      end
+  it("keeps the events before a cut, wherever that is, and says where", function()
+    local list = all()
+    local ends, bytes = {}, '{"traceEvents":['
+    for i, event in ipairs(list) do
+      bytes = bytes .. (i > 1 and "," or "") .. core.json(event)
+      ends[i] = #bytes
     end
-    assert.is_true(events_before > total // 2)
+    bytes = bytes .. ']}'
+    for cut = 17, ends[#list], math.max(1, #bytes // 150) do
+      local t, err = core.read({ bytes = bytes:sub(1, cut) }, { format = "chrome" })
+      local there = 0
+      while ends[there + 1] and ends[there + 1] <= cut do there = there + 1 end
+      assert.equal(there, t:info().events)
+      assert.is_true(t.partial)
+      local offset = err.offset
+      -- behind the last whole event, or where the next one begins
+      assert.is_true(offset >= (ends[there] or 16) and offset <= (ends[there] or 16) + 1, offset .. " is not behind event " .. there)
+    end
+    local cut = helper.write(helper.folder() .. "/cut.json", bytes:sub(1, #bytes // 2))
+    local shown = helper.tidemark("tasks", cut)
+    assert.same({ 0, true }, { shown.code, shown.err:find("ends within its events", 1, true) ~= nil })
+    assert.truthy(shown.err:find("at byte " .. select(2, core.read(cut)).offset, 1, true))
+    assert.equal("format", select(2, core.read({ bytes = bytes:sub(1, 10) }, { format = "chrome" })).code)
+  end)
+
+  it("steps over a million brackets", function()
+    local deep = ("["):rep(1000000)
+    local head = '{"traceEvents":[{"ph":"X","name":"RunTask","ts":1,"dur":2,"pid":1,"tid":1},'
+    local cases = {
+      { head .. '{"ph":"I","name":"UpdateCounters","ts":2,"pid":1,"tid":1,"args":{"data":{"a":' .. deep, 1, true },
+      { head .. '{"ph":"I","name":"UpdateCounters","ts":2,"pid":1,"tid":1,"args":{"data":{"a":' .. deep .. deep:gsub("%[", "]") .. ',"nodes":5}}}]}', 2,
+        false },
+      { head .. '{"ph":"I","name":"UpdateCounters","ts":2,"pid":1,"tid":1,"args":' .. ('{"a":'):rep(1000000) .. "1" .. ("}"):rep(1000000) .. "}]}", 2, false },
+      { head:gsub("{", '{"other":' .. deep .. deep:gsub("%[", "]") .. ",", 1) .. "]}", 1, false },
+      { "[" .. head:sub(17) .. deep, 1, true },
+    }
+    for i, case in ipairs(cases) do
+      local t = core.read({ bytes = case[1] }, { format = "chrome" })
+      assert.same({ i, case[2], case[3] }, { i, t:info().events, t.partial })
+    end
+  end)
+
+  it("takes the values of long and of odd names", function()
+    local name = "blink_gc/" .. ("x"):rep(3000)
+    local long = { ph = "v", cat = "m", name = "n", pid = 1, tid = -1, ts = 5, args = { dumps = { allocators = { [name] = { attrs = {
+      size = { value = "ff" } } } } } } }
+    local rows = helper.rows("memory-infra", "memory-infra", helper.write(helper.folder() .. "/long.json", core.json { long }), "--deep")
+    assert.same({ name, 255 }, { rows[1].name, rows[1].last_bytes })
+  end)
+
+  it("counts as Python does, on traces made at random", function()
+    if helper.shell("python3 -c 'import json'").code ~= 0 then return pending("no Python here") end
+    local done = helper.shell(("python3 spec/support/chrome_diff.py %s"):format(helper.quote(helper.bin)))
+    assert.equal(0, done.code, done.out)
   end)
 
   it("is told from other files", function()
     assert.equal("chrome", (helper.rows("inspect", "inspect", file))[1].format)
+    local saved = '{"metadata":{"source":"DevTools","resources":["' .. ("x"):rep(9000) .. '"]},' .. whole():sub(2)
+    assert.same(core.read({ bytes = whole() }):info(), core.read({ bytes = saved }):info())
     local result = helper.tidemark("tasks", helper.write(helper.folder() .. "/p.txt", "main;work 3\n"))
     assert.equal(2, result.code)
   end)

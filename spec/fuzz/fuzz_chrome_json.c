@@ -56,8 +56,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   tm_source src = {.data = data, .size = size};
   tm_status status = tm_reader_named("chrome")->read(&ctx, &src, &s);
   check(status == TM_OK || *ctx.error.message);
-  if (s.partial) check(s.problem.offset_bytes <= size);
-  if (status == TM_OK) {
+  check((status == TM_OK) == (s.model && !s.partial));
+  if (s.partial) check(s.model && s.problem.offset_bytes <= size);
+  if (s.model) {
     check_model(s.model);
     check_analyses(&ctx, s.model);
   }
