@@ -130,7 +130,7 @@ typedef struct pf_reader {
   uint64_t lost_count, lost_offset;       // packets that the writer dropped
   uint64_t damaged_count, damaged_offset; // packets of packets that do not unpack
   uint64_t undated_count, undated_offset; // packets whose clock is not known
-  char path[512];                         // of the argument being sent
+  char path[4096];                        // of the argument being sent
 } pf_reader;
 
 typedef struct pf_packet {
