@@ -1,0 +1,184 @@
+// Beginning and end: finding the functions that are replaced, memory for who asks before they are
+// found, options, and the programs in which the agent does not belong.
+#include "agent_hooks.h"
+#include "agent_tables.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// ---- early memory ----
+
+static _Alignas(64) uint8_t early[TM_AGENT_STATIC_BYTES];
+static _Atomic size_t early_used;
+
+void *tm_early_alloc(size_t bytes, size_t alignment) {
+  if (alignment < 16) alignment = 16;
+  if (bytes > sizeof early || alignment > 4096) return NULL;
+  size_t need = sizeof(size_t) + bytes + alignment;
+  size_t at = atomic_fetch_add(&early_used, need);
+  if (at + need > sizeof early) return NULL;
+  uintptr_t block = (uintptr_t)early + at + sizeof(size_t);
+  block = (block + alignment - 1) & ~(uintptr_t)(alignment - 1);
+  uint8_t *found = early + (block - (uintptr_t)early);
+  memcpy(found - sizeof bytes, &bytes, sizeof bytes);
+  return found;
+}
+
+bool tm_early_owns(const void *block) {
+  return (uintptr_t)block - (uintptr_t)early < sizeof early;
+}
+
+size_t tm_early_size(const void *block) {
+  size_t bytes;
+  memcpy(&bytes, (const uint8_t *)block - sizeof bytes, sizeof bytes);
+  return bytes;
+}
+
+// ---- the replaced functions ----
+
+enum { UNRESOLVED, RESOLVING, RESOLVED };
+static _Atomic int resolving;
+static bool is_preloaded;
+
+static bool is_same(const void *symbol, void (*replacement)(void)) {
+  void *mine;
+  memcpy(&mine, &replacement, sizeof mine);
+  return symbol == mine;
+}
+
+void tm_agent_resolve(void) {
+  int state = UNRESOLVED;
+  if (!atomic_compare_exchange_strong(&resolving, &state, RESOLVING)) return;
+  for (const tm_agent_hook *hook = tm_agent_hooks; hook->name; hook++) {
+    void *found = dlsym(RTLD_DEFAULT, hook->name);
+    if (found && is_same(found, hook->replacement)) {
+      is_preloaded = true;
+      found = dlsym(RTLD_NEXT, hook->name);
+    }
+    if (found) memcpy(hook->next, &found, sizeof found);
+  }
+  atomic_store(&resolving, RESOLVED);
+}
+
+bool tm_agent_is_preloaded(void) {
+  tm_agent_resolve();
+  return is_preloaded;
+}
+
+// ---- options ----
+
+typedef struct options {
+  uint32_t mode;
+  uint64_t rate_bytes, min_size_bytes;
+  bool is_for_this_only; // children do without
+  char exit_path[108];
+} options;
+
+static uint64_t number_of(const char *text) {
+  uint64_t value = 0;
+  for (; *text >= '0' && *text <= '9'; text++) value = value * 10 + (uint64_t)(*text - '0');
+  return value;
+}
+
+static bool is_word(const char *text, const char *word) {
+  return strncmp(text, word, strlen(word)) == 0;
+}
+
+static void parse(const char *text, options *out) {
+  while (text && *text) {
+    if (is_word(text, "mode=idle")) out->mode = TM_AGENT_IDLE;
+    if (is_word(text, "mode=full")) out->mode = TM_AGENT_FULL;
+    if (is_word(text, "mode=sampled")) out->mode = TM_AGENT_SAMPLED;
+    if (is_word(text, "rate=")) out->rate_bytes = number_of(text + 5);
+    if (is_word(text, "min=")) out->min_size_bytes = number_of(text + 4);
+    if (is_word(text, "children=drop")) out->is_for_this_only = true;
+    if (is_word(text, "exit=")) { // the last one: a path may hold commas
+      if (strlen(text + 5) < sizeof out->exit_path) strcpy(out->exit_path, text + 5);
+      return;
+    }
+    text = strchr(text, ',');
+    if (text) text++;
+  }
+}
+
+// Takes this library out of LD_PRELOAD, in place.
+static void leave_the_environment(void) {
+  char *list = getenv("LD_PRELOAD"), *at = list ? strstr(list, "libtidemark-malloc.so") : NULL;
+  if (!at) return;
+  char *end = at + strcspn(at, ": ");
+  while (at > list && at[-1] != ':' && at[-1] != ' ') at--;
+  if (*end) end++;
+  memmove(at, end, strlen(end) + 1);
+}
+
+// ---- beginning ----
+
+static const char *refusal;
+static bool is_attached;
+
+// Sanitizers and valgrind have their own allocator and know more about each block than we do.
+static const char *who_is_here(void) {
+  static const struct {
+    const char *symbol, *why;
+  } others[] = {
+      {"__asan_init", "the program is built with AddressSanitizer, which has its own allocator"},
+      {"__tsan_init", "the program is built with ThreadSanitizer, which has its own allocator"},
+      {"__msan_init", "the program is built with MemorySanitizer, which has its own allocator"},
+      {"__hwasan_init", "the program is built with HWASan, which has its own allocator"},
+      {"__lsan_do_leak_check", "the program is built with LeakSanitizer"}};
+  const char *preload = getenv("LD_PRELOAD");
+  for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+    if (dlsym(RTLD_DEFAULT, others[i].symbol)) return others[i].why;
+  if (preload && strstr(preload, "vgpreload"))
+    return "the program runs under valgrind, which has its own allocator";
+  return NULL;
+}
+
+bool tm_agent_attach(const char *text) {
+  options o = {.mode = TM_AGENT_SAMPLED, .rate_bytes = TM_AGENT_RATE_BYTES};
+  tm_agent_resolve();
+  tm_self.guard = 1;
+  parse(text ? text : getenv("TIDEMARK_AGENT_OPTIONS"), &o);
+  if (!is_attached) {
+    tm_agent.pid = syscall(SYS_getpid);
+    tm_unwind_init();
+    refusal = who_is_here();
+    if (!refusal && !tm_stacks_init()) refusal = "no memory for the tables";
+    if (!refusal) tm_fork_init();
+  }
+  if (o.exit_path[0]) tm_control_set_exit(o.exit_path);
+  is_attached = !refusal;
+  if (!refusal) tm_agent_configure(o.mode, o.rate_bytes, o.min_size_bytes);
+  if (o.is_for_this_only) leave_the_environment();
+  tm_self.guard = 0;
+  return !refusal;
+}
+
+const char *tm_agent_refusal(void) {
+  return refusal;
+}
+
+void tm_agent_detach(void) {
+  tm_agent_pause();
+  tm_control_stop();
+}
+
+__attribute__((constructor)) static void begin(void) {
+  if (tm_agent_is_preloaded()) tm_agent_attach(NULL);
+}
+
+// Programs that leave by exit(); the others are asked in time.
+__attribute__((destructor)) static void end(void) {
+  if (is_attached && tm_agent.pid == syscall(SYS_getpid)) tm_control_say_last();
+}
+
+// For who brings this library into a running program. 0: ready. Not called by preloaded ones.
+TM_EXPORT int tidemark_agent_start(const char *text);
+int tidemark_agent_start(const char *text) {
+  if (!tm_agent_attach(text)) return -1;
+  tm_control_wake();
+  return 0;
+}
