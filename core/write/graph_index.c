@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PIECE_BYTES = 8 << 20 };
+enum { PIECE_BYTES = 8 << 20, PATH_ROOM = 4096 };
 
 typedef struct index_writer {
   tm_columns columns; // first: the walk hands it back
@@ -84,24 +84,60 @@ static tm_status write_all(index_writer *w, const tm_snapshot *s, const tm_index
   return put_head(w, s->format, of);
 }
 
+// A file without a name, which nothing is left of should we be killed; where the system has none,
+// one with a name of its own. named: room for that name, in front path + ".XXXXXX".
+static int open_aside(const char *path, char *named, bool *has_name) {
+#ifdef O_TMPFILE
+  char folder[PATH_ROOM];
+  const char *slash = strrchr(path, '/');
+  snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 2, slash ? path : "./");
+  int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  *has_name = fd < 0;
+  if (fd >= 0) return fd;
+#else
+  (void)path;
+  *has_name = true;
+#endif
+  return mkostemp(named, O_CLOEXEC);
+}
+
+// Puts the whole file where the index is to be.
+static tm_status publish(tm_ctx *ctx, int fd, char *named, bool has_name, const char *path) {
+  char self[64];
+  snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+  if (!has_name) {
+    int unused = mkostemp(named, O_CLOEXEC); // a name that is free
+    if (unused >= 0) close(unused);
+    unlink(named);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, named, AT_SYMLINK_FOLLOW) != 0)
+      return tm_fail_errno(ctx, errno, "cannot write %s", path);
+  }
+  if (rename(named, path) == 0) return TM_OK;
+  tm_fail_errno(ctx, errno, "cannot write %s", path);
+  unlink(named);
+  return ctx->error.status;
+}
+
 tm_status tm_graph_index_write(tm_ctx *ctx, const char *path, const tm_snapshot *s,
                                const tm_index_identity *of, tm_index_more_fn more, void *ud,
                                uint64_t *out_bytes) {
   const tm_graph *g = s->model;
-  char name[4096];
+  char name[PATH_ROOM];
+  bool has_name;
   if (!g->detail->columns || !g->node_count)
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "this dump (%s) has no index", s->format);
   int n = snprintf(name, sizeof name, "%s.XXXXXX", path);
   if (n < 0 || (size_t)n >= sizeof name)
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "the path of the index is too long");
-  index_writer w = {.columns = {.ctx = ctx, .store = store}, .fd = mkostemp(name, O_CLOEXEC)};
+  index_writer w = {.columns = {.ctx = ctx, .store = store},
+                    .fd = open_aside(path, name, &has_name)};
   if (w.fd < 0) return tm_fail_errno(ctx, errno, "cannot write %s", path);
   tm_status status = write_all(&w, s, of, more, ud);
-  if (close(w.fd) != 0 && status == TM_OK)
-    status = tm_fail_errno(ctx, errno, "cannot write %s", path);
-  if (status == TM_OK && rename(name, path) != 0)
-    status = tm_fail_errno(ctx, errno, "cannot write %s", path);
-  if (status != TM_OK) unlink(name);
+  if (status == TM_OK)
+    status = publish(ctx, w.fd, name, has_name, path);
+  else if (has_name)
+    unlink(name);
+  close(w.fd);
   *out_bytes = w.at;
   tm_vec_free(ctx, &w.sections);
   return status;
