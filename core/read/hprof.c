@@ -310,6 +310,7 @@ static tm_status describe_instance(hprof *h, const hprof_object *o, uint32_t *ty
     *bytes = (h->header_bytes + o->body_bytes + h->align - 1) / h->align * h->align;
   *refs = 0;
   if (c->field_bytes != o->body_bytes) return TM_OK; // a class above is missing: opaque
+  if (c->ref_begin == c->ref_end) return TM_OK;
   const uint32_t *ref = h->refs.items + c->ref_begin, *end = h->refs.items + c->ref_end;
   if (c->strength != TM_STRENGTH_STRONG) {
     ref++;
@@ -494,7 +495,7 @@ static void put_edge(hprof *h, edge_cursor *c, uint64_t id) {
 
 static void put_instance(hprof *h, const hprof_object *o, edge_cursor *c, uint32_t node) {
   const hprof_class *k = &h->classes.items[tm_idmap_get(&h->class_index, o->class_id)];
-  if (k->field_bytes != o->body_bytes) return;
+  if (k->field_bytes != o->body_bytes || k->ref_begin == k->ref_end) return;
   const uint32_t *ref = h->refs.items + k->ref_begin, *end = h->refs.items + k->ref_end;
   if (k->strength != TM_STRENGTH_STRONG && c->next < c->end) {
     uint32_t to = tm_addr_rank_get(&h->rank, hprof_id(h, o->body + *ref++));
