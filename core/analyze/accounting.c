@@ -168,7 +168,9 @@ static void divide_pools(division *d) {
   bool c_told = !isnan(told[TM_OWNER_C_HEAP_INUSE]);
   claim(d, TM_OWNER_C_HEAP_INUSE, POOL_C);
   rest(d, c_told ? TM_OWNER_C_HEAP_FREE : TM_OWNER_C_HEAP, POOL_C);
-  rest(d, TM_OWNER_UNEXPLAINED, POOL_ANON);
+  bool jvm_silent = d->input->runtime == TM_RUNTIME_JVM && isnan(told[TM_OWNER_JVM_HEAP])
+                    && d->covered[TM_OWNER_JVM_HEAP] <= 0;
+  rest(d, jvm_silent ? TM_OWNER_JVM : TM_OWNER_UNEXPLAINED, POOL_ANON);
 }
 
 void tm_account_divide(const tm_account_input *input, tm_account *out) {

@@ -21,7 +21,7 @@ struct tm_account_gather {
   tm_plat *plat;
   tm_proc *proc;
   int64_t pid;
-  bool outside_only, go, v8;
+  bool outside_only, gentle, go, v8;
   uint64_t timeout_ns;
   tm_endpoint endpoint;
   tm_arena texts, names; // names: of the last reading's mappings
@@ -73,6 +73,7 @@ tm_status tm_account_gather_open(tm_ctx *ctx, const tm_account_gather_options *o
   g->alloc = ctx->alloc;
   g->pid = options->pid;
   g->outside_only = options->outside_only;
+  g->gentle = options->gentle;
   g->timeout_ns = options->timeout_ns ? options->timeout_ns : ASK_NS;
   tm_arena_init(&g->texts, &ctx->alloc, 0);
   tm_arena_init(&g->names, &ctx->alloc, 0);
@@ -226,7 +227,7 @@ static void ask(tm_ctx *ctx, tm_account_gather *g) {
   if (!g->outside_only && g->facts.runtime == TM_RUNTIME_GO && g->endpoint.address)
     tm_account_ask_go(ctx, &g->endpoint, g->timeout_ns, &g->go_hint, a);
   if (!g->outside_only && g->facts.runtime == TM_RUNTIME_JVM)
-    tm_account_ask_jvm(ctx, g->pid, g->timeout_ns, &g->places, a);
+    tm_account_ask_jvm(ctx, g->pid, g->timeout_ns, g->gentle, &g->places, a);
   tm_ctx_clear(ctx);
   if (told && !*a->source) a->source = "told";
   g->facts.source = a->source;

@@ -13,7 +13,8 @@ typedef struct tm_account_gather_options {
   int64_t pid;
   const tm_endpoint *endpoint; // of a Go program; copied; NULL = none
   bool outside_only;           // never ask the program
-  uint64_t timeout_ns;         // of each question; 0 = 2 s
+  bool gentle;         // ask a JVM only when its attach socket is open: it opens by a signal
+  uint64_t timeout_ns; // of each question; 0 = 2 s
 } tm_account_gather_options;
 
 // How the last reading went; texts are valid until the next one.

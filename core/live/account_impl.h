@@ -38,13 +38,14 @@ TM_NODISCARD tm_status tm_account_read_jvm(tm_ctx *ctx, const char *text, tm_acc
                                            tm_account_ranges *places);
 
 // Asks a JVM. The ranges that never move (class space, tables of the collector) are asked for once,
-// by the dearest question, and kept in *places.
+// by the dearest question, and kept in *places. gentle: not when the socket would have to be opened
+// by a signal.
 typedef struct tm_account_places {
   tm_account_ranges ranges;
   bool known;
 } tm_account_places;
-void tm_account_ask_jvm(tm_ctx *ctx, int64_t pid, uint64_t timeout_ns, tm_account_places *places,
-                        tm_account_answer *out);
+void tm_account_ask_jvm(tm_ctx *ctx, int64_t pid, uint64_t timeout_ns, bool gentle,
+                        tm_account_places *places, tm_account_answer *out);
 
 // Finds the mappings that malloc made for single large blocks by the heads of their chunks.
 // *out_count chunks are added to ranges as TM_OWNER_C_HEAP.

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LINE_ROOM = 512, ADDRESSES = 3 };
 
@@ -148,11 +149,23 @@ static tm_status ask_one(tm_ctx *ctx, const tm_jvm *jvm, uint64_t timeout_ns, co
   return status;
 }
 
-void tm_account_ask_jvm(tm_ctx *ctx, int64_t pid, uint64_t timeout_ns, tm_account_places *places,
-                        tm_account_answer *out) {
+// The socket appears with the first command of a JVM's life and stays.
+static bool listens(const tm_jvm *jvm) {
+  char path[96];
+  snprintf(path, sizeof path, "/proc/%" PRId64 "/root/tmp/.java_pid%" PRId64, jvm->pid,
+           jvm->own_pid);
+  return access(path, F_OK) == 0;
+}
+
+void tm_account_ask_jvm(tm_ctx *ctx, int64_t pid, uint64_t timeout_ns, bool gentle,
+                        tm_account_places *places, tm_account_answer *out) {
   tm_jvm jvm;
   tm_ctx_clear(ctx);
   tm_status status = tm_jvm_find(ctx, pid, &jvm);
+  if (status == TM_OK && gentle && !listens(&jvm))
+    status =
+        tm_fail(ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
+                "its attach socket is closed; `tidemark account jvm:%" PRId64 "` opens it", pid);
   if (status == TM_OK) status = ask_one(ctx, &jvm, timeout_ns, "GC.heap_info", out, NULL);
   if (status != TM_OK) {
     snprintf(out->problem, sizeof out->problem, "jcmd: %s", ctx->error.message);

@@ -180,7 +180,8 @@ tm_status tm_account_series_new(tm_ctx *ctx, const tm_account_series_options *op
   tm_ctx_init(&j->ctx, NULL);
   j->request.data = j;
   j->owner = s;
-  const tm_account_gather_options gather = {.pid = options->pid, .endpoint = options->endpoint};
+  const tm_account_gather_options gather = {
+      .pid = options->pid, .endpoint = options->endpoint, .gentle = true};
   tm_status status = tm_account_gather_open(&j->ctx, &gather, &j->gather);
   if (status != TM_OK) {
     tm_fail(ctx, status, TM_NO_OFFSET, "%s", j->ctx.error.message);

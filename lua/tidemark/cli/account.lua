@@ -20,6 +20,10 @@ end
 local sources = { expvar = "expvar", metrics = "its metrics", pprof = "the heap profile", jcmd = "its attach socket", told = "its inspector" }
 
 local function head(r)
+  if r.runtime == "recorded" then
+    return text.style("bold", ("%s (%s), %d readings in %s: RSS %s at the end\n"):format(r.name or "?", tostring(r.pid or "?"), r.readings,
+      core.format(r.duration_ns, "ns"), core.format(r.rss_bytes, "bytes")))
+  end
   local about = r.version and r.version ~= "" and r.version or r.runtime
   local numbers = r.source ~= "" and "numbers from " .. (sources[r.source] or r.source) or "from outside only"
   local out = ("%s (%d), %s, %s: RSS %s in %d mappings\n"):format(r.name, r.pid, about, numbers, core.format(r.rss_bytes, "bytes"), r.mappings)

@@ -20,7 +20,7 @@ local M = {
 
 -- Signals that the view shows though no rule may ask for them.
 local shown = { { "proc.cpu", 5 }, { "proc.threads", 5 }, { "proc.fds", 5 }, { "proc.maps", 10 }, { "proc.anon", 5 },
-  { "mem.limit", 60 } }
+  { "mem.limit", 60 }, { "account.unexplained", 30 } }
 
 function M.demand(s, id, every_ns)
   for _, d in ipairs(shown) do

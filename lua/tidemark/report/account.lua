@@ -135,7 +135,7 @@ end
 -- ---- the page ----
 
 local colors = { go_heap_inuse = "#1f6feb", go_heap_idle = "#79b8ff", go_stacks = "#54aeff", go_runtime = "#0a3069", go_heap = "#1f6feb",
-  jvm_heap = "#1a7f37", jvm_metaspace = "#4ac26b", jvm_code = "#2da44e", jvm_threads = "#aceebb", jvm_other = "#116329",
+  jvm_heap = "#1a7f37", jvm_metaspace = "#4ac26b", jvm_code = "#2da44e", jvm_threads = "#aceebb", jvm_other = "#116329", jvm_whole = "#1a7f37",
   v8_heap = "#d4a72c", v8_external = "#eac54f", v8_array_buffers = "#9a6700", c_heap_inuse = "#cf222e", c_heap_free = "#ff8182", c_heap = "#cf222e",
   executable = "#8c959f", libraries = "#afb8c1", mapped_files = "#6e7781", shared_memory = "#1b7c83", stacks = "#a475f9", gpu = "#e85aad",
   unexplained = "#3b2a20" }
