@@ -54,6 +54,8 @@ local stories = {
   ["go.cgo_gap"] = { { "proc.rss", "", 5, function(i) return (100 + i // 2) * MB end, 110 },
     { "expvar.memstats.Sys", "", 10, function() return 80 * MB end, 55 },
     { "expvar.memstats.HeapReleased", "", 10, function() return 4 * MB end, 55 } },
+  ["cgo_gap"] = { { "account.rss", "", 30, function(i) return (100 + 4 * i) * MB end, 40 },
+    { "account.c_heap", "", 30, function(i) return (20 + 4 * i) * MB end, 40 }, { "account.go", "", 30, function() return 60 * MB end, 40 } },
   ["gui.pixmap_growth"] = { { "x.bytes", "", 2, function(i) return (4 + i) * MB end, 40 },
     { "x.resources", "", 2, function(i) return 40 + 16 * i end, 40 }, { "x.kinds", "PIXMAP", 2, function(i) return 20 + 16 * i end, 40 } },
   ["gpu.growth"] = { { "gpu.resident", "", 5, function(i) return (100 + 4 * i) * MB end, 40 },
