@@ -24,8 +24,9 @@ TM_NODISCARD tm_status tm_timeline_tasks(tm_ctx *ctx, const tm_timeline *t,
 
 // A row per operation that did not end, the oldest first: age_ns, begin_ns, kind, name, detail
 // (url; "every 200 ms"), owner (script that began it, or else the page), fired, repeats, count,
-// pid, process, thread, category. Those of the same kind, name, detail and owner share a row.
-// Notes: open, ended, duration_ns.
+// ended, pid, process, thread, category, eternal. Those of the same kind, name, detail and owner
+// share a row: count are open, ended did end. eternal is 1 for what no script of a page began, or
+// no trace sees end. Notes: open, ended (of all piles), duration_ns.
 TM_NODISCARD tm_status tm_timeline_asyncs(tm_ctx *ctx, const tm_timeline *t, tm_table *out);
 
 // From one moment to another, both included.

@@ -1,6 +1,6 @@
-// Operations without an end, each with the script that was running on its thread when it began:
-// slices of a thread nest, so that one pass over both by time keeps the open scripts on a stack.
-// Equal ones are folded by sorting. O(n log n).
+// Operations, each with the script that was running on its thread when it began: slices of a thread
+// nest, so that one pass over both by time keeps the open scripts on a stack. Equal ones are folded
+// by sorting; of those all of which ended nothing is told. O(n log n).
 #include "analyze/timeline.h"
 
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 typedef struct orphan {
   const tm_tl_async *async;
   uint32_t owner; // string
-  uint32_t count, fired_count;
+  uint32_t count, ended_count, fired_count;
 } orphan;
 
 typedef TM_VEC(orphan) orphan_list;
@@ -85,30 +85,53 @@ static tm_status find_owners(tm_ctx *ctx, const tm_timeline *t, orphan_list *lis
 }
 
 static tm_status collect(tm_ctx *ctx, const tm_timeline *t, orphan_list *list) {
-  for (size_t i = 0; i < t->asyncs.count; i++)
-    if (t->asyncs.items[i].end_ns < 0)
-      TM_TRY(tm_vec_push(ctx, list,
-                         (orphan){&t->asyncs.items[i], 0, 1, t->asyncs.items[i].fired_count}));
+  for (size_t i = 0; i < t->asyncs.count; i++) {
+    const tm_tl_async *a = &t->asyncs.items[i];
+    bool open = a->end_ns < 0;
+    TM_TRY(tm_vec_push(ctx, list, (orphan){a, 0, open, !open, open ? a->fired_count : 0}));
+  }
   if (list->count) qsort(list->items, list->count, sizeof *list->items, by_moment);
   return TM_OK;
 }
 
-// Equal ones become the oldest of them.
+// Equal ones become the oldest of them that is open; without one they go.
 static void fold(orphan_list *list) {
   size_t kept = 0;
   if (!list->count) return;
   qsort(list->items, list->count, sizeof *list->items, by_group);
-  for (size_t i = 1; i < list->count; i++) {
-    orphan *last = &list->items[kept];
-    if (compare_groups(last, &list->items[i]) == 0) {
-      last->count++;
-      last->fired_count += list->items[i].fired_count;
-    } else {
-      list->items[++kept] = list->items[i];
+  for (size_t begin = 0, end; begin < list->count; begin = end) {
+    orphan all = list->items[begin];
+    for (end = begin + 1; end < list->count; end++) {
+      const orphan *o = &list->items[end];
+      if (compare_groups(&all, o) != 0) break;
+      if (!all.count) all.async = o->async;
+      all.count += o->count;
+      all.ended_count += o->ended_count;
+      all.fired_count += o->fired_count;
     }
+    if (all.count) list->items[kept++] = all;
   }
-  list->count = kept + 1;
-  qsort(list->items, list->count, sizeof *list->items, by_age);
+  list->count = kept;
+  if (kept) qsort(list->items, kept, sizeof *list->items, by_age);
+}
+
+// Whether it is none of a page's script: the browser's own, or one that no trace sees end.
+static bool is_eternal(const tm_timeline *t, const orphan *o) {
+  static const char *const names[] = {
+      "Animation",          "AnyPageLoading",
+      "AttachedPage",       "COOKIE_STORE_ALIVE",
+      "FocusedPageLoading", "LayerTreeHostImpl::SetVisible",
+      "LayerTreeHostSize",  "PageLoadMetrics.NavigationToLargestContentfulPaint",
+      "VisiblePageLoading"};
+  const tm_tl_async *a = o->async;
+  if (a->kind != TM_TL_ASYNC)
+    return strncmp(tm_timeline_text(t, a->detail), "chrome", 6) == 0
+           || strncmp(tm_timeline_text(t, o->owner), "chrome://", 9) == 0
+           || strstr(tm_timeline_text(t, o->owner), " chrome://");
+  if (!strstr(tm_timeline_text(t, a->category), "blink")) return true;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    if (strcmp(tm_timeline_text(t, a->name), names[i]) == 0) return true;
+  return false;
 }
 
 static tm_status put_text(tm_ctx *ctx, tm_table *out, size_t row, size_t column, const char *text) {
@@ -134,20 +157,24 @@ static tm_status put_orphan(tm_ctx *ctx, const tm_timeline *t, const orphan *o, 
   tm_table_set_int(out, row, 9, thread->pid);
   TM_TRY(put_text(ctx, out, row, 10, tm_timeline_text(t, thread->process)));
   TM_TRY(put_text(ctx, out, row, 11, tm_timeline_text(t, thread->name)));
-  return put_text(ctx, out, row, 12, tm_timeline_text(t, a->category));
+  TM_TRY(put_text(ctx, out, row, 12, tm_timeline_text(t, a->category)));
+  tm_table_set_int(out, row, 13, o->ended_count);
+  tm_table_set_int(out, row, 14, is_eternal(t, o));
+  return TM_OK;
 }
 
 static tm_status write_orphans(tm_ctx *ctx, const tm_timeline *t, orphan_list *list,
                                tm_table *out) {
-  static const char *const numbers = "age_ns begin_ns fired repeats count pid";
-  static const char *const names[] = {"age_ns",  "begin_ns", "kind",    "name",  "detail",
-                                      "owner",   "fired",    "repeats", "count", "pid",
-                                      "process", "thread",   "category"};
+  static const char *const numbers = "age_ns begin_ns fired repeats count pid ended eternal";
+  static const char *const names[] = {"age_ns",  "begin_ns", "kind",     "name",  "detail",
+                                      "owner",   "fired",    "repeats",  "count", "pid",
+                                      "process", "thread",   "category", "ended", "eternal"};
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     TM_TRY(tm_table_add_column(ctx, out, names[i],
                                strstr(numbers, names[i]) ? TM_CELL_INT : TM_CELL_TEXT,
                                i < 2 ? TM_UNIT_NS : TM_UNIT_NONE));
-  int64_t open = (int64_t)list->count;
+  int64_t open = 0;
+  for (size_t i = 0; i < list->count; i++) open += list->items[i].count;
   fold(list);
   for (size_t i = 0; i < list->count; i++) TM_TRY(put_orphan(ctx, t, &list->items[i], out));
   TM_TRY(tm_table_note_int(ctx, out, "open", open));

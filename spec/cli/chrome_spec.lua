@@ -108,7 +108,7 @@ describe("a trace of Chrome", function()
     assert.same({ 2, 1, "start http://x/t.js:3" }, { timer.fired, timer.repeats, timer.owner })
     assert.same({ 0, "slow http://x/a.js:12" }, { rows[4993000].fired, rows[4993000].owner }) -- a timeout that waits
     assert.equal("http://x/page", rows[499990000].owner)
-    assert.truthy(rows[6290000]) -- of two with one name the earlier one is left
+    assert.same({ 1, 1 }, { rows[6290000].count, rows[6290000].ended }) -- of two with one name the earlier one is left
   end)
 
   it("follows counters", function()

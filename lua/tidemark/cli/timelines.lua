@@ -106,33 +106,19 @@ M.tasks = {
   end,
 }
 
--- Operations that live as long as the browser, a process or a page: that they do not end says nothing.
-local eternal = {}
-for name in ([[Animation AnyPageLoading AttachedPage Browser.BrowserContext Browser.RenderProcessHostImpl COOKIE_STORE_ALIVE FocusedPageLoading
-  LayerTreeHostImpl::SetVisible LayerTreeHostSize PageLoadMetrics.NavigationToLargestContentfulPaint VisiblePageLoading
-  ChromeBrowserMainParts::MainMessageLoopRun]]):gmatch "%S+" do
-  eternal[name] = true
-end
-
--- What a page did, and not the browser for its own sake.
-local function of_page(row)
-  if row.kind ~= "async" then return not row.detail:find "^chrome" and not row.owner:find " chrome://" end
-  return row.category:find("blink", 1, true) ~= nil and not eternal[row.name]
-end
-
 M.asyncs = {
   name = "asyncs", summary = "operations of a browser that began and did not end: timers, sockets, requests",
   usage = "asyncs FILE [OPTIONS]",
   examples = { "tidemark asyncs trace.json", "tidemark asyncs trace.json --all --json" },
   doc = "Timers that were not cleared, WebSockets not closed, requests without an end (an EventSource is one), console.time without timeEnd.\n"
-    .. "OWNER is the script that ran when it began. COUNT are equal ones. A one-shot timer counts while it waits.",
+    .. "OWNER is the script that ran when it began. COUNT are equal ones, ENDED those like them that did. A one-shot timer counts while it waits.",
   options = options_with({ "all", "also the browser's own, and those that never end in any trace" }, nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
     local t = checked(trace:asyncs())
-    local rows = rows_of(t, not options.all and of_page or nil)
+    local rows = rows_of(t, not options.all and function(row) return row.eternal == 0 end or nil)
     local head = ("%d operations without an end, %d ended; %d piles shown\n"):format(t.notes.open, t.notes.ended, #rows)
-    show(options, "asyncs", words, problems, trace, t, { ns("age_ns", "AGE"), number("count", "COUNT"), number("fired", "FIRED"),
+    show(options, "asyncs", words, problems, trace, t, { ns("age_ns", "AGE"), number("count", "COUNT"), number("ended", "ENDED"), number("fired", "FIRED"),
       { key = "kind", title = "KIND" }, { key = "name", title = "NAME" }, number("pid", "PID"), { key = "detail", title = "DETAIL" },
       { key = "owner", title = "OWNER" } }, head, rows)
   end,
