@@ -139,5 +139,6 @@ void tm_agent_configure(uint32_t mode, uint64_t rate_bytes, uint64_t min_size_by
 void tm_agent_pause(void);
 void tm_agent_reset(void);
 uint32_t tm_agent_now_ms(void);
+bool tm_agent_sees_all(void); // full mode, now or since the last reset
 
 #endif

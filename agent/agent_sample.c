@@ -49,6 +49,10 @@ static void filter_fit(uint64_t rows) {
   atomic_store_explicit(&tm_agent.filter, want, memory_order_release);
 }
 
+bool tm_agent_sees_all(void) {
+  return atomic_load_explicit(&tm_agent.filter, memory_order_relaxed) == &all_filter;
+}
+
 // ---- numbers without libm ----
 
 static double natural_log(double x) { // of a normal x > 0
@@ -111,7 +115,7 @@ uint32_t tm_agent_now_ms(void) {
 static void keep(void *block, size_t bytes, uint32_t kind, double weight, const void *frame) {
   uintptr_t frames[TM_AGENT_FRAMES];
   uint32_t count = tm_unwind(frame, frames);
-  bool is_full = atomic_load_explicit(&tm_agent.filter, memory_order_relaxed) == &all_filter;
+  bool is_full = tm_agent_sees_all();
   tm_agent_live row = {.block = (uintptr_t)block,
                        .bytes = bytes,
                        .weight = (float)weight,

@@ -1,0 +1,184 @@
+// Walks the stack of the thread that allocates. Where a module has unwind tables their rules are
+// followed (agent_cfi.c); code without any is taken to keep frame pointers, as Go's does: a C
+// function that Go called returns into runtime.asmcgocall, which left the goroutine's frame pointer
+// in its register, and so the walk goes on over the goroutine's own stack. A goroutine in a C call
+// is not moved. Words of the thread's own stack are read as they are; anything else through the
+// kernel, which says so if there is nothing.
+#include "agent_cfi.h"
+#include "agent_tables.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { WINDOW_WORDS = 128, PAGE_BYTES = 4096 };
+
+typedef struct walk {
+  uintptr_t pc, sp, fp;
+  uintptr_t low, high;   // may be read as it is
+  uintptr_t window_from; // what was read through the kernel last
+  size_t window_bytes;
+  uintptr_t window[WINDOW_WORDS];
+} walk;
+
+size_t tm_peek(uintptr_t from, void *to, size_t bytes) {
+  struct iovec here = {to, bytes};
+  struct iovec there = {(void *)from, bytes}; // NOLINT(performance-no-int-to-ptr): an address
+  long got = syscall(SYS_process_vm_readv, (long)tm_agent.pid, &here, 1L, &there, 1L, 0L);
+  if (got > 0 || from % PAGE_BYTES + bytes <= PAGE_BYTES) return got > 0 ? (size_t)got : 0;
+  here.iov_len = there.iov_len = PAGE_BYTES - from % PAGE_BYTES; // the next page may be missing
+  got = syscall(SYS_process_vm_readv, (long)tm_agent.pid, &here, 1L, &there, 1L, 0L);
+  return got > 0 ? (size_t)got : 0;
+}
+
+static bool load(walk *w, uintptr_t at, uintptr_t *out) {
+  if (at % sizeof *out) return false;
+  if (TM_LIKELY(at >= w->low && at < w->high)) {
+    *out = *(const uintptr_t *)at; // NOLINT(performance-no-int-to-ptr): an address
+    return true;
+  }
+  if (at - w->window_from >= w->window_bytes) {
+    w->window_from = at;
+    w->window_bytes = tm_peek(at, w->window, sizeof w->window) / sizeof *out * sizeof *out;
+    if (w->window_bytes == 0) return false;
+  }
+  *out = w->window[(at - w->window_from) / sizeof *out];
+  return true;
+}
+
+// ---- the thread's stack ----
+
+// Source: PROCMAP_QUERY of linux/fs.h (6.11); one question instead of reading the whole file.
+typedef struct map_query {
+  uint64_t size, flags, address, begin, end, vma_flags, page_bytes, offset, inode;
+  uint32_t device_major, device_minor, name_bytes, build_id_bytes;
+  uint64_t name_address, build_id_address;
+} map_query;
+#define QUERY_MAP _IOWR('f', 17, map_query)
+
+static uintptr_t hexadecimal(const char **at, const char *end) {
+  uintptr_t value = 0;
+  for (; *at < end; (*at)++) {
+    char c = **at;
+    if (c >= '0' && c <= '9')
+      value = value * 16 + (uintptr_t)(c - '0');
+    else if (c >= 'a' && c <= 'f')
+      value = value * 16 + (uintptr_t)(c - 'a' + 10);
+    else
+      break;
+  }
+  return value;
+}
+
+// Looks for the line of an address in the text; what a read cuts in two is put together.
+static bool find_line(int fd, uintptr_t address, uintptr_t *low, uintptr_t *high) {
+  char text[PAGE_BYTES];
+  size_t have = 0;
+  for (;;) {
+    long got = syscall(SYS_read, fd, text + have, sizeof text - have);
+    if (got <= 0) return false;
+    have += (size_t)got;
+    const char *line = text, *end = text + have, *newline;
+    while ((newline = memchr(line, '\n', (size_t)(end - line)))) {
+      *low = hexadecimal(&line, newline);
+      if (line < newline) line++;
+      *high = hexadecimal(&line, newline);
+      if (address >= *low && address < *high) return true;
+      line = newline + 1;
+    }
+    have = (size_t)(end - line);
+    if (have == sizeof text) have = 0; // a line of 4 KiB: its rest cannot be what we want
+    memmove(text, end - have, have);
+  }
+}
+
+static void find_stack(uintptr_t sp) {
+  static _Atomic bool is_old_kernel;
+  tm_agent_thread *self = &tm_self;
+  map_query query = {.size = sizeof query, .address = sp};
+  bool is_found = false;
+  self->stack_low = self->stack_high = 0;
+  // By number: libc's functions are points at which a thread may be cancelled, malloc is none.
+  int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (!atomic_load_explicit(&is_old_kernel, memory_order_relaxed)) {
+    is_found = syscall(SYS_ioctl, fd, QUERY_MAP, &query) == 0;
+    if (is_found) {
+      self->stack_low = query.begin;
+      self->stack_high = query.end;
+    } else if (errno == ENOTTY) {
+      atomic_store_explicit(&is_old_kernel, true, memory_order_relaxed);
+    }
+  }
+  if (!is_found && !find_line(fd, sp, &self->stack_low, &self->stack_high))
+    self->stack_low = self->stack_high = 0;
+  syscall(SYS_close, fd);
+}
+
+// ---- the walk ----
+
+static uintptr_t code_of(uintptr_t address) {
+#if defined(__aarch64__)
+  return address & UINT64_C(0xffffffffffff); // without the signature
+#else
+  return address;
+#endif
+}
+
+static bool step_frame_pointer(walk *w) {
+  uintptr_t fp, pc;
+  if (w->fp < PAGE_BYTES || !load(w, w->fp, &fp) || !load(w, w->fp + sizeof pc, &pc)) return false;
+  w->sp = w->fp + 2 * sizeof pc;
+  w->pc = code_of(pc);
+  w->fp = fp;
+  return true;
+}
+
+static bool step_rule(walk *w, tm_rule rule) {
+  uintptr_t cfa = (rule.kind == TM_RULE_SP ? w->sp : w->fp) + (uintptr_t)(intptr_t)rule.cfa_bytes;
+  uintptr_t fp = w->fp, base = w->fp, pc;
+  if (rule.kind == TM_RULE_SAVED && !load(w, cfa, &cfa)) return false;
+  if (rule.kind != TM_RULE_SAVED) base = cfa;
+  if (cfa <= w->sp && cfa >= w->low && cfa < w->high) return false; // stacks are left upwards
+  if (!load(w, cfa + (uintptr_t)(intptr_t)rule.ra_words * sizeof pc, &pc)) return false;
+  if (rule.fp_words != TM_FP_SAME
+      && !load(w, base + (uintptr_t)(intptr_t)rule.fp_words * sizeof fp, &fp))
+    return false;
+  w->sp = cfa;
+  w->pc = code_of(pc);
+  w->fp = fp;
+  return true;
+}
+
+uint32_t tm_unwind(const void *frame, uintptr_t *out) {
+  const uintptr_t *words = frame;
+  walk w;
+  uint32_t count = 0;
+  w.pc = code_of(words[1]);
+  w.sp = (uintptr_t)(words + 2);
+  w.fp = words[0];
+  w.window_bytes = w.window_from = 0;
+  if (TM_UNLIKELY(w.sp < tm_self.stack_low || w.sp >= tm_self.stack_high)) find_stack(w.sp);
+  w.low = w.sp;
+  w.high = tm_self.stack_high;
+  while (w.pc >= PAGE_BYTES) {
+    out[count++] = w.pc;
+    if (count == TM_AGENT_FRAMES) break;
+    tm_rule rule = tm_cfi_rule(w.pc);
+    if (rule.kind == TM_RULE_STOP) break;
+    if (!(rule.kind == TM_RULE_NONE ? step_frame_pointer(&w) : step_rule(&w, rule))) break;
+  }
+  return count;
+}
+
+void tm_unwind_forget(void) {
+  tm_cfi_forget();
+}
+
+void tm_unwind_init(void) {
+  tm_cfi_init();
+}
