@@ -102,6 +102,13 @@ typedef struct pf_dump { // a packet about memory, kept for its time
   uint32_t field; // of TracePacket
 } pf_dump;
 
+typedef struct pf_recent { // a string that was looked up
+  uint64_t key;
+  uint32_t string;
+} pf_recent;
+
+enum { PF_RECENT = 512 };
+
 typedef struct pf_reader {
   tm_ctx *ctx;
   const tm_source *src;
@@ -112,7 +119,8 @@ typedef struct pf_reader {
   uint32_t last_sequence; // index; PF_NONE = none
   uint64_t last_sequence_id;
   uint32_t generations;
-  tm_idmap interned; // pf_interned_key -> string
+  tm_idmap interned; // hash of generation, table and id -> string
+  pf_recent recent[PF_RECENT];
   TM_VEC(pf_clock) clocks;
   uint64_t trace_clock;
   bool has_trace_clock;
@@ -150,7 +158,7 @@ TM_NODISCARD tm_status pf_enter_sequence(pf_reader *r, const pf_packet *p, uint3
                                          bool *usable);
 
 // The interned string of the table for a generation; 0 when unknown.
-uint32_t pf_interned(const pf_reader *r, uint32_t generation, uint32_t table, uint64_t iid);
+uint32_t pf_interned(pf_reader *r, uint32_t generation, uint32_t table, uint64_t iid);
 
 // The packet's time on the trace's clock; false when its clock has no relation to that.
 bool pf_packet_time(pf_reader *r, const pf_packet *p, uint32_t sequence, int64_t *out_ns);

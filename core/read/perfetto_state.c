@@ -8,9 +8,14 @@ static uint64_t interned_key(uint32_t generation, uint32_t table, uint64_t iid) 
   return tm_hash_add(tm_hash_mix((uint64_t)generation << 8 | table), iid) >> 1;
 }
 
-uint32_t pf_interned(const pf_reader *r, uint32_t generation, uint32_t table, uint64_t iid) {
-  uint32_t id = tm_idmap_get(&r->interned, interned_key(generation, table, iid));
-  return id == TM_IDMAP_NONE ? 0 : id;
+// Few strings are used over and over: those are found without going far.
+uint32_t pf_interned(pf_reader *r, uint32_t generation, uint32_t table, uint64_t iid) {
+  uint64_t key = interned_key(generation, table, iid);
+  pf_recent *recent = &r->recent[key % PF_RECENT];
+  if (recent->key == key) return recent->string;
+  uint32_t id = tm_idmap_get(&r->interned, key);
+  *recent = (pf_recent){key, id == TM_IDMAP_NONE ? 0 : id};
+  return recent->string;
 }
 
 // All of them are {1: iid, 2: text}.
@@ -31,6 +36,7 @@ static tm_status read_interned(pf_reader *r, pf_span message, uint32_t generatio
     TM_TRY(pf_intern(r, text, &id));
     uint64_t key = interned_key(generation, (uint32_t)f.number, iid);
     TM_TRY(tm_idmap_put(r->ctx, &r->interned, key, id));
+    r->recent[key % PF_RECENT] = (pf_recent){key, id};
   }
   return TM_OK;
 }

@@ -94,7 +94,11 @@ static tm_status find_thread(tm_ctx *ctx, tm_tl_builder *b, int64_t pid, int64_t
 
 // Memory dumps, counters of a process and metadata speak of a process; only work spreads time.
 static bool spreads(char phase) {
-  return phase && strchr("XBEbenSTFICPiR", phase);
+  static const bool of_work[256] = {
+      ['X'] = true, ['B'] = true, ['E'] = true, ['b'] = true, ['e'] = true,
+      ['n'] = true, ['S'] = true, ['T'] = true, ['F'] = true, ['I'] = true,
+      ['C'] = true, ['P'] = true, ['i'] = true, ['R'] = true};
+  return of_work[(unsigned char)phase];
 }
 
 tm_status tm_tl_open(tm_ctx *ctx, tm_tl_builder *b, const tm_tl_event *event, bool *wants_fields) {
