@@ -277,9 +277,10 @@ static bool belongs(const wire_field *f) {
   return f->type == (memchr(numbers, (int)f->number, sizeof numbers) ? 0 : 2);
 }
 
-// What only such packets have: a sequence, a user, or packed packets.
+// What only such packets have: a sequence, a user, a configuration, or packed packets.
 static unsigned signs_of(const wire_field *f) {
   if (f->type == 0) return f->number == 3 || f->number == 10;
+  if (f->number == PF_CONFIG || f->number == PF_MEMORY_SNAPSHOT) return 1;
   if (f->number == PF_COMPRESSED) return f->size > 2 && (f->data[0] & 15) == 8 ? 4 : 0;
   if (f->number != PF_ZSTD_COMPRESSED || f->size < 4) return 0;
   return memcmp(f->data, "\x28\xb5\x2f\xfd", 4) == 0 ? 4 : 0;
