@@ -1,6 +1,7 @@
 // Timelines for trusted Lua: t:tasks{over_ns=, thread=}, t:asyncs(), t:counters{constant=},
 // t:frames(), t:memory() answer Tables, t:info() the facts, t:mark(name) a moment.
 #include "analyze/timeline.h"
+#include "analyze/timeline_profile.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 
@@ -123,6 +124,22 @@ static int timeline_info(lua_State *L) { // t:info() -> facts
   return 1;
 }
 
+static void free_profile(void *profile) {
+  tm_profile_free(profile);
+}
+
+static int timeline_snapshot(lua_State *L) { // t:snapshot() -> Profile: what rules compare of it
+  const tm_snapshot *box = check_box(L);
+  tm_lua_work *work = tm_lua_push_work(L);
+  tm_snapshot *s = tm_lua_push_snapshot(L);
+  tm_profile *made = NULL;
+  if (tm_timeline_snapshot(&work->ctx, box->model, &made) != TM_OK)
+    return tm_lua_failed(L, &work->ctx);
+  *s = (tm_snapshot){
+      .kind = TM_KIND_PROFILE, .format = "chrome", .model = made, .free_model = free_profile};
+  return 1;
+}
+
 static int timeline_index(lua_State *L) {
   const tm_snapshot *box = check_box(L);
   const char *key = luaL_checkstring(L, 2);
@@ -155,10 +172,11 @@ static int timeline_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {
-    {"tasks", timeline_tasks},   {"asyncs", timeline_asyncs}, {"counters", timeline_counters},
-    {"frames", timeline_frames}, {"memory", timeline_memory}, {"mark", timeline_mark},
-    {"info", timeline_info},     {"close", timeline_close},   {NULL, NULL}};
+static const luaL_Reg methods[] = {{"tasks", timeline_tasks},       {"asyncs", timeline_asyncs},
+                                   {"counters", timeline_counters}, {"frames", timeline_frames},
+                                   {"memory", timeline_memory},     {"mark", timeline_mark},
+                                   {"snapshot", timeline_snapshot}, {"info", timeline_info},
+                                   {"close", timeline_close},       {NULL, NULL}};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_timeline(lua_State *L, tm_snapshot *from) {

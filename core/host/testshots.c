@@ -1,6 +1,7 @@
 // Every snapshot becomes a profile as a reader would have made it; all are fed in order of time.
 #include "host/testshots.h"
 
+#include "analyze/timeline_profile.h"
 #include "base/units.h"
 #include "base/vec.h"
 #include "live/shot_read.h"
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOTS_MAX = 2000, TYPES_MAX = 4 };
+enum { SHOTS_MAX = 2000, TYPES_MAX = TM_TL_SNAPSHOT_TYPES, GO_TYPES = 4 };
 
 typedef struct builder {
   tm_ctx *ctx;
@@ -74,7 +75,9 @@ static tm_status values_of(builder *b, int row, int64_t values[TYPES_MAX]) {
     TM_TRY(value_of(b, &values[i]));
     any = true;
   }
-  return any ? TM_OK : wrong(b->ctx, "a row of a trace needs count, or created and ended");
+  return any ? TM_OK
+             : wrong(b->ctx,
+                     "a row of a trace needs one of the numbers of its kind, such as count");
 }
 
 // { stack = , value = , label = text, ... } at the top of the stack.
@@ -129,10 +132,11 @@ static tm_status read_text(builder *b) {
 }
 
 static tm_status add_types(builder *b, const char *type, const char *unit) {
-  static const char *const of_trace[TYPES_MAX][2] = {
+  static const char *const of_trace[GO_TYPES][2] = {
       {"count", "count"}, {"blocked", "nanoseconds"}, {"created", "count"}, {"ended", "count"}};
   if (!tm_shot_is_trace(b->metric)) return tm_profile_add_type(b->ctx, b->p, type, unit);
-  for (size_t i = 0; i < TYPES_MAX; i++)
+  if (tm_shot_is_browser(b->metric)) return tm_timeline_snapshot_types(b->ctx, b->p);
+  for (size_t i = 0; i < GO_TYPES; i++)
     TM_TRY(tm_profile_add_type(b->ctx, b->p, of_trace[i][0], of_trace[i][1]));
   return tm_profile_intern(b->ctx, b->p, "count", 5, &b->p->default_type);
 }

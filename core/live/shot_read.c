@@ -1,6 +1,7 @@
 // The reader is chosen by the bytes, what is made of them by the metric. Runs on worker threads.
 #include "live/shot_read.h"
 
+#include "analyze/timeline_profile.h"
 #include "analyze/trace_profile.h"
 #include "read/reader.h"
 
@@ -8,6 +9,10 @@
 
 bool tm_shot_is_trace(const char *metric) {
   return strncmp(metric, "trace.", 6) == 0;
+}
+
+bool tm_shot_is_browser(const char *metric) {
+  return strcmp(metric, "trace.chrome") == 0;
 }
 
 static bool has_type(const tm_profile *p, const char *type) {
@@ -18,11 +23,14 @@ static bool has_type(const tm_profile *p, const char *type) {
 
 static tm_status take_model(tm_ctx *ctx, const char *metric, tm_snapshot *s, tm_profile **out) {
   bool wants_trace = tm_shot_is_trace(metric), wants_dump = strcmp(metric, "go.goroutines") == 0;
-  if (s->kind == TM_KIND_TRACE && (wants_trace || wants_dump))
+  bool wants_browser = tm_shot_is_browser(metric);
+  if (s->kind == TM_KIND_TIMELINE && wants_browser) return tm_timeline_snapshot(ctx, s->model, out);
+  if (s->kind == TM_KIND_TRACE && !wants_browser && (wants_trace || wants_dump))
     return tm_trace_snapshot(ctx, s->model, out);
   if (wants_trace) {
-    if (s->kind != TM_KIND_PROFILE || !has_type(s->model, "created"))
-      return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no trace", s->format);
+    if (s->kind != TM_KIND_PROFILE || !has_type(s->model, wants_browser ? "began" : "created"))
+      return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no trace%s", s->format,
+                     wants_browser ? " of a browser" : "");
   } else if (s->kind != TM_KIND_PROFILE && s->kind != TM_KIND_GOROUTINES) {
     return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s is no profile", s->format);
   }
@@ -35,7 +43,8 @@ tm_status tm_shot_read(tm_ctx *ctx, const char *metric, const void *data, size_t
                        tm_profile **out) {
   tm_snapshot s = {0};
   tm_status status = tm_read_buffer(ctx, data, size, NULL, &s);
-  if (status != TM_OK && status != TM_E_NOMEM && s.kind == TM_KIND_TRACE && s.model) {
+  if (status != TM_OK && status != TM_E_NOMEM && s.model
+      && (s.kind == TM_KIND_TRACE || s.kind == TM_KIND_TIMELINE)) {
     tm_ctx_clear(ctx); // it breaks off
     status = TM_OK;
   }

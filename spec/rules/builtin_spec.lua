@@ -97,6 +97,15 @@ local function goroutines(i)
   return table.concat(out, "\n")
 end
 
+-- A browser's trace with one row of those labels and numbers.
+local function browser(labels, numbers)
+  return function()
+    local row = { "a", labels = labels }
+    table.move(numbers, 1, #numbers, 2, row)
+    return write { types = { "count/count", "time/nanoseconds", "began/count", "ended/count", "value/count", "growth/count" }, row }
+  end
+end
+
 local profiles = {
   ["go.heap_growth"] = { "pprof.heap?gc=1", 300, function(i)
     return write { types = { "inuse_space/bytes" }, { "main.main;main.cache", 90 * MB }, { "main.main;main.leak", (i + 1) * 8 * MB } }
@@ -117,6 +126,12 @@ local profiles = {
       { "main.poll;main.wait", 100 + 30 * i, 0, 0, 0, labels = { entry = "main.poll", state = "chan receive" } },
       { "main.main;main.serve", 0, 0, 30, 1, labels = { entry = "main.poll", created_by = "main.serve" } } }
   end, 7 },
+  ["ui.long_tasks"] = { "trace.chrome", 300, browser({ what = "task", work = "draw app.js:9" }, { 8, 8 * 70000000, 0, 0, 0, 0 }), 2 },
+  ["ui.orphaned_async"] = { "trace.chrome", 300, browser({ what = "async", kind = "timer", name = "TimerInstall", owner = "poll app.js:2" },
+    { 7, 0, 7, 0, 0, 0 }), 2 },
+  ["dom.node_growth"] = { "trace.chrome", 300, browser({ what = "counter", name = "nodes", pid = "7" }, { 0, 0, 0, 0, 9000, 3000 }), 2 },
+  ["dom.listener_growth"] = { "trace.chrome", 300, browser({ what = "counter", name = "jsEventListeners", pid = "7" }, { 0, 0, 0, 0, 900, 800 }), 2 },
+  ["dom.document_growth"] = { "trace.chrome", 300, browser({ what = "counter", name = "documents", pid = "7" }, { 0, 0, 0, 0, 90, 30 }), 2 },
   ["heap.root_path_growth.jvm"] = { "dump.jvm.hprof", 1800, paths, 4 },
   ["heap.root_path_growth.v8"] = { "dump.v8.heapsnapshot", 1800, paths, 4 },
   ["heap.root_path_growth.go"] = { "dump.go.heapdump", 1800, paths, 4 },

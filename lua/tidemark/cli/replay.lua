@@ -10,6 +10,7 @@ local M = {
   examples = { "tidemark replay leak.tmr", "tidemark replay leak.tmr --rules rules/my.lua --no-builtin --expect 1 --json",
     "tidemark replay --snapshots pprof.heap monday.pb.gz tuesday.pb.gz wednesday.pb.gz",
     "tidemark replay --snapshots dump.jvm.hprof t1.hprof t2.hprof t3.hprof", "tidemark replay --snapshots trace.go a.out b.out c.out",
+    "tidemark replay --snapshots trace.chrome page.json",
     "tidemark replay --snapshots pprof.heap a.pb.gz b.pb.gz go.goroutines=a.txt go.goroutines=b.txt --rules my.lua" },
   doc = "Rules are the built-in ones and those of --rules. --expect N: exit 1 unless exactly N findings fired.\n"
     .. "--snapshots: PROFILEs, at the times that stand in them, are what tm.snapshots(METRIC) of rules sees; METRIC=PROFILE is of another.",
@@ -137,7 +138,9 @@ function M.read_profiles(words, metric)
       one.bytes = p:write("pprof")
     end
     local of_trace = one.metric:find("^trace%.")
-    if p.kind ~= "profile" and p.kind ~= (of_trace and "trace" or "goroutines") and not (p.kind == "trace" and one.metric == "go.goroutines") then
+    local fits = p.kind == "profile" or p.kind == (of_trace and "trace" or "goroutines") or p.kind == "trace" and one.metric == "go.goroutines"
+      or p.kind == "timeline" and one.metric == "trace.chrome"
+    if not fits then
       session.fail({ message = ("%s: it is no %s but a %s"):format(one.path, of_trace and "trace" or "profile", tostring(p.kind)), code = "format" }, 3)
     end
     one.time_ns, one.problem = p:info().time_ns or 0, p.partial and err and err.message
@@ -229,8 +232,9 @@ M.rule_files = rule_files
 function M.run(options, words)
   local metric = options.snapshots
   if metric and not (metric:match("^pprof%.[%w_]") or metric:match("^go%.goroutines$")
-    or metric:match("^dump%.[%w.]+$") or metric == "trace.go") then
-    args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, dump.jvm.hprof, trace.go, ...")
+    or metric:match("^dump%.[%w.]+$") or metric == "trace.go" or metric == "trace.chrome") then
+    args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, dump.jvm.hprof, trace.go, "
+      .. "trace.chrome, ...")
   end
   if metric and #words == 0 then args.usage("profiles are needed: tidemark replay --snapshots pprof.heap a.pb.gz b.pb.gz c.pb.gz") end
   if metric and options["recorded-rules"] then args.usage("profiles hold no rules: leave --recorded-rules out") end

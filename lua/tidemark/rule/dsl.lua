@@ -129,11 +129,12 @@ local function dumps(kind, options)
   return spec
 end
 
--- What the traces of a kind are reduced to, how long they last at most, and for how much of the time they may be on.
-local trace_kinds = { go = { seconds = 1, most = 10, share = 100 } }
+-- How long the traces of a kind that a watch takes last at most, and for how much of the time they may be on. Nobody takes a browser's: files are fed.
+local trace_kinds = { go = { seconds = 1, most = 10, share = 100 }, chrome = {} }
 local trace_keys = { every = true, seconds = true, keep = true }
 
--- Execution traces: snapshots of the goroutines alive at the end of each, with how many began and ended.
+-- Execution traces: snapshots of the goroutines alive at the end of each, with how many began and ended. Of a browser: its long tasks, operations
+-- without an end, and counters.
 local function trace(kind, options)
   local known, what = trace_kinds[kind], format("tm.trace(\"%s\")", tostring(kind))
   if not known then
@@ -143,6 +144,13 @@ local function trace(kind, options)
   check_keys(what, options or {}, trace_keys, 2)
   local given = copy(options or {})
   local length = given.seconds or known.seconds
+  if not known.seconds then
+    if length then reject("LOAD_SCHEMA", what .. ": seconds is of traces that a watch takes; these come from files", 2) end
+    given.every = given.every or "5m"
+    local spec = snapshots_of("trace." .. kind, given)
+    if spec.keep > 64 then reject("LOAD_SCHEMA", what .. ": keeps at most 64 traces", 2) end
+    return spec
+  end
   if type(length) ~= "number" or not (length >= 0.01 and length <= known.most) then
     reject("LOAD_SCHEMA", format("%s: seconds = %s is not 0.01 to %d", what, tostring(length), known.most), 2)
   end
