@@ -26,9 +26,14 @@ typedef struct head {
   uint64_t previous_bytes, size;
 } head;
 
-static bool may_begin(const tm_account_vma *v) {
-  return v->place == TM_PLACE_ANON && v->writable && v->rss_bytes + v->swap_bytes > 0
-         && v->end - v->start >= LEAST_BYTES;
+// What a runtime says is its own is not searched.
+static bool may_begin(const tm_account_vma *v, const tm_account_ranges *owned) {
+  if (v->place != TM_PLACE_ANON || !v->writable || v->rss_bytes + v->swap_bytes == 0
+      || v->end - v->start < LEAST_BYTES)
+    return false;
+  for (size_t i = 0; i < owned->count; i++)
+    if (owned->items[i].start < v->end && v->start < owned->items[i].end) return false;
+  return true;
 }
 
 // The chunk's bytes, or 0 when this is no head.
@@ -99,7 +104,7 @@ tm_status tm_account_find_chunks(tm_ctx *ctx, tm_proc *proc, const tm_account_vm
   uint32_t budget = SEARCHED_MAX;
   size_t before = ranges->count;
   for (size_t i = 0; i < vmas->count && status == TM_OK; i++)
-    if (may_begin(&vmas->items[i]))
+    if (may_begin(&vmas->items[i], ranges))
       status = tm_vec_push(ctx, &walks, (walk){i, vmas->items[i].start, false});
   while (status == TM_OK && walks.count && ranges->count - before < HEADS_MAX)
     status = step(ctx, proc, vmas, walks.items, &walks.count, ranges, &budget);

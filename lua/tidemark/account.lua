@@ -72,7 +72,8 @@ local function pid_of(t)
   return pid
 end
 
---- Opens an account of a target. options: as access's, and outside = true: never ask the program. Raises.
+--- Opens an account of a target. options: as a command's of access.options (call = true: as a library
+--- call's), and outside = true: never ask the program. Raises.
 ---@return table account
 function M.open(word, options)
   options = options or {}
@@ -93,7 +94,7 @@ function M.open(word, options)
   local found = core.exe_runtime("/proc/" .. self.pid .. "/exe")
   self.version = found and found.version
   if not address and not options.outside and found and found.name == "go" then address = endpoint.find(self.pid) end
-  local how = access.of(options, address)
+  local how = (options.call and access.of_call or access.of)(options, address)
   how.outside, how.timeout_ns = options.outside, options.timeout
   self.core, err = core.account(self.pid, how)
   if not self.core then error(err, 0) end
