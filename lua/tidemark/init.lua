@@ -326,55 +326,6 @@ define("frames", "tm.frames(trace, {region=, log=}) -> Table", "Frame times of a
     return t:frames(options)
   end)
 
--- ---- traces of browsers ----
-
-local function as_timeline(verb, what)
-  local t, err = as_profile(verb, what)
-  if t and t.kind ~= "timeline" then error(("%s: a browser's trace is needed, not a %s"):format(verb, t.kind), 3) end
-  return t, err
-end
-
--- "2s" from the start, or the name of a performance.mark, as nanoseconds.
-local function moment(verb, t, word)
-  if word == nil then return nil end
-  local ns = t:mark(tostring(word)) or core.duration(tostring(word))
-  if not ns then error(("%s: %s is neither a performance.mark of the trace nor a time such as 2s"):format(verb, tostring(word)), 3) end
-  return ns
-end
-
-define("tasks", 'tm.tasks(trace, {over="16ms", thread=}) -> Table', "What held up the main thread of a page, and the work in it.", function(trace, options)
-  options = check("tm.tasks", options, { "over", "thread" })
-  local t, err = as_timeline("tm.tasks", trace)
-  if not t then return nil, err end
-  return t:tasks { over_ns = moment("tm.tasks", t, options.over or "16ms"), thread = options.thread }
-end)
-define("asyncs", "tm.asyncs(trace) -> Table", "Operations of a page that did not end: timers, sockets, requests; and who began them.", function(trace)
-  local t, err = as_timeline("tm.asyncs", trace)
-  if not t then return nil, err end
-  return t:asyncs()
-end)
-define("counters", "tm.counters(trace, {from=, to=, constant=}) -> Table", "JS heap, nodes, listeners, documents over a browser's trace.\n"
-  .. "from and to: times such as \"2s\", or names of performance.mark.", function(trace, options)
-  options = check("tm.counters", options, { "from", "to", "constant" })
-  local t, err = as_timeline("tm.counters", trace)
-  if not t then return nil, err end
-  return t:counters { from_ns = moment("tm.counters", t, options.from), to_ns = moment("tm.counters", t, options.to), constant = options.constant }
-end)
-define("memory", "tm.memory(trace, {from=, to=}) -> Table", "Memory dumps in a browser's trace, by process and allocator.", function(trace, options)
-  options = check("tm.memory", options, { "from", "to" })
-  local t, err = as_timeline("tm.memory", trace)
-  if not t then return nil, err end
-  return t:memory { from_ns = moment("tm.memory", t, options.from), to_ns = moment("tm.memory", t, options.to) }
-end)
-define("frames", "tm.frames(trace, {region=, log=}) -> Table", "Frame times of a browser's trace; of a Go trace by a region or a logged key.",
-  function(trace, options)
-    options = check("tm.frames", options, { "region", "log" })
-    local t, err = as_profile("tm.frames", trace)
-    if not t then return nil, err end
-    if t.kind ~= "timeline" and t.kind ~= "trace" then error(("tm.frames: a trace is needed, not a %s"):format(t.kind), 2) end
-    return t:frames(options)
-  end)
-
 -- ---- goroutines ----
 
 define("goroutines", "tm.goroutines(source, {stacks=, nodecount=20}) -> Table",
