@@ -6,6 +6,7 @@ local access = require "tidemark.cli.access"
 local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local endpoint = require "tidemark.endpoint"
+local fetch = require "tidemark.fetch"
 local target = require "tidemark.cli.target"
 
 local M = {}
@@ -62,6 +63,34 @@ local function of_inspector(t)
   return told, pid
 end
 
+-- ---- malloc's own account ----
+
+--- Bytes in use by the text of glibc's malloc_info: all it has from the system less what lies free. nil when it is none.
+function M.read_malloc_info(xml)
+  local totals = xml:match("<malloc.*</heap>(.*)</malloc>")
+  local system = totals and totals:match('<system type="current" size="(%d+)"')
+  if not system then return nil end
+  local function total(kind) return tonumber(totals:match('<total type="' .. kind .. '" count="%d+" size="(%d+)"') or 0) end
+  return math.tointeger(math.max(0, tonumber(system) + total "mmap" - total "fast" - total "rest"))
+end
+
+-- From a file, or a page of the app.
+local function malloc_info(where, how)
+  local body, err
+  if target.is_address(where) then
+    local answer, problem = fetch.small(where, fetch.from_options(how))
+    body, err = answer and answer.status == 200 and answer.body, problem
+  else
+    local f, problem = io.open(where)
+    body, err = f and f:read("a"), { message = "cannot read " .. tostring(problem), code = "io" }
+    if f then f:close() end
+  end
+  if not body then error(err or { message = where .. " has no malloc_info", code = "format" }, 0) end
+  local bytes = M.read_malloc_info(body)
+  if not bytes then error({ message = where .. " is no text of malloc_info", code = "format" }, 0) end
+  return bytes
+end
+
 -- ---- opening ----
 
 local function pid_of(t)
@@ -98,7 +127,7 @@ function M.open(word, options)
   how.outside, how.timeout_ns = options.outside, options.timeout
   self.core, err = core.account(self.pid, how)
   if not self.core then error(err, 0) end
-  self.outside = options.outside
+  self.outside, self.malloc_info, self.how = options.outside, options["malloc-info"], options
   return self
 end
 
@@ -114,7 +143,7 @@ end
 
 local function detail(row)
   local out = {}
-  if row.told_bytes then out[1] = "the runtime says " .. bytes(row.told_bytes) end
+  if row.told_bytes then out[1] = (row.group == "c_heap" and "malloc says " or "the runtime says ") .. bytes(row.told_bytes) end
   local place = not row.told_bytes and where(row)
   if place then out[#out + 1] = place end
   if row.swap_bytes and row.swap_bytes > 0 then out[#out + 1] = bytes(row.swap_bytes) .. " more in swap" end
@@ -128,11 +157,13 @@ function Account:read()
     local ok, told = pcall(of_inspector, self.v8)
     if ok then self.core:tell(told) else problem = type(told) == "table" and told.message or tostring(told) end
   end
+  if self.malloc_info then self.core:tell { c_heap_inuse = malloc_info(self.malloc_info, self.how) } end
   local r, err = self.core:read()
   if not r then return nil, err end
   r.pid, r.name, r.version, r.time_ns = self.pid, self.name, self.version, (core.now())
   if problem then r.problem = problem end
   if self.v8 then r.runtime = "v8" end
+  if r.source == "told" then r.source = self.v8 and "inspector" or "malloc_info" end
   for _, row in ipairs(r.rows) do row.detail = detail(row) end
   return r
 end

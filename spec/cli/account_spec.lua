@@ -3,6 +3,7 @@ local core = require "tidemark.core"
 local helper = require "spec.support.helper"
 
 local program = [[
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,14 @@ int main(void) {
   for (int i = 0; i < 8; i++) memset(malloc(4 << 20), 1, 4 << 20);
   map(24 << 20, MAP_PRIVATE);
   map(12 << 20, MAP_SHARED);
+  void *freed[8 << 10];
+  for (int i = 0; i < 8 << 10; i++) memset(freed[i] = malloc(1000), 1, 1000);
+  memset(malloc(1000), 1, 1000);
+  for (int i = 0; i < 8 << 10; i++) free(freed[i]);
   puts("ready");
   fflush(stdout);
+  malloc_info(0, stderr);
+  fflush(stderr);
   for (;;) pause();
 }
 ]]
@@ -29,8 +36,8 @@ describe("account", function()
     local f = assert(io.open(folder .. "/known.c", "w"))
     f:write(program)
     f:close()
-    assert(os.execute(("cc -O1 -o %s/known %s/known.c"):format(folder, folder)))
-    local started = io.popen(("%s/known > %s/out & echo $!"):format(folder, folder))
+    assert(os.execute(("cc -O0 -o %s/known %s/known.c"):format(folder, folder)))
+    local started = io.popen(("%s/known > %s/out 2> %s/info & echo $!"):format(folder, folder, folder))
     pid = started:read("n")
     started:close()
     for _ = 1, 100 do
@@ -70,10 +77,20 @@ describe("account", function()
     assert.equal("tidemark/account/1", d.schema)
     assert.equal("native", d.meta.runtime)
     assert.is_true(math.abs(sum - d.meta.statm_bytes) <= 0.01 * d.meta.statm_bytes)
-    assert.is_true(math.abs(owned.c_heap - 48 * MIB) < 2 * MIB)
+    assert.is_true(math.abs(owned.c_heap - 56 * MIB) < 2 * MIB)
     assert.is_true(math.abs(owned.unexplained - 24 * MIB) < 2 * MIB)
     assert.is_true(math.abs(owned.shared_memory - 12 * MIB) < MIB)
     assert.is_true(owned.libraries > 0 and owned.executable > 0 and owned.stacks > 0)
+  end)
+
+  it("divides the C heap by malloc_info", function()
+    local owned = by_owner(json { "account", tostring(pid), "--malloc-info", folder .. "/info", "--json" })
+    assert.is_true(math.abs(owned.c_heap_inuse - 48 * MIB) < MIB)
+    assert.is_true(math.abs(owned.c_heap_free - 8 * MIB) < MIB)
+    assert.is_nil(owned.c_heap)
+    local code, _, err = run { "account", tostring(pid), "--malloc-info", folder .. "/known.c" }
+    assert.equal(3, code)
+    assert.matches("no text of malloc_info", err)
   end)
 
   it("prints a table with bars, and CSV", function()
@@ -109,7 +126,7 @@ describe("account", function()
       "--show", "account.c_heap" }
     assert.equal(0, code)
     local owned = by_owner(json { "account", file, "--json" })
-    assert.is_true(math.abs(owned.c_heap - 48 * MIB) < 2 * MIB)
+    assert.is_true(math.abs(owned.c_heap - 56 * MIB) < 2 * MIB)
     assert.is_true(math.abs(owned.unexplained - 24 * MIB) < 2 * MIB)
   end)
 

@@ -17,7 +17,7 @@ local function bar(share)
   return ("█"):rep(n // 8) .. (eighths[n % 8] or "")
 end
 
-local sources = { expvar = "expvar", metrics = "its metrics", pprof = "the heap profile", jcmd = "its attach socket", told = "its inspector" }
+local sources = { expvar = "expvar", metrics = "its metrics", pprof = "the heap profile", jcmd = "its attach socket", inspector = "its inspector" }
 
 local function head(r)
   if r.runtime == "recorded" then
@@ -122,6 +122,7 @@ local options = {
   { "for", "DUR", "with --watch: end after this time", kind = "duration" },
   { "html", "FILE", "write a stacked timeline, one page without anything from elsewhere" },
   { "outside", "never ask the program: only what the system tells" },
+  { "malloc-info", "FILE|URL", "what malloc_info(3) wrote in the program: divides the C heap" },
   { "csv", "print the table as CSV" },
   { "output", "FILE", "write there instead of to the terminal" },
   { "timeout", "DUR", "how long to wait for each of the program's answers", kind = "duration" },
