@@ -22,6 +22,11 @@ typedef struct tm_tl_tasks_options {
 TM_NODISCARD tm_status tm_timeline_tasks(tm_ctx *ctx, const tm_timeline *t,
                                          const tm_tl_tasks_options *options, tm_table *out);
 
+// A row per slice that begins within one of those tasks, the tasks too: begin_ns, duration_ns, pid,
+// tid, name, category, detail, thread. In the order of the trace.
+TM_NODISCARD tm_status tm_timeline_slices(tm_ctx *ctx, const tm_timeline *t,
+                                          const tm_tl_tasks_options *options, tm_table *out);
+
 // A row per operation that did not end, the oldest first: age_ns, begin_ns, kind, name, detail
 // (url; "every 200 ms"), owner (script that began it, or else the page), fired, repeats, count,
 // ended, pid, process, thread, category, eternal. Those of the same kind, name, detail and owner

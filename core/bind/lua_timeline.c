@@ -22,7 +22,10 @@ static int finish_table(lua_State *L, tm_lua_work *work, tm_status status) {
   return 1;
 }
 
-static int timeline_tasks(lua_State *L) { // t:tasks{over_ns=, thread=} -> Table
+typedef tm_status task_analysis(tm_ctx *ctx, const tm_timeline *t,
+                                const tm_tl_tasks_options *options, tm_table *out);
+
+static int ask_of_tasks(lua_State *L, task_analysis *of) {
   const tm_snapshot *box = check_box(L);
   tm_tl_tasks_options o = {0};
   lua_settop(L, 2);
@@ -34,8 +37,16 @@ static int timeline_tasks(lua_State *L) { // t:tasks{over_ns=, thread=} -> Table
   }
   tm_lua_work *work = tm_lua_push_work(L);
   tm_status status = tm_table_new(&work->ctx, &work->table);
-  if (status == TM_OK) status = tm_timeline_tasks(&work->ctx, box->model, &o, work->table);
+  if (status == TM_OK) status = of(&work->ctx, box->model, &o, work->table);
   return finish_table(L, work, status);
+}
+
+static int timeline_tasks(lua_State *L) { // t:tasks{over_ns=, thread=} -> Table
+  return ask_of_tasks(L, tm_timeline_tasks);
+}
+
+static int timeline_slices(lua_State *L) { // t:slices{over_ns=, thread=} -> Table: within tasks
+  return ask_of_tasks(L, tm_timeline_slices);
 }
 
 // { from_ns=, to_ns= } at 2, if there is a table
@@ -172,11 +183,17 @@ static int timeline_tostring(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"tasks", timeline_tasks},       {"asyncs", timeline_asyncs},
-                                   {"counters", timeline_counters}, {"frames", timeline_frames},
-                                   {"memory", timeline_memory},     {"mark", timeline_mark},
-                                   {"snapshot", timeline_snapshot}, {"info", timeline_info},
-                                   {"close", timeline_close},       {NULL, NULL}};
+static const luaL_Reg methods[] = {{"tasks", timeline_tasks},
+                                   {"slices", timeline_slices},
+                                   {"asyncs", timeline_asyncs},
+                                   {"counters", timeline_counters},
+                                   {"frames", timeline_frames},
+                                   {"memory", timeline_memory},
+                                   {"mark", timeline_mark},
+                                   {"snapshot", timeline_snapshot},
+                                   {"info", timeline_info},
+                                   {"close", timeline_close},
+                                   {NULL, NULL}};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_timeline(lua_State *L, tm_snapshot *from) {

@@ -28,6 +28,14 @@ local function open(words, options)
   return t, problems
 end
 
+local base_option = { "base", "FILE", "what is more and less than in that trace" }
+
+local function open_base(options, problems)
+  local t = profile.read(options.base, options, problems)
+  if t.kind ~= "timeline" then error({ message = ("%s is no trace of Chrome"):format(options.base), code = "argument" }, 0) end
+  return t
+end
+
 local function checked(t, err)
   if not t then error(err, 0) end
   return t
@@ -45,6 +53,25 @@ local function show(options, verb, words, problems, trace, t, columns, head, row
   local limit = options.nodecount or 20
   local shown = limit > 0 and #rows > limit and table.move(rows, 1, limit, 1, {}) or rows
   profiles.output(options, head .. (#shown > 0 and text.table(columns, shown) or ""))
+end
+
+-- What is more and less than in the trace of --base: verb_diff. columns: what people see before and after CHANGE.
+local function show_diff(options, verb, words, problems, now, base, columns, what, polish)
+  local report = require "tidemark.report.timelines"
+  local rows = report.diff(verb, now, base)
+  if options.json then
+    return profiles.output(options, text.document(verb .. "_diff", { files = text.array(words), base = options.base, problems = text.array(problems) }, rows))
+  end
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  local changed = {}
+  for _, row in ipairs(rows) do if row.change ~= 0 then changed[#changed + 1] = row end end
+  local limit = options.nodecount or 20
+  local shown = limit > 0 and #changed > limit and table.move(changed, 1, limit, 1, {}) or changed
+  for _, row in ipairs(shown) do
+    row.change = ("%+.0f"):format(row.change)
+    if polish then polish(row) end
+  end
+  profiles.output(options, ("%d of %d %s changed\n"):format(#changed, #rows, what) .. (#shown > 0 and text.table(columns, shown) or ""))
 end
 
 local function rows_of(t, keep)
@@ -82,16 +109,29 @@ end
 M.tasks = {
   name = "tasks", summary = "work that held up a thread of a browser, and what it did",
   usage = "tasks FILE [--over 16ms] [OPTIONS]",
-  examples = { "tidemark tasks trace.json", "tidemark tasks trace.json.gz --over 50ms --json", "tidemark tasks trace.json --thread CrBrowserMain" },
+  examples = { "tidemark tasks trace.json", "tidemark tasks trace.json.gz --over 50ms --json", "tidemark tasks trace.json --thread CrBrowserMain",
+    "tidemark tasks new.json --base old.json", "tidemark tasks trace.json --over 50ms --chrome --output long.json" },
   doc = "A task is what a thread runs in one piece; an asterisk marks those over 50 ms. FORCED is layout and style that script asked for\n"
     .. "and had to wait for. JSON is time in JSON.parse and JSON.stringify by CPU samples (category disabled-by-default-v8.cpu_profiler).",
-  options = options_with({ "over", "TIME", "longer tasks only", default = "16ms" },
+  options = options_with({ "over", "TIME", "longer tasks only", default = "16ms" }, base_option,
+    { "chrome", "Chrome's trace events of those tasks, with all in them, and of operations without an end" },
     { "thread", "NAME", "of threads of this name; CrRendererMain when there is one" }, nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
     local over = duration("over", options.over)
+    if options.chrome then
+      for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+      return profiles.output(options, checked(require("tidemark.report.timelines").chrome(trace, over, options.thread)))
+    end
     local t = checked(trace:tasks { over_ns = over, thread = options.thread })
     local rows = rows_of(t)
+    if options.base then
+      local base = open_base(options, problems)
+      return show_diff(options, "tasks", words, problems, rows, rows_of(checked(base:tasks { over_ns = over, thread = options.thread })),
+        { number("change", "CHANGE"), number("base_count", "BEFORE"), number("count", "NOW"),
+          ns("base_duration_ns", "TIME BEFORE"), ns("duration_ns", "TIME NOW"),
+          { key = "work", title = "WORK" } }, "works of tasks over " .. core.format(over, "ns"))
+    end
     local head = ("%d tasks in %s: %d over %s, %d over 50 ms\n"):format(t.notes.tasks, core.format(t.notes.duration_ns, "ns"), #rows,
       core.format(over, "ns"), t.notes.long_tasks)
     if not options.json then
@@ -112,11 +152,17 @@ M.asyncs = {
   examples = { "tidemark asyncs trace.json", "tidemark asyncs trace.json --all --json" },
   doc = "Timers that were not cleared, WebSockets not closed, requests without an end (an EventSource is one), console.time without timeEnd.\n"
     .. "OWNER is the script that ran when it began. COUNT are equal ones, ENDED those like them that did. A one-shot timer counts while it waits.",
-  options = options_with({ "all", "also the browser's own, and those that never end in any trace" }, nodecount),
+  options = options_with(base_option, { "all", "also the browser's own, and those that never end in any trace" }, nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
     local t = checked(trace:asyncs())
-    local rows = rows_of(t, not options.all and function(row) return row.eternal == 0 end or nil)
+    local keep = not options.all and function(row) return row.eternal == 0 end or nil
+    local rows = rows_of(t, keep)
+    if options.base then
+      return show_diff(options, "asyncs", words, problems, rows, rows_of(checked(open_base(options, problems):asyncs()), keep),
+        { number("change", "CHANGE"), number("base_count", "BEFORE"), number("count", "NOW"), { key = "kind", title = "KIND" },
+          { key = "name", title = "NAME" }, { key = "detail", title = "DETAIL" }, { key = "owner", title = "OWNER" } }, "piles")
+    end
     local head = ("%d operations without an end, %d ended; %d piles shown\n"):format(t.notes.open, t.notes.ended, #rows)
     show(options, "asyncs", words, problems, trace, t, { ns("age_ns", "AGE"), number("count", "COUNT"), number("ended", "ENDED"), number("fired", "FIRED"),
       { key = "kind", title = "KIND" }, { key = "name", title = "NAME" }, number("pid", "PID"), { key = "detail", title = "DETAIL" },
@@ -129,11 +175,18 @@ M.counters = {
   usage = "counters FILE [OPTIONS]",
   examples = { "tidemark counters trace.json", "tidemark counters trace.json --from opened --to closed --json" },
   doc = "PER SECOND is the slope of a line through all points (least squares). Needs the category disabled-by-default-devtools.timeline.",
-  options = options_with({ "constant", "also those that never change" }, moments[1], moments[2], nodecount),
+  options = options_with(base_option, { "constant", "also those that never change" }, moments[1], moments[2], nodecount),
   run = function(options, words)
     local trace, problems = open(words, options)
     local t = checked(trace:counters(span(trace, options, { constant = options.constant })))
     local n, rows = t.notes, rows_of(t)
+    if options.base then
+      local base = open_base(options, problems)
+      local whole = function(row) row.base_last, row.last = ("%.0f"):format(row.base_last), ("%.0f"):format(row.last) return row end
+      return show_diff(options, "counters", words, problems, rows, rows_of(checked(base:counters(span(base, options, { constant = options.constant })))),
+        { number("change", "CHANGE"), number("base_last", "BEFORE"), number("last", "NOW"), { key = "name", title = "NAME" },
+          { key = "process", title = "PROCESS" } }, "counters", whole)
+    end
     local head = ("%d collections paused for %s, at most %s\n"):format(n.collections, core.format(n.pause_ns, "ns"), core.format(n.longest_pause_ns, "ns"))
     if not options.json then
       for _, row in ipairs(rows) do
