@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -30,16 +31,6 @@ static int64_t path_pid;
 
 // ---- the socket ----
 
-static char *append_number(char *at, uint64_t value) {
-  char digits[20];
-  size_t count = 0;
-  do digits[count++] = (char)('0' + value % 10);
-  while (value /= 10);
-  while (count) *at++ = digits[--count];
-  *at = 0;
-  return at;
-}
-
 // Others may have made a folder of that name in /tmp: it must be ours alone.
 static bool is_ours(const char *name) {
   struct stat s;
@@ -51,10 +42,10 @@ static bool choose_folder(void) {
   const char *runtime = getenv("XDG_RUNTIME_DIR");
   if (folder[0]) return is_ours(folder);
   if (runtime && *runtime == '/' && strlen(runtime) < sizeof folder - sizeof "/tidemark") {
-    strcat(strcpy(folder, runtime), "/tidemark");
+    snprintf(folder, sizeof folder, "%s/tidemark", runtime);
     if (is_ours(folder)) return true;
   }
-  append_number(stpcpy(folder, "/tmp/tidemark-"), geteuid());
+  snprintf(folder, sizeof folder, "/tmp/tidemark-%u", geteuid());
   return is_ours(folder);
 }
 
@@ -62,8 +53,8 @@ static bool listen_at_path(void) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (!choose_folder()) return false;
   path_pid = tm_agent.pid;
-  strcpy(append_number(stpcpy(stpcpy(path, folder), "/"), (uint64_t)path_pid), ".sock");
-  strcpy(address.sun_path, path);
+  snprintf(path, sizeof path, "%s/%lld.sock", folder, (long long)path_pid);
+  memcpy(address.sun_path, path, sizeof path);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   int high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH_FD); // out of the way of who counts on low numbers

@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -64,7 +65,7 @@ static void read_id(uintptr_t base, tm_image *out) {
   ElfW(Phdr) segment;
   uint8_t note[1024];
   uintptr_t first = 0;
-  if (tm_peek(base, &head, sizeof head) < sizeof head || memcmp(head.e_ident, ELFMAG, SELFMAG))
+  if (tm_peek(base, &head, sizeof head) < sizeof head || memcmp(head.e_ident, ELFMAG, SELFMAG) != 0)
     return;
   for (uint32_t i = 0; i < head.e_phnum; i++) {
     if (tm_peek(base + head.e_phoff + i * sizeof segment, &segment, sizeof segment)
@@ -104,7 +105,7 @@ static void on_code(const map_line *line, uintptr_t elf_base) {
   uint32_t count = atomic_load(&image_count);
   for (uint32_t i = 0; i < count; i++) {
     if (images[i].begin != line->begin || images[i].end != line->end) continue;
-    if (images[i].file_offset != line->offset || strcmp(tm_image_path(&images[i]), line->path))
+    if (images[i].file_offset != line->offset || strcmp(tm_image_path(&images[i]), line->path) != 0)
       continue;
     images[i].is_here = true;
     return;
@@ -131,7 +132,7 @@ static void on_line(lines *l, char *text) {
   bool is_file = line.path[0] == '/';
   if (is_file && line.offset == 0) {
     l->elf_base = line.begin;
-    strcpy(l->elf_path, line.path);
+    snprintf(l->elf_path, sizeof l->elf_path, "%s", line.path);
   }
   if (line.is_code && line.path[0] != '[')
     on_code(&line, is_file && strcmp(l->elf_path, line.path) == 0 ? l->elf_base : 0);

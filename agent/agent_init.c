@@ -4,6 +4,7 @@
 #include "agent_tables.h"
 
 #include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -96,7 +97,7 @@ static void parse(const char *text, options *out) {
     if (is_word(text, "min=")) out->min_size_bytes = number_of(text + 4);
     if (is_word(text, "children=drop")) out->is_for_this_only = true;
     if (is_word(text, "exit=")) { // the last one: a path may hold commas
-      if (strlen(text + 5) < sizeof out->exit_path) strcpy(out->exit_path, text + 5);
+      snprintf(out->exit_path, sizeof out->exit_path, "%s", text + 5);
       return;
     }
     text = strchr(text, ',');

@@ -7,6 +7,7 @@
 #include "agent_tables.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -173,22 +174,15 @@ static uint64_t rounded(writer *w, uint32_t index, double value) {
 
 static uint32_t thread_text(writer *w, uint32_t slot) {
   const tm_thread_row *row = tm_thread_at(slot);
-  char text[NAME_BYTES] = "other", path[NAME_BYTES] = "/proc/self/task/", digits[12];
-  size_t count = sizeof digits - 1, used;
+  char name[TM_THREAD_NAME + 1] = "", path[NAME_BYTES], text[NAME_BYTES] = "other";
   if (w->thread_names[slot]) return w->thread_names[slot];
   if (slot) {
-    digits[count] = 0;
-    for (uint32_t tid = (uint32_t)row->tid; tid; tid /= 10)
-      digits[--count] = (char)('0' + tid % 10);
-    strcat(strcat(path, digits + count), "/comm");
+    snprintf(path, sizeof path, "/proc/self/task/%d/comm", row->tid);
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    long got = fd < 0 ? 0 : syscall(SYS_read, fd, text, (size_t)TM_THREAD_NAME);
+    long got = fd < 0 ? 0 : syscall(SYS_read, fd, name, (size_t)TM_THREAD_NAME);
     if (fd >= 0) syscall(SYS_close, fd);
-    if (got > 0) text[got - 1] = 0; // the newline
-    if (got <= 0) memcpy(text, row->name, TM_THREAD_NAME);
-    used = strlen(text);
-    memcpy(text + used, " ", 1);
-    strcpy(text + used + 1, digits + count);
+    name[strcspn(name, "\n")] = 0;
+    snprintf(text, sizeof text, "%s %d", got > 0 ? name : row->name, row->tid);
   }
   w->thread_names[slot] = put_string(w, text);
   return w->thread_names[slot];

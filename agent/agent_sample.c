@@ -75,7 +75,10 @@ static double chance_of(double bytes, double rate) { // 1 - exp(-bytes / rate)
   double x = bytes / rate, term = 1.0, sum = 0.0;
   int halvings = 0;
   if (x > 40.0) return 1.0;
-  for (; x > 0.25; x *= 0.5) halvings++;
+  while (x > 0.25) {
+    x *= 0.5;
+    halvings++;
+  }
   for (int k = 1; k < 12; k++) {
     term *= -x / k;
     sum -= term;

@@ -446,6 +446,14 @@ static void on_spawned_exit(uv_process_t *process, int64_t code, int signal) {
   stop_when_idle(s->runner);
 }
 
+// NAME= of an addition stands for what the environment has by that name.
+static bool is_replaced(const char *entry, const char *const *additions) {
+  size_t name = strcspn(entry, "=") + 1;
+  for (; additions && *additions; additions++)
+    if (strncmp(entry, *additions, name) == 0) return true;
+  return false;
+}
+
 tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char *const *env_add,
                           const tm_target_facts *app, tm_target **out) {
   tm_ctx_clear(runner->ctx);
@@ -458,7 +466,8 @@ tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char
     streams[i] = (uv_stdio_container_t){.flags = UV_INHERIT_FD, .data.fd = i};
   TM_VEC(char *) env = {0};
   tm_status status = TM_OK;
-  for (char **e = environ; *e && status == TM_OK; e++) status = tm_vec_push(runner->ctx, &env, *e);
+  for (char **e = environ; *e && status == TM_OK; e++)
+    if (!is_replaced(*e, env_add)) status = tm_vec_push(runner->ctx, &env, *e);
   for (; env_add && *env_add && status == TM_OK; env_add++)
     status = tm_vec_push(runner->ctx, &env, (char *)(uintptr_t)*env_add);
   if (status == TM_OK) status = tm_vec_push(runner->ctx, &env, NULL);

@@ -79,6 +79,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_net(L);
   tm_lua_add_capture(L);
   tm_lua_add_private(L);
+  tm_lua_add_agent(L);
   tm_lua_add_console(L);
   tm_lua_add_engine(L);
   tm_lua_add_models(L);

@@ -3,7 +3,8 @@
 --   options = { { "every", "DUR", "sample period", default = "5s", kind = "duration" }, { "json", "print one document" } }
 --
 -- kind: string (default), flag (no value name), boolean (a flag that also takes =false), duration (-> ns), bytes, integer,
--- list (repeatable). A command with pprof_flags = true also takes its options as pprof writes them: -sample_index=x, -cum.
+-- list (repeatable). A flag with choices takes one of them after = and means `bare` without.
+-- A command with pprof_flags = true also takes its options as pprof writes them: -sample_index=x, -cum.
 local core = require "tidemark.core"
 
 local M = {}
@@ -139,8 +140,8 @@ function M.parse(command, argv, from)
       local option = by_name[name]
       if not option then M.usage("unknown option --" .. name .. M.nearest("--" .. name, names)) end
       if M.is_flag(option) then
-        if value and option.kind ~= "boolean" then M.usage("--" .. name .. " takes no value") end
-        options[name] = boolean(name, value)
+        if value and option.kind ~= "boolean" and not option.choices then M.usage("--" .. name .. " takes no value") end
+        options[name] = option.choices and (value and convert(option, value) or option.bare) or boolean(name, value)
       else
         if not value then
           i = i + 1
@@ -180,7 +181,7 @@ end
 
 local function option_line(option)
   local flag = M.is_flag(option)
-  local left = "  --" .. option[1] .. (flag and "" or " " .. option[2])
+  local left = "  --" .. option[1] .. (flag and (option.choices and "[=MODE]" or "") or " " .. option[2])
   local text = flag and option[2] or option[3]
   if option.default and option.default ~= "" then text = text .. " (" .. option.default .. ")" end
   return ("%-28s %s"):format(left, text)

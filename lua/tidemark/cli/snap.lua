@@ -4,6 +4,7 @@ local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local endpoint = require "tidemark.endpoint"
 local fetch = require "tidemark.fetch"
+local malloc = require "tidemark.malloc"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
 
@@ -17,6 +18,9 @@ local options = {
   { "gz", "let the JVM compress its dump (JDK 16 and later)" },
   { "force", "dump though memory or disk are short" },
   { "paths", "keep the type paths of a heap dump beside it, as FILE.paths.pb.gz: what growth over dumps needs" },
+  { "malloc-kind", "KIND", "malloc: blocks of the allocator, mmap: large mappings, or all", choices = { "malloc", "mmap", "all" }, default = "malloc" },
+  { "since-epoch", "N", "malloc: only blocks since the N-th `tidemark malloc PID mark`", kind = "integer" },
+  { "min-age", "DUR", "malloc: only blocks that live so long already", kind = "duration" },
   { "redact", "blank what strings and arrays of a heap dump hold; sizes stay" },
 }
 table.move(fetch.options, 1, #fetch.options, #options + 1, options)
@@ -195,6 +199,19 @@ local function take_profile(word, kind, opts)
   return row
 end
 
+local function take_malloc(word, opts)
+  local pid = target.resolve(word)
+  local path = opts.output or file_name(word, "malloc", opts)
+  local row, err = malloc.snapshot(pid, path, { timeout_ns = opts.timeout, kinds = malloc.kinds[opts["malloc-kind"]],
+    since_epoch = opts["since-epoch"], min_age_ms = opts["min-age"] and opts["min-age"] // 1000000,
+    progress = capture_progress("malloc", opts.quiet or opts.json) })
+  if not row then fail(err, "malloc") end
+  row.target, row.kind = word, "malloc"
+  if path ~= "-" then look(row, path) end
+  if not opts.json and not opts.quiet and path ~= "-" then io.write(line(row)) end
+  return row
+end
+
 -- One kind that answers a table is the document's rows itself.
 local function print_document(word, rows)
   local meta = { target = word }
@@ -209,11 +226,12 @@ return {
   examples = { "tidemark snap http://127.0.0.1:6060 heap --gc", "tidemark snap localhost:6060 cpu --seconds 5 -o cpu.pb.gz",
     "tidemark snap unix:/run/app.sock:/debug/pprof goroutine mutex", "tidemark snap unix:/run/caddy.sock heap --host-header ''",
     "tidemark snap jvm:4711 dump -o app.hprof", "tidemark snap node:9229 heap", "tidemark snap chrome:9222/Shop counters",
-    "tidemark snap 4711 histogram --json" },
+    "tidemark snap 4711 histogram --json", "tidemark snap 4711 malloc -o native.pb.gz" },
   doc = "KIND: heap, allocs, goroutine, cpu, mutex, block, threadcreate, trace, goroutineleak, or the name of a profile that the app\n"
     .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.\n"
     .. "jvm:PID has dump, dump-all, histogram, histogram-all, gc, memory. node:PORT, node:PID and chrome:PORT[/TITLE] have heap,\n"
     .. "sampling, gc, counters. A Go app with tidemark's agent has heapdump, flight, gc, free-os-memory, sessions.\n"
+    .. "malloc: the native heap of a process with tidemark's malloc agent (`tidemark run --malloc`).\n"
     .. "A plain PID works where the runtime can be seen. `tidemark objects FILE` shows a heap dump.",
   options = options,
   run = function(opts, words)
@@ -223,7 +241,9 @@ return {
     local captured, rows, code = capture.target(words[1], words[2], opts.endpoint), {}, 0
     for i = 2, #words do
       local kind = words[i]
-      if captured and capture.has(captured, kind) then
+      if kind == "malloc" and not target.is_address(words[1]) then
+        rows[i - 1] = take_malloc(words[1], opts)
+      elseif captured and capture.has(captured, kind) then
         rows[i - 1] = take_capture(captured, words[1], kind, opts)
       else
         rows[i - 1] = take_profile(endpoint_of(words[1], opts, captured), kind, opts)
