@@ -65,8 +65,8 @@ describe("traces of browsers", function()
     local rows, again = helper.rows("tasks", "tasks", new, "--over", "50ms"), helper.rows("tasks", "tasks", out)
     assert.equal(#rows, #again)
     for i, row in ipairs(rows) do
-      assert.same({ row.duration_ns, row.layout_ns, row.script_ns, row.forced_ns, row.thread },
-        { again[i].duration_ns, again[i].layout_ns, again[i].script_ns, again[i].forced_ns, again[i].thread })
+      assert.same({ row.duration_ns, row.layout_ns, row.script_ns, row.forced_ns, row.thread, row.work },
+        { again[i].duration_ns, again[i].layout_ns, again[i].script_ns, again[i].forced_ns, again[i].thread, again[i].work })
     end
     local open = t:asyncs()
     assert.same({ 1, "TimerInstall" }, { #open, open[1].name })

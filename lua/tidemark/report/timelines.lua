@@ -73,7 +73,7 @@ function M.chrome(trace, over_ns, thread)
     if s.thread ~= "" and not named[id] then add { ph = "M", name = "thread_name", pid = s.pid, tid = s.tid, args = { name = s.thread } } end
     named[id] = true
     add { ph = "X", name = s.name, cat = s.category, pid = s.pid, tid = s.tid, ts = s.begin_ns / 1000, dur = s.duration_ns / 1000,
-      args = s.detail ~= "" and { detail = s.detail } or nil }
+      args = s.detail ~= "" and { data = { functionName = s.detail } } or nil }
   end
   local asyncs
   asyncs, err = trace:asyncs()
