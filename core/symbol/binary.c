@@ -4,6 +4,7 @@
 #include "symbol/binary.h"
 
 #include "symbol/debug_lines.h"
+#include "symbol/go_program.h"
 
 #ifdef TM_HAVE_DW
 #include <errno.h>
@@ -36,7 +37,8 @@ struct tm_binary {
   TM_VEC(segment) segments;
   TM_VEC(tm_code_symbol) symbols;
   tm_debug_lines *lines;
-  bool lines_asked;
+  bool lines_asked, has_symtab, is_go;
+  tm_go_pclntab go; // if is_go
   tm_binary *debug;
 };
 
@@ -118,10 +120,25 @@ static tm_status read_sections(tm_ctx *ctx, tm_binary *b) {
     GElf_Shdr h;
     if (!gelf_getshdr(s, &h)) return damaged(ctx, "a section header");
     const char *name = elf_strptr(b->elf, names, h.sh_name);
+    b->has_symtab = b->has_symtab || h.sh_type == SHT_SYMTAB;
     if (h.sh_type == SHT_NOTE && !b->build_id[0]) read_build_id(b, s);
     if (h.sh_type == SHT_SYMTAB || h.sh_type == SHT_DYNSYM) TM_TRY(read_symbols(ctx, b, s, &h));
     if (name && strcmp(name, ".gnu_debuglink") == 0 && h.sh_type == SHT_PROGBITS)
       read_debug_link(b, s);
+  }
+  return TM_OK;
+}
+
+// A stripped Go program still has the names of its functions.
+static tm_status read_go_functions(tm_ctx *ctx, tm_binary *b) {
+  b->is_go = tm_go_program_table(b->elf, &b->go);
+  for (uint32_t i = 0; b->is_go && !b->has_symtab && i < b->go.count; i++) {
+    tm_code_symbol symbol;
+    uint64_t end;
+    if (!tm_go_pclntab_function(&b->go, i, &symbol.name, &symbol.address, &end)) continue;
+    symbol.size = end - symbol.address;
+    if (!*symbol.name || symbol.size & GUESSED || b->symbols.count >= MAX_SYMBOLS) continue;
+    TM_TRY(tm_vec_push(ctx, &b->symbols, symbol));
   }
   return TM_OK;
 }
@@ -163,6 +180,7 @@ static tm_status read_headers(tm_ctx *ctx, tm_binary *b) {
   b->fixed = header.e_type == ET_EXEC;
   TM_TRY(read_segments(ctx, b));
   TM_TRY(read_sections(ctx, b));
+  TM_TRY(read_go_functions(ctx, b));
   sort_symbols(b);
   return TM_OK;
 }
@@ -320,6 +338,7 @@ tm_status tm_binary_frames(tm_ctx *ctx, tm_binary *b, uint64_t address, tm_code_
   if (!room) return TM_OK;
   if (b->debug) TM_TRY(line_frames(ctx, b->debug, address, frames, room, out_count));
   if (!*out_count) TM_TRY(line_frames(ctx, b, address, frames, room, out_count));
+  if (!*out_count && b->is_go) *out_count = tm_go_pclntab_frames(&b->go, address, frames, room);
   const tm_code_symbol *symbol = tm_binary_symbol_at(b, address);
   if (!symbol) return TM_OK;
   if (!*out_count) {
