@@ -255,16 +255,6 @@ static tm_status on_root(hprof *h, uint8_t tag, const uint8_t *body) {
   return tm_vec_push(h->ctx, &h->root_ids, (hprof_local){id, serial, root_tags[i].kind});
 }
 
-// How wide references are, by whether objects lie where wide ones would: only arrays of many tell.
-void hprof_weigh_arrays(hprof *h, const hprof_object *array, const hprof_object *next) {
-  if (array->tag != HPROF_OBJECT_ARRAY || array->count < 8 || next->id <= array->id) return;
-  uint64_t distance = next->id - array->id;
-  if (distance < 16 + 8ull * array->count)
-    h->narrow_arrays++;
-  else
-    h->wide_arrays++;
-}
-
 typedef TM_VEC(uint64_t) address_list;
 
 static tm_status list_objects(hprof *h, address_list *addresses) {
@@ -273,7 +263,7 @@ static tm_status list_objects(hprof *h, address_list *addresses) {
   uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
     TM_TRY(tm_vec_push(h->ctx, addresses, o.id));
-    hprof_weigh_arrays(h, &before, &o);
+    TM_TRY(hprof_weigh(h, &before, &o));
     before = o;
     if (TM_UNLIKELY(o.tag == HPROF_CLASS)) {
       hprof_class_body body;
@@ -611,6 +601,8 @@ static unsigned probe(const uint8_t *head, size_t size) {
 static void drop_scaffold(hprof *h) {
   tm_vec_free(h->ctx, &h->root_ids);
   tm_vec_free(h->ctx, &h->threads);
+  tm_vec_free(h->ctx, &h->measures);
+  tm_idmap_free(h->ctx, &h->measure_index);
 }
 
 void hprof_free_kept(hprof *h) {
@@ -623,6 +615,8 @@ void hprof_free_kept(hprof *h) {
   tm_vec_free(&ctx, &h->refs);
   tm_vec_free(&ctx, &h->root_ids);
   tm_vec_free(&ctx, &h->threads);
+  tm_vec_free(&ctx, &h->measures);
+  tm_idmap_free(&ctx, &h->measure_index);
   tm_idmap_free(&ctx, &h->strings);
   tm_idmap_free(&ctx, &h->class_names);
   tm_idmap_free(&ctx, &h->class_index);

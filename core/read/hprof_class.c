@@ -183,20 +183,6 @@ tm_status hprof_primitive_type(hprof *h, uint8_t element, uint32_t *out_type) {
   return TM_OK;
 }
 
-// ---- sizes ----
-
-void hprof_set_layout(hprof *h) {
-  h->oop_bytes = h->id_bytes;
-  if (h->id_bytes == 8 && h->narrow_arrays > h->wide_arrays) h->oop_bytes = 4;
-  h->header_bytes = h->id_bytes + h->oop_bytes;
-  h->align = 8;
-}
-
-uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count) {
-  uint64_t bytes = element == HPROF_OBJECT ? h->oop_bytes : hprof_type_bytes[element];
-  return align_up(align_up(h->header_bytes + 4, h->oop_bytes) + count * bytes, h->align);
-}
-
 // ---- layouts ----
 
 enum { DEPTH_MAX = 1000, REFS_MAX = 1 << 26 };
@@ -308,9 +294,6 @@ tm_status hprof_lay_out_classes(hprof *h) {
   for (uint32_t i = 0; i < n && status == TM_OK; i++) status = lay_out(h, i, chain);
   tm_free(h->ctx, chain, (n + 1) * sizeof *chain);
   // only now: a level's size without the final padding was needed by the levels below
-  for (size_t i = 0; i < h->classes.count; i++) {
-    hprof_class *c = &h->classes.items[i];
-    c->instance_bytes = (uint32_t)align_up(c->instance_bytes, h->align);
-  }
+  if (status == TM_OK) hprof_size_instances(h);
   return status;
 }

@@ -36,8 +36,10 @@ static bool fields_fit(const hprof *h, const hprof_class *c) {
 }
 
 static bool class_fits(const hprof *h, const hprof_class *c) {
-  const uint8_t *flags[] = {(const uint8_t *)&c->laid_out, (const uint8_t *)&c->laying_out};
-  if (*flags[0] > 1 || *flags[1] > 1 || c->strength > TM_STRENGTH_PHANTOM) return false;
+  const bool *flags[] = {&c->laid_out, &c->laying_out, &c->is_measured, &c->is_grown};
+  for (size_t i = 0; i < TM_COUNT(flags); i++)
+    if (*(const uint8_t *)flags[i] > 1) return false;
+  if (c->strength > TM_STRENGTH_PHANTOM) return false;
   if (c->type >= h->graph->types.count || c->ref_begin > c->ref_end) return false;
   if (c->ref_end > h->refs.count || !fields_fit(h, c)) return false;
   if (c->strength != TM_STRENGTH_STRONG && c->ref_begin == c->ref_end) return false;

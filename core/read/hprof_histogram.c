@@ -1,6 +1,6 @@
-// How wide references are is known only at the end of the walk, so arrays are summed for both
-// widths; instances are only counted. A cache in front of the map of classes answers for most
-// objects: O(file), 10 ns an object.
+// How wide references are, where elements begin and how objects are aligned is known only at the
+// end of the walk, so sizes are kept by their remainders; instances are only counted. A cache in
+// front of the map of classes answers for most objects: O(file), 10 ns an object.
 #include "read/hprof_histogram.h"
 
 #include "read/hprof_impl.h"
@@ -9,12 +9,17 @@
 
 enum { CACHE_SLOTS = 1024, TICK_OBJECTS = 1 << 16 };
 
-// Sums of bytes are for references of 4 and of 8 bytes.
+// Sizes of many objects without what an alignment adds to each.
+typedef struct spread {
+  uint64_t bytes;                      // of whole HPROF_ALIGN_MAX
+  uint64_t remainder[HPROF_ALIGN_MAX]; // how many objects have so many bytes beside these
+} spread;
+
 typedef struct tally {
   uint64_t class_id;
   uint64_t instances, arrays;
-  uint64_t opaque_bytes[2]; // of instances, should nothing be known of their class
-  uint64_t array_bytes[2];
+  spread opaque;      // fields of instances, should nothing be known of their class
+  spread elements[2]; // of arrays: of references of 4 and of 8 bytes; of primitives only [0]
 } tally;
 
 typedef struct histogram {
@@ -33,12 +38,17 @@ static uint64_t align_up(uint64_t n, uint64_t to) {
   return (n + to - 1) / to * to;
 }
 
-static void add_array(const hprof *h, tally *t, uint64_t count, uint64_t bytes, bool references) {
-  for (uint32_t i = 0; i < 2; i++) {
-    uint64_t oop = i ? 8 : 4, head = align_up(h->id_bytes + oop + 4, oop);
-    t->array_bytes[i] += align_up(head + count * (references ? oop : bytes), 8);
-  }
-  t->arrays++;
+static void spread_add(spread *s, uint64_t bytes) {
+  s->bytes += bytes / HPROF_ALIGN_MAX * HPROF_ALIGN_MAX;
+  s->remainder[bytes % HPROF_ALIGN_MAX]++;
+}
+
+// The bytes of all of them, each with a header.
+static uint64_t spread_sum(const hprof *h, const spread *s, uint64_t header_bytes) {
+  uint64_t sum = s->bytes;
+  for (uint64_t r = 0; r < HPROF_ALIGN_MAX; r++)
+    sum += s->remainder[r] * align_up(header_bytes + r, h->align);
+  return sum;
 }
 
 static tm_status tally_of(histogram *s, uint64_t class_id, tally **out) {
@@ -61,7 +71,9 @@ static tm_status tally_of(histogram *s, uint64_t class_id, tally **out) {
 static tm_status add_object(histogram *s, const hprof_object *o) {
   tally *t;
   if (o->tag == HPROF_PRIMITIVE_ARRAY) {
-    add_array(s->h, &s->of_primitive[o->element], o->count, hprof_type_bytes[o->element], false);
+    t = &s->of_primitive[o->element];
+    t->arrays++;
+    spread_add(&t->elements[0], (uint64_t)o->count * hprof_type_bytes[o->element]);
     return TM_OK;
   }
   if (o->tag == HPROF_CLASS) {
@@ -72,12 +84,12 @@ static tm_status add_object(histogram *s, const hprof_object *o) {
   }
   TM_TRY(tally_of(s, o->class_id, &t));
   if (o->tag == HPROF_OBJECT_ARRAY) {
-    add_array(s->h, t, o->count, 0, true);
+    t->arrays++;
+    for (uint32_t i = 0; i < 2; i++) spread_add(&t->elements[i], (uint64_t)o->count * (i ? 8 : 4));
     return TM_OK;
   }
   t->instances++;
-  for (uint32_t i = 0; i < 2; i++)
-    t->opaque_bytes[i] += align_up(s->h->id_bytes + (i ? 8 : 4) + o->body_bytes, 8);
+  spread_add(&t->opaque, o->body_bytes);
   return TM_OK;
 }
 
@@ -87,9 +99,11 @@ static tm_status count(histogram *s, const tm_source *src) {
   uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
     TM_TRY(add_object(s, &o));
-    if (before.tag == HPROF_OBJECT_ARRAY) hprof_weigh_arrays(s->h, &before, &o);
+    TM_TRY(hprof_weigh(s->h, &before, &o));
     before.tag = o.tag;
+    before.element = o.element;
     before.id = o.id;
+    before.class_id = o.class_id;
     before.count = o.count;
     if (++s->seen % TICK_OBJECTS) continue;
     tm_source_forget(src, kept, o.at);
@@ -124,8 +138,10 @@ static void add_classes(const histogram *s, row *rows) {
     const tally *t = &s->of_class.items[i];
     const hprof_class *c = &h->classes.items[tm_idmap_get(&h->class_index, t->class_id)];
     uint64_t bytes = t->instances * c->instance_bytes;
-    add(rows, c->type, t->instances, c->instance_bytes ? bytes : t->opaque_bytes[width]);
-    add(rows, c->type, t->arrays, t->array_bytes[width]);
+    if (!c->instance_bytes) bytes = spread_sum(h, &t->opaque, h->header_bytes);
+    add(rows, c->type, t->instances, bytes);
+    bytes = spread_sum(h, &t->elements[width], align_up(h->array_base, h->oop_bytes));
+    add(rows, c->type, t->arrays, bytes);
   }
 }
 
@@ -169,7 +185,9 @@ static tm_status make_table(histogram *s, size_t row_count, tm_table *out) {
   add_classes(s, rows);
   for (uint32_t e = 0; e < HPROF_TYPES; e++) {
     const tally *t = &s->of_primitive[e];
-    if (t->arrays) add(rows, of_primitive[e], t->arrays, t->array_bytes[h->oop_bytes == 8]);
+    if (!t->arrays) continue;
+    uint64_t base = align_up(h->array_base, hprof_type_bytes[e]);
+    add(rows, of_primitive[e], t->arrays, spread_sum(h, &t->elements[0], base));
   }
   qsort(rows, types, sizeof *rows, by_bytes);
   tm_status status = write_rows(h->ctx, rows, types, row_count, out);

@@ -48,6 +48,7 @@ typedef struct hprof_class {
   uint32_t static_bytes;
   uint8_t strength; // tm_strength of its referent
   bool laid_out, laying_out;
+  bool is_measured, is_grown; // while sizes are found: seen in the dump, and more than its fields
 } hprof_class;
 
 typedef struct hprof_segment {
@@ -67,6 +68,14 @@ typedef struct hprof_thread {
   uint32_t node;
 } hprof_thread;
 
+// The least distance from an instance of a class to the next object, and how often it was seen.
+typedef struct hprof_measure {
+  uint64_t at; // the first such instance
+  uint32_t least_bytes, count;
+} hprof_measure;
+
+enum { HPROF_ARRAY_BASES = 4, HPROF_MEASURE_SLOTS = 256, HPROF_ALIGN_MAX = 16 };
+
 typedef struct hprof {
   tm_ctx *ctx;
   tm_snapshot *out;
@@ -76,6 +85,7 @@ typedef struct hprof {
   uint64_t size;
   uint32_t id_bytes;
   uint32_t oop_bytes, header_bytes, align; // how the VM lays objects out
+  uint32_t array_base;                     // where the elements of an array begin
   bool android;
 
   TM_VEC(hprof_segment) segments;
@@ -94,7 +104,17 @@ typedef struct hprof {
   uint32_t *at_low; // offset of each object's sub-record: low 32 bits, high 8
   uint8_t *at_high;
 
-  uint64_t wide_arrays, narrow_arrays; // evidence for the size of references
+  // Evidence for sizes: see hprof_sizes.c.
+  uint64_t wide_arrays, narrow_arrays;
+  uint64_t base_votes[HPROF_ARRAY_BASES];
+  uint64_t address_bits; // of all addresses
+  TM_VEC(hprof_measure) measures;
+  tm_idmap measure_index; // class id -> index of measures
+  struct {
+    uint64_t id;
+    uint32_t index; // + 1
+  } measure_cache[HPROF_MEASURE_SLOTS];
+
   uint64_t dangling, broken_segments, duplicates, missing_classes;
 } hprof;
 
@@ -143,9 +163,6 @@ static inline uint32_t hprof_value_bytes(const hprof *h, uint8_t type) {
 // hprof.c: the header and where strings, class names and segments lie.
 tm_status hprof_open(hprof *h);
 tm_status hprof_find_class_type(hprof *h); // sets class_type
-// Evidence for the width of references: an object array and the object behind it.
-void hprof_weigh_arrays(hprof *h, const hprof_object *array, const hprof_object *next);
-
 // Steps to the next object (HPROF_CLASS, HPROF_INSTANCE, ...), over roots and over segments. A
 // segment that cannot be read on is left and counted in broken. false at the end of all.
 bool hprof_next(hprof_walk *w, hprof_object *out);
@@ -164,10 +181,15 @@ tm_status hprof_add_class(hprof *h, const hprof_class_body *body, uint64_t at);
 tm_status hprof_lay_out_classes(hprof *h);
 uint32_t hprof_class_of(hprof *h,
                         uint64_t class_id); // index, made when missing; UINT32_MAX no memory
-uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count);
 tm_status hprof_primitive_type(hprof *h, uint8_t element, uint32_t *out_type);
 tm_status hprof_string(const hprof *h, uint64_t string_id, const char **out, size_t *out_size);
-void hprof_set_layout(hprof *h); // header, oop and align from the evidence
+
+// hprof_sizes.c: how large the VM makes objects, by the distances of neighbours.
+// Weighs an object by the one that follows it in the file.
+tm_status hprof_weigh(hprof *h, const hprof_object *object, const hprof_object *next);
+void hprof_set_layout(hprof *h);     // header, oop, align and array_base from that evidence
+void hprof_size_instances(hprof *h); // of classes that are laid out
+uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count);
 
 // hprof_columns.c: to and from a saved index.
 struct tm_columns;

@@ -40,6 +40,36 @@ describe("a JVM heap dump", function()
     assert.equal(40, meta.unreachable_bytes)
   end)
 
+  it("sizes objects by where their neighbours lie, when that tells more than their fields", function()
+    local f = helper.write(dir .. "/near.hprof", hprof(function(w)
+      local function lie(class, bytes)
+        for i = 0, 9 do
+          w:place(0x90000000 + (class & 0xffff) * 4096 + i * bytes)
+          w:root("jni_global", w:new(class))
+        end
+      end
+      local fields = { { "b", "byte" }, { "l", "long" } }
+      local packed = w:class("app.Packed", { super = w:class("app.Above", { fields = fields }), fields = fields })
+      lie(packed, 40)                                                   -- 16 + 2 * 9 bytes; 48 when each level is padded
+      local grown = w:class("app.Grown", { fields = fields })
+      lie(grown, 160)                                                   -- the VM adds to it
+      w:place(0xb0000000)
+      w:root("jni_global", w:new(w:class("app.Below", { super = grown }))) -- and so to those below
+      local apart = w:class("app.Apart", { fields = fields })
+      for i = 0, 9 do
+        w:place(0xa0000000 + i * (1 << 12))
+        w:root("jni_global", w:new(apart))
+      end
+    end))
+    local r = by_type((helper.rows("objects", "objects", f)))
+    assert.equal(10 * 40, r["app.Packed"].shallow_bytes)
+    assert.equal(10 * 160, r["app.Grown"].shallow_bytes)
+    assert.equal(160, r["app.Below"].shallow_bytes)
+    assert.equal(10 * 32, r["app.Apart"].shallow_bytes)
+    local quick = by_type((helper.rows("objects-quick", "objects", f, "--quick")))
+    for type, row in pairs(r) do assert.equal(row.shallow_bytes, quick[type].shallow_bytes) end
+  end)
+
   it("counts by class in one pass as the graph does", function()
     local function same(dump)
       local expected = {}

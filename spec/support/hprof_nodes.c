@@ -7,7 +7,8 @@
 // so that a difference shows where it arises and not at all of its holders.
 //
 // VisualVM differs in six ways, which are undone here before retained sizes are compared:
-//   - shallow sizes of some classes: theirs are used. Which classes differ is printed.
+//   - shallow sizes of some classes: theirs are used. Which classes differ is printed; ours are held
+//     against those of the VM.
 //   - a class object adds its size to what its holders retain there, or not: both are right here.
 //   - a class refers neither to its signers nor to its protection domain there: not here, either.
 //   - what only references weaker than strong ones reach is unreachable there and retains 0: not
@@ -41,7 +42,7 @@ typedef struct compare {
   int failures;
 } compare;
 
-enum { SHOWN = 20 };
+enum { SHOWN = 60 };
 
 static void report(compare *c, const char *what, uint64_t id, uint64_t theirs, uint64_t ours,
                    const char *name) {
@@ -128,9 +129,12 @@ static uint64_t sum_children(const compare *c, const tm_domchildren *children, u
   uint64_t sum = 0;
   for (uint32_t i = children->begin[v]; i < children->begin[v + 1]; i++) {
     uint32_t child = c->tree->vertex[children->child[i]];
-    uint64_t bytes = c->held[child] ? c->retained[child] : 0, none = 0;
+    uint64_t bytes = c->held[child] ? c->retained[child] : 0;
     if (c->is_class[child] && !bytes) {
-      bytes = c->shallow[child] + sum_children(c, children, children->child[i], &none);
+      uint32_t w = children->child[i];
+      bytes = c->shallow[child];
+      for (uint32_t k = children->begin[w]; k < children->begin[w + 1]; k++)
+        bytes += c->retained[c->tree->vertex[children->child[k]]];
       *unsure += bytes;
     } else if (c->is_class[child]) {
       *unsure += c->shallow[child] < bytes ? c->shallow[child] : bytes;

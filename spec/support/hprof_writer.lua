@@ -81,6 +81,8 @@ return function(build, options)
     elseif kind == "local_" or kind == "thread" then body = body .. (">I4I4"):pack(thread_serial or 1, 0) end
     root_records[#root_records + 1] = body
   end
+  --- Where the next object lies, if not behind the last one.
+  function w.place(_, at) next_address = at end
   --- Raw bytes among the sub-records: damage.
   function w.raw(_, bytes) heap[#heap + 1] = bytes end
 

@@ -1,0 +1,176 @@
+// How the VM that wrote a dump lays objects out, as far as the records do not say: by how far apart
+// the addresses of neighbours are. Two objects never overlap, so a distance bounds the size of the
+// first one; where it is the same for many, it is their size. So packed fields (JDK 15), fields
+// that the VM adds to its own classes, padding of @Contended ones, narrow class pointers beside
+// wide references and compact headers (JDK 24) are all seen without knowing the VM.
+//
+// One look at each pair of neighbours; classes are found by a cache in front of a map.
+//
+// Source: OpenJDK fieldLayoutBuilder.cpp, arrayOop.hpp (where elements begin), javaClasses.hpp
+// (fields that the VM adds).
+#include "read/hprof_impl.h"
+
+enum {
+  INSTANCE_MAX = 1 << 16, // no class has larger ones
+  ADDED_MAX = 512,        // most that a VM adds to the fields of a class
+  SURE_COUNT = 4,         // so many equal distances are no accident
+  ALIGN_MAX = HPROF_ALIGN_MAX
+};
+
+static const uint8_t array_bases[HPROF_ARRAY_BASES] = {12, 16, 20, 24};
+
+static uint64_t align_up(uint64_t n, uint64_t to) {
+  return (n + to - 1) / to * to;
+}
+
+// How wide references are, by whether objects lie where wide ones would: only arrays of many tell.
+static void weigh_references(hprof *h, const hprof_object *array, uint64_t distance) {
+  if (array->count < 8) return;
+  if (distance < 16 + 8ull * array->count)
+    h->narrow_arrays++;
+  else
+    h->wide_arrays++;
+}
+
+// Votes for the last place where the elements of this array may begin.
+static void weigh_array_base(hprof *h, const hprof_object *array, uint64_t distance) {
+  uint64_t bytes = (uint64_t)array->count * hprof_type_bytes[array->element];
+  if (hprof_type_bytes[array->element] > 4) return; // they are aligned to 8 anyway
+  for (int i = HPROF_ARRAY_BASES; i-- > 0;)
+    if (align_up(array_bases[i] + bytes, 8) == distance) {
+      h->base_votes[i]++;
+      return;
+    }
+}
+
+static tm_status measure_of(hprof *h, uint64_t class_id, hprof_measure **out) {
+  size_t slot = (size_t)(class_id >> 3) % HPROF_MEASURE_SLOTS;
+  uint32_t index = h->measure_cache[slot].index;
+  if (TM_UNLIKELY(!index || h->measure_cache[slot].id != class_id)) {
+    index = tm_idmap_get(&h->measure_index, class_id);
+    if (index == TM_IDMAP_NONE) {
+      index = (uint32_t)h->measures.count;
+      TM_TRY(tm_vec_push(h->ctx, &h->measures, (hprof_measure){.least_bytes = UINT32_MAX}));
+      TM_TRY(tm_idmap_put(h->ctx, &h->measure_index, class_id, index));
+    }
+    h->measure_cache[slot].id = class_id;
+    h->measure_cache[slot].index = ++index;
+  }
+  *out = &h->measures.items[index - 1];
+  return TM_OK;
+}
+
+tm_status hprof_weigh(hprof *h, const hprof_object *object, const hprof_object *next) {
+  h->address_bits |= next->id;
+  if (next->id <= object->id) return TM_OK;
+  uint64_t distance = next->id - object->id;
+  if (object->tag == HPROF_OBJECT_ARRAY) {
+    weigh_references(h, object, distance);
+  } else if (object->tag == HPROF_PRIMITIVE_ARRAY) {
+    weigh_array_base(h, object, distance);
+  } else if (object->tag == HPROF_INSTANCE && distance < INSTANCE_MAX) {
+    hprof_measure *m;
+    TM_TRY(measure_of(h, object->class_id, &m));
+    if (distance < m->least_bytes) *m = (hprof_measure){object->id, (uint32_t)distance, 0};
+    m->count += distance == m->least_bytes;
+  }
+  return TM_OK;
+}
+
+// The lowest place that more than a few arrays speak for.
+static uint32_t choose_array_base(const hprof *h) {
+  uint64_t sum = 0;
+  for (int i = 0; i < HPROF_ARRAY_BASES; i++) sum += h->base_votes[i];
+  for (int i = 0; i < HPROF_ARRAY_BASES; i++)
+    if (h->base_votes[i] >= SURE_COUNT && h->base_votes[i] >= sum / 32) return array_bases[i];
+  return 0;
+}
+
+void hprof_set_layout(hprof *h) {
+  h->oop_bytes = h->id_bytes;
+  if (h->id_bytes == 8 && h->narrow_arrays > h->wide_arrays) h->oop_bytes = 4;
+  h->header_bytes = h->id_bytes + h->oop_bytes;
+  h->align = 8;
+  uint32_t base = h->id_bytes == 8 ? choose_array_base(h) : 0;
+  if (base) h->header_bytes = base == 12 ? 8 : base == 16 ? 12 : 16;
+  h->array_base = base ? base : (uint32_t)align_up(h->header_bytes + 4, h->oop_bytes);
+  uint64_t align = h->address_bits & ~(h->address_bits - 1);
+  if (h->measures.count >= SURE_COUNT && align > h->align && align <= ALIGN_MAX)
+    h->align = (uint32_t)align;
+}
+
+uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count) {
+  uint64_t bytes = element == HPROF_OBJECT ? h->oop_bytes : hprof_type_bytes[element];
+  return align_up(align_up(h->array_base, bytes) + count * bytes, h->align);
+}
+
+// Bytes of the fields that instances of a class have, without any gap.
+static uint64_t packed_bytes(const hprof *h, const hprof_class *c) {
+  uint64_t references = c->ref_end - c->ref_begin;
+  return h->header_bytes + c->field_bytes - references * (h->id_bytes - h->oop_bytes);
+}
+
+static const hprof_measure *measured(const hprof *h, const hprof_class *c) {
+  uint32_t index = tm_idmap_get(&h->measure_index, c->id);
+  return index == TM_IDMAP_NONE ? NULL : &h->measures.items[index];
+}
+
+// Whether some class is smaller than if each level of it were padded: then all are packed.
+static bool is_packing(const hprof *h) {
+  for (size_t i = 0; i < h->classes.count; i++) {
+    const hprof_class *c = &h->classes.items[i];
+    const hprof_measure *m = measured(h, c);
+    if (m && m->count >= SURE_COUNT && m->least_bytes >= align_up(packed_bytes(h, c), h->align)
+        && m->least_bytes < align_up(c->instance_bytes, h->align))
+      return true;
+  }
+  return false;
+}
+
+// Whether a class object, of which there is no instance record, lies behind the least distance's
+// first object: then that is no size.
+static bool is_over_class(const hprof *h, const hprof_measure *m) {
+  for (size_t i = 0; i < h->classes.count; i++)
+    if (h->classes.items[i].id - m->at - 1 < m->least_bytes) return true;
+  return false;
+}
+
+// What neighbours say of a class that is taken to have that many bytes; 0 = nothing certain.
+static uint64_t measured_bytes(const hprof *h, const hprof_class *c, uint64_t packed,
+                               uint64_t bytes) {
+  const hprof_measure *m = measured(h, c);
+  if (!m || m->least_bytes % h->align || m->least_bytes < packed) return 0;
+  if (m->least_bytes <= bytes) return m->least_bytes;
+  if (m->count < SURE_COUNT || m->least_bytes - bytes > ADDED_MAX || is_over_class(h, m)) return 0;
+  return m->least_bytes;
+}
+
+// What the VM adds to a class that nothing was measured of: as much as to the class above it.
+static uint64_t added_bytes(const hprof *h, const hprof_class *c) {
+  for (uint32_t up = c->super; up != UINT32_MAX; up = h->classes.items[up].super) {
+    const hprof_class *s = &h->classes.items[up];
+    if (s->is_grown) return s->instance_bytes - packed_bytes(h, s);
+    const char *name = tm_graph_text(h->graph, h->graph->types.items[s->type].name);
+    if (strcmp(name, "java.lang.ClassLoader") == 0) return h->id_bytes; // to its C++ half
+  }
+  return 0;
+}
+
+void hprof_size_instances(hprof *h) {
+  bool packing = is_packing(h);
+  for (size_t i = 0; i < h->classes.count; i++) {
+    hprof_class *c = &h->classes.items[i];
+    if (!c->offset) continue; // nothing is known of it
+    uint64_t packed = align_up(packed_bytes(h, c), h->align);
+    uint64_t bytes = packing ? packed : align_up(c->instance_bytes, h->align);
+    uint64_t seen = measured_bytes(h, c, packed, bytes);
+    c->is_measured = seen > 0;
+    c->is_grown = seen > bytes;
+    c->instance_bytes = (uint32_t)(seen ? seen : bytes);
+  }
+  for (size_t i = 0; i < h->classes.count; i++) {
+    hprof_class *c = &h->classes.items[i];
+    uint64_t added = c->offset && !c->is_measured ? added_bytes(h, c) : 0;
+    if (added) c->instance_bytes = (uint32_t)align_up(packed_bytes(h, c) + added, h->align);
+  }
+}
