@@ -59,11 +59,14 @@ static bool is_super_page(const tm_account_vma *v) {
   return v->writable && v->start % (2u << 20) == 0x4000;
 }
 
-// The sandbox: a TiB, or what of it could be had, aligned to 4 GiB; the first 4 GiB that are used
-// hold the heap, the others the contents of array buffers.
+// The sandbox: a TiB, or what of it could be had, aligned to 4 GiB, between reservations; the first
+// 4 GiB that are used hold the heap, the others the contents of array buffers. What else the kernel
+// put next to it is below the first and above the last large reservation.
 static bool place_sandbox(tm_account_vma *vmas, size_t from, size_t to) {
-  uint64_t base = 0, bytes = vmas[to - 1].end - vmas[from].start;
-  if (bytes < 256 * gib || vmas[from].start % (4 * gib) != 0) return false;
+  uint64_t base = 0;
+  while (from < to && vmas[from].start % (4 * gib) != 0) from++;
+  while (to > from && vmas[to - 1].end - vmas[to - 1].start < gib) to--;
+  if (from == to || vmas[to - 1].end - vmas[from].start < 256 * gib) return false;
   for (size_t i = from; i < to; i++) {
     if (vmas[i].place == TM_PLACE_NO_ACCESS) continue;
     if (!base) base = vmas[i].start - vmas[i].start % (4 * gib);
@@ -85,13 +88,14 @@ static void place_blink_run(tm_account_vma *vmas, size_t from, size_t to) {
 
 typedef enum step { FIND_SANDBOX, FIND_BLINK, FIND_GO, FIND_PAGES } step;
 
-// True when the run is a sandbox. Reservations of a GiB and more are Chromium's; what is smaller
-// is, in a program of V8, a page of its heap.
-static bool place_run(tm_account_vma *vmas, size_t from, size_t to, step what) {
-  bool large = vmas[to - 1].end - vmas[from].start >= gib;
+// True when the run is a sandbox. Reservations of a GiB and more are Chromium's, 4 GiB where the
+// kernel chose the place; what is smaller is, in a program of V8, a page of its heap.
+static bool place_run(tm_account_vma *vmas, size_t from, size_t to, bool below, step what) {
+  uint64_t bytes = vmas[to - 1].end - vmas[from].start;
+  bool large = bytes >= (below ? gib : 4 * gib);
   switch (what) {
   case FIND_GO:
-    place_go_run(vmas, from, to);
+    if (below) place_go_run(vmas, from, to);
     return false;
   case FIND_SANDBOX:
     if (large && place_sandbox(vmas, from, to)) return true;
@@ -101,7 +105,7 @@ static bool place_run(tm_account_vma *vmas, size_t from, size_t to, step what) {
     if (large) place_blink_run(vmas, from, to);
     return false;
   case FIND_PAGES:
-    if (!large) mark(vmas, from, to, TM_PLACE_V8_HEAP);
+    if (below && !large) mark(vmas, from, to, TM_PLACE_V8_HEAP);
     return false;
   }
   return false;
@@ -116,8 +120,7 @@ static bool each_run(tm_account_vma *vmas, size_t count, uint64_t top, step what
     }
     size_t to = run_end(vmas, count, i);
     bool of_file = i && vmas[i - 1].end == vmas[i].start && *vmas[i - 1].name;
-    if (!of_file && is_below_mmap(&vmas[to - 1], top))
-      found = place_run(vmas, i, to, what) || found;
+    if (!of_file) found = place_run(vmas, i, to, is_below_mmap(&vmas[to - 1], top), what) || found;
     i = to;
   }
   return found;

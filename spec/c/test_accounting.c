@@ -213,6 +213,24 @@ static void test_chromium_reserves_in_shapes(void **state) {
   assert_int_equal(vmas[14].place, TM_PLACE_STACK);
 }
 
+// Where the kernel chose the place, other mappings touch it.
+static void test_a_sandbox_may_lie_among_libraries(void **state) {
+  (void)state;
+  const uint64_t gib = UINT64_C(1) << 30, v8 = UINT64_C(0x7db700000000);
+  tm_account_vma vmas[] = {
+      ROW(v8 - MB, MB, MB, ANON, .writable = true),
+      ROW(v8, 64 * gib, 0, NO_ACCESS),
+      ROW(v8 + 64 * gib, 9 * MB, 9 * MB, ANON, .writable = true),
+      ROW(v8 + 64 * gib + 9 * MB, 900 * gib, 0, NO_ACCESS),
+      ROW(v8 + 964 * gib + 9 * MB, MB, MB, ANON, .writable = true),
+      ROW(v8 + 970 * gib, MB, MB, LIBRARY),
+  };
+  tm_account_place_vmas(vmas, TM_COUNT(vmas), TM_RUNTIME_NATIVE);
+  assert_int_equal(vmas[0].place, TM_PLACE_ANON);
+  assert_int_equal(vmas[2].place, TM_PLACE_V8_HEAP);
+  assert_int_equal(vmas[4].place, TM_PLACE_ANON);
+}
+
 // Random mappings, ranges and numbers: the sum holds, and nothing is negative.
 static void test_sums_hold_for_anything(void **state) {
   (void)state;
@@ -265,6 +283,7 @@ int main(void) {
       cmocka_unit_test(test_the_heap_of_go_is_whole_arenas_far_below),
       cmocka_unit_test(test_the_heap_of_v8_is_pages_at_random),
       cmocka_unit_test(test_chromium_reserves_in_shapes),
+      cmocka_unit_test(test_a_sandbox_may_lie_among_libraries),
       cmocka_unit_test(test_sums_hold_for_anything),
       cmocka_unit_test(test_owners_have_names),
   };
