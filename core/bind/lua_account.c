@@ -104,6 +104,8 @@ static void push_facts(lua_State *L, const tm_account_facts *facts) {
   set_string(L, "runtime", runtimes[facts->runtime]);
   set_string(L, "source", facts->source);
   set_string(L, "problem", facts->problem);
+  lua_pushboolean(L, facts->agent);
+  lua_setfield(L, -2, "agent");
   set_number(L, "statm_bytes", facts->rss_bytes);
   set_number(L, "mappings", (double)facts->mapping_count);
   set_number(L, "chunks", (double)facts->chunk_count);

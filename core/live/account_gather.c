@@ -228,6 +228,7 @@ static void ask(tm_ctx *ctx, tm_account_gather *g) {
     tm_account_ask_go(ctx, &g->endpoint, g->timeout_ns, &g->go_hint, a);
   if (!g->outside_only && g->facts.runtime == TM_RUNTIME_JVM)
     tm_account_ask_jvm(ctx, g->pid, g->timeout_ns, g->gentle, &g->places, a);
+  g->facts.agent = !g->outside_only && tm_account_ask_agent(ctx, g->pid, g->timeout_ns, a);
   tm_ctx_clear(ctx);
   if (told && !*a->source) a->source = "told";
   g->facts.source = a->source;

@@ -23,6 +23,7 @@ typedef struct tm_account_facts {
   const char *source;    // whom the runtime's numbers come from: "expvar", "metrics", "pprof",
                          // "jcmd", "told"; "" = nobody told
   const char *problem;   // why nobody told; "" = somebody did, or there is nobody to ask
+  bool agent;            // the malloc agent in the program divided the C heap
   double rss_bytes;      // by statm, for comparison with the sum
   size_t mapping_count;  // lines of smaps
   size_t chunk_count;    // mappings that malloc made for single blocks

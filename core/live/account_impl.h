@@ -47,6 +47,9 @@ typedef struct tm_account_places {
 void tm_account_ask_jvm(tm_ctx *ctx, int64_t pid, uint64_t timeout_ns, bool gentle,
                         tm_account_places *places, tm_account_answer *out);
 
+// Asks the malloc agent inside of a process, when there is one, how much is in use.
+bool tm_account_ask_agent(tm_ctx *ctx, int64_t pid, uint64_t timeout_ns, tm_account_answer *out);
+
 // Finds the mappings that malloc made for single large blocks by the heads of their chunks.
 // *out_count chunks are added to ranges as TM_OWNER_C_HEAP.
 TM_NODISCARD tm_status tm_account_find_chunks(tm_ctx *ctx, tm_proc *proc,

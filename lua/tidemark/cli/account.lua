@@ -26,6 +26,7 @@ local function head(r)
   end
   local about = r.version and r.version ~= "" and r.version or r.runtime
   local numbers = r.source ~= "" and "numbers from " .. (sources[r.source] or r.source) or "from outside only"
+  if r.agent then numbers = numbers .. ", C's from the malloc agent" end
   local out = ("%s (%d), %s, %s: RSS %s in %d mappings\n"):format(r.name, r.pid, about, numbers, core.format(r.rss_bytes, "bytes"), r.mappings)
   if r.problem ~= "" then out = out .. "  the program tells no numbers: " .. text.clean(r.problem) .. "\n" end
   return text.style("bold", out)
@@ -62,7 +63,7 @@ local function show(options, r, past)
     if options.json or options.csv then row.trend = nil end
   end
   local meta = {}
-  for _, key in ipairs { "pid", "name", "runtime", "version", "source", "problem", "rss_bytes", "statm_bytes", "mappings", "chunks", "smaps_ns", "cpu_ns",
+  for _, key in ipairs { "pid", "name", "runtime", "version", "source", "problem", "rss_bytes", "statm_bytes", "mappings", "chunks", "agent", "smaps_ns", "cpu_ns",
     "ask_ns", "time_ns", "readings", "duration_ns" } do
     meta[key] = r[key]
   end
@@ -134,7 +135,8 @@ return {
   examples = { "tidemark account myapp", "tidemark account 127.0.0.1:6060 --watch 10s --html where.html", "tidemark account jvm:4711 --json",
     "tidemark account node:9229", "tidemark account soak.tmr --html where.html" },
   doc = "Every mapping has one owner, and rows add up to RSS. Runtimes divide theirs: Go by its endpoint, JVMs by their attach socket, V8 by an\n"
-    .. "inspector (node:PID opens one for a moment, a bare PID does not). Without an agent the C heap is told as a whole. A recording (.tmr) shows\n"
+    .. "inspector (node:PID opens one for a moment, a bare PID does not). The malloc agent divides the\n"
+    .. "C heap into used and free; without it that is told as a whole. A recording (.tmr) shows\n"
     .. "what `watch` and `record` saw. Costs one read of smaps: about 1 us a mapping and 40 ns a page.",
   options = options,
   run = function(opts, words)
