@@ -93,6 +93,29 @@ describe("account", function()
     assert.matches("no text of malloc_info", err)
   end)
 
+  it("asks the malloc agent where there is one", function()
+    local started = io.popen(("%s run --malloc --quiet --no-history --no-builtin -- %s/known > %s/out2 2>&1 & echo $!"):format(
+      helper.quote(helper.bin), folder, folder))
+    local runner = started:read("n")
+    started:close()
+    local child
+    for _ = 1, 200 do
+      core.pause(20000000)
+      for _, p in ipairs(core.processes()) do
+        if p.parent == runner and p.exe:match("/known$") then child = p.pid end
+      end
+      local out = child and helper.read(folder .. "/out2")
+      if out and out:find("</malloc>\n$") then break end
+    end
+    finally(function() os.execute("kill " .. runner) end)
+    local d = json { "account", tostring(child), "--json" }
+    os.execute("kill " .. child)
+    assert.is_true(d.meta.agent)
+    local owned = by_owner(d)
+    assert.is_true(math.abs(owned.c_heap_inuse - 48 * MIB) < 2 * MIB)
+    assert.is_true(math.abs(owned.c_heap_free - 8 * MIB) < 2 * MIB)
+  end)
+
   it("prints a table with bars, and CSV", function()
     local code, out = run { "account", tostring(pid) }
     assert.equal(0, code)

@@ -63,8 +63,8 @@ local function show(options, r, past)
     if options.json or options.csv then row.trend = nil end
   end
   local meta = {}
-  for _, key in ipairs { "pid", "name", "runtime", "version", "source", "problem", "rss_bytes", "statm_bytes", "mappings", "chunks", "agent", "smaps_ns", "cpu_ns",
-    "ask_ns", "time_ns", "readings", "duration_ns" } do
+  for _, key in ipairs { "pid", "name", "runtime", "version", "source", "problem", "rss_bytes", "statm_bytes", "mappings", "chunks", "agent", "smaps_ns",
+    "cpu_ns", "ask_ns", "time_ns", "readings", "duration_ns" } do
     meta[key] = r[key]
   end
   if options.json then return profiles.output(options, text.document("account", meta, r.rows)) end
@@ -135,9 +135,9 @@ return {
   examples = { "tidemark account myapp", "tidemark account 127.0.0.1:6060 --watch 10s --html where.html", "tidemark account jvm:4711 --json",
     "tidemark account node:9229", "tidemark account soak.tmr --html where.html" },
   doc = "Every mapping has one owner, and rows add up to RSS. Runtimes divide theirs: Go by its endpoint, JVMs by their attach socket, V8 by an\n"
-    .. "inspector (node:PID opens one for a moment, a bare PID does not). The malloc agent divides the\n"
-    .. "C heap into used and free; without it that is told as a whole. A recording (.tmr) shows\n"
-    .. "what `watch` and `record` saw. Costs one read of smaps: about 1 us a mapping and 40 ns a page.",
+    .. "inspector (node:PID opens one for a moment, a bare PID does not). The malloc agent divides the C heap\n"
+    .. "into used and free; without it that is told as a whole. A recording (.tmr) shows what `watch` and `record` saw. Costs\n"
+    .. "one read of smaps: about 1 us a mapping and 40 ns a page.",
   options = options,
   run = function(opts, words)
     if #words ~= 1 then args.usage("one TARGET is needed") end
