@@ -67,6 +67,7 @@ void tm_tl_builder_fini(tm_ctx *ctx, tm_tl_builder *b) {
   tm_vec_free(ctx, &b->meanings);
   tm_vec_free(ctx, &b->tops);
   tm_idmap_free(ctx, &b->threads);
+  tm_idmap_free(ctx, &b->processes);
   tm_idmap_free(ctx, &b->open);
   tm_idmap_free(ctx, &b->series);
   tm_idmap_free(ctx, &b->profile_ids);
@@ -282,19 +283,21 @@ static tm_status add_mark(tm_ctx *ctx, tm_tl_builder *b) {
                                   .detail = detail});
 }
 
-static tm_status close_metadata(tm_tl_builder *b) {
+static uint64_t process_key(int64_t pid) {
+  return tm_hash_mix((uint64_t)pid + 1) >> 1;
+}
+
+static tm_status close_metadata(tm_ctx *ctx, tm_tl_builder *b) {
   if (!b->args.name) return TM_OK;
-  tm_tl_thread *t = &b->timeline->threads.items[b->thread];
-  if (strcmp(tm_timeline_text(b->timeline, b->event.name), "thread_name") == 0)
-    t->name = b->args.name;
-  else
-    t->process = b->args.name;
+  if (strcmp(tm_timeline_text(b->timeline, b->event.name), "thread_name") != 0)
+    return tm_idmap_put(ctx, &b->processes, process_key(b->event.pid), b->args.name);
+  b->timeline->threads.items[b->thread].name = b->args.name;
   return TM_OK;
 }
 
 tm_status tm_tl_close(tm_ctx *ctx, tm_tl_builder *b) {
   const tm_tl_event *e = &b->event;
-  if (e->phase == 'M') return close_metadata(b);
+  if (e->phase == 'M') return close_metadata(ctx, b);
   if (e->phase == 's' || e->phase == 't' || e->phase == 'f') {
     b->timeline->flow_count++;
     return TM_OK;
@@ -327,7 +330,7 @@ tm_status tm_tl_close(tm_ctx *ctx, tm_tl_builder *b) {
   }
 }
 
-// Names of processes stand at one of their threads; all times count from the first event.
+// Threads get the names of their processes; all times count from the first event.
 void tm_tl_finish(tm_tl_builder *b) {
   tm_timeline *t = b->timeline;
   int64_t start_ns = b->least_ns == INT64_MAX ? 0 : b->least_ns;
@@ -342,8 +345,8 @@ void tm_tl_finish(tm_tl_builder *b) {
   for (size_t i = 0; i < t->marks.count; i++) t->marks.items[i].time_ns -= start_ns;
   for (size_t i = 0; i < t->samples.count; i++) t->samples.items[i].time_ns -= start_ns;
   for (size_t i = 0; i < t->memory.count; i++) t->memory.items[i].time_ns -= start_ns;
-  for (size_t i = 0; i < t->threads.count; i++)
-    for (size_t k = 0; k < t->threads.count && !t->threads.items[i].process; k++)
-      if (t->threads.items[k].pid == t->threads.items[i].pid)
-        t->threads.items[i].process = t->threads.items[k].process;
+  for (size_t i = 0; i < t->threads.count; i++) {
+    uint32_t name = tm_idmap_get(&b->processes, process_key(t->threads.items[i].pid));
+    t->threads.items[i].process = name == TM_IDMAP_NONE ? 0 : name;
+  }
 }

@@ -71,6 +71,7 @@ typedef struct tm_tl_builder {
   tm_timeline *timeline;
   TM_VEC(tm_tl_meaning) meanings; // by string id
   tm_idmap threads;               // hash of pid and tid
+  tm_idmap processes;             // hash of pid -> string
   tm_idmap open;                  // hash of what joins begin and end -> async
   tm_idmap series;
   tm_idmap profile_ids;
