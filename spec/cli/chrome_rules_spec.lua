@@ -70,6 +70,13 @@ describe("rules over a browser's traces", function()
     assert.matches("^ui.long_tasks draw", found[1])
   end)
 
+  it("are explained as what costs no app a trace", function()
+    local explained = helper.tidemark("rules", "explain", "ui.long_tasks")
+    assert.equal(0, explained.code)
+    assert.truthy(explained.out:find("trace.chrome", 1, true))
+    assert.is_nil(explained.out:find("of the time", 1, true))
+  end)
+
   it("refuse other traces, and lengths that nobody takes", function()
     local folder = helper.folder()
     local other = helper.write(folder .. "/a.txt", "main;work 3\n")

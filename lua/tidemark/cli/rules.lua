@@ -187,7 +187,7 @@ end
 
 -- What inputs that trace cost the app, as fields of their rows.
 local function add_tracing(row)
-  if not row.metric:find("^trace%.") then return end
+  if not row.metric:find("^trace%.go") then return end -- a browser's come from files
   row.traced_ns = math.floor(tonumber(row.metric:match("seconds=([%d.e+-]+)") or 1) * 1e9)
   row.traced_ratio = row.traced_ns / row.every_ns
 end
