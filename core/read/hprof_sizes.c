@@ -13,6 +13,7 @@
 enum {
   INSTANCE_MAX = 1 << 16, // no class has larger ones
   ADDED_MAX = 512,        // most that a VM adds to the fields of a class
+  PADDING_MIN = 64,       // more than that is padding and not fields
   SURE_COUNT = 4,         // so many equal distances are no accident
   ALIGN_MAX = HPROF_ALIGN_MAX
 };
@@ -145,15 +146,25 @@ static uint64_t measured_bytes(const hprof *h, const hprof_class *c, uint64_t pa
   return m->least_bytes;
 }
 
+// Fields that HotSpot adds to classes of which a dump may have too few to measure: how many
+// pointers, and bytes beside them.
+static const struct {
+  const char *name;
+  uint8_t pointers, bytes;
+} added_fields[] = {
+    {"java.lang.ClassLoader", 1, 0}, {"java.lang.Thread", 1, 7}, {"java.lang.InternalError", 0, 1}};
+
 // What the VM adds to a class that nothing was measured of: as much as to the class above it.
 static uint64_t added_bytes(const hprof *h, const hprof_class *c) {
-  for (uint32_t up = c->super; up != UINT32_MAX; up = h->classes.items[up].super) {
-    const hprof_class *s = &h->classes.items[up];
-    if (s->is_grown) return s->instance_bytes - packed_bytes(h, s);
+  for (const hprof_class *s = c;; s = &h->classes.items[s->super]) {
+    uint64_t grown = s->is_grown ? s->instance_bytes - packed_bytes(h, s) : 0;
+    if (grown > PADDING_MIN || (s->is_measured && !grown)) return grown;
     const char *name = tm_graph_text(h->graph, h->graph->types.items[s->type].name);
-    if (strcmp(name, "java.lang.ClassLoader") == 0) return h->id_bytes; // to its C++ half
+    for (size_t i = 0; i < TM_COUNT(added_fields); i++)
+      if (strcmp(name, added_fields[i].name) == 0)
+        return added_fields[i].pointers * h->id_bytes + added_fields[i].bytes;
+    if (grown || s->super == UINT32_MAX) return grown;
   }
-  return 0;
 }
 
 void hprof_size_instances(hprof *h) {

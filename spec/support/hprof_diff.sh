@@ -1,7 +1,7 @@
 #!/bin/sh
 # JVM heap dumps as VisualVM's heap library sees them and as we do, object by object and class by class:
 #   hprof_diff.sh HPROF_NODES [FILE...]
-# FILE.histo, where it is, is the VM's own class histogram of then. Without files, every JDK that is installed dumps its compiler, with narrow and wide references. TM_VISUALVM names
+# FILE.histo, where it is, is the VM's own class histogram of then. Without files, every JDK that is installed dumps its compiler, with narrow and wide references and compact headers. TM_VISUALVM names
 # the folder of org-graalvm-visualvm-lib-jfluid-heap.jar; exit code 77 without it or without a JDK.
 set -eu
 nodes=$1
@@ -22,6 +22,8 @@ make_dumps() {
     name=$(basename "$home")
     "$home/bin/java" -cp "$jar" "$here/hprof_diff.java" "$dir/$name.hprof" --make all >"$dir/$name.hprof.histo"
     "$home/bin/java" -XX:-UseCompressedOops -cp "$jar" "$here/hprof_diff.java" "$dir/$name-wide.hprof" --make live >"$dir/$name-wide.hprof.histo"
+    "$home/bin/java" -XX:+UseCompactObjectHeaders -version >/dev/null 2>&1 || continue
+    "$home/bin/java" -XX:+UseCompactObjectHeaders -cp "$jar" "$here/hprof_diff.java" "$dir/$name-compact.hprof" --make live >"$dir/$name-compact.hprof.histo"
   done
 }
 if [ $# -eq 0 ]; then
