@@ -148,7 +148,7 @@ static tm_account_place place_of(const tm_account_gather *g, const tm_mapping_ro
   case TM_MAPPING_STACK:
     return TM_PLACE_STACK;
   case TM_MAPPING_GO_ARENA:
-    return TM_PLACE_GO_HEAP;
+    return g->go ? TM_PLACE_GO_HEAP : TM_PLACE_ANON;
   case TM_MAPPING_SHM:
   case TM_MAPPING_MEMFD:
     return TM_PLACE_SHARED;
