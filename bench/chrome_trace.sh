@@ -60,10 +60,16 @@ END
 node "$tmp/server.js" "$tmp/app.js" >"$tmp/port" &
 server=$!
 until [ -s "$tmp/port" ]; do sleep 0.1; done
-by_default=disabled-by-default
-timeout $((seconds + 60)) "${CHROMIUM:-chromium}" --no-sandbox --headless --disable-gpu --user-data-dir="$tmp/profile" \
-  --trace-startup="*,$by_default-memory-infra,$by_default-devtools.timeline,$by_default-devtools.timeline.stack,$by_default-v8.cpu_profiler,$by_default-v8.gc" \
-  --trace-startup-file="$file" --trace-startup-format="$form" --trace-startup-duration="$seconds" \
+case $file in /*) full=$file ;; *) full=$PWD/$file ;; esac
+cat >"$tmp/config.json" <<END
+{ "startup_duration": $seconds, "result_file": "$full", "trace_config": { "record_mode": "record-until-full",
+  "included_categories": ["*", "disabled-by-default-memory-infra", "disabled-by-default-devtools.timeline", "disabled-by-default-v8.gc",
+    "disabled-by-default-devtools.timeline.stack", "disabled-by-default-v8.cpu_profiler"],
+  "memory_dump_config": { "triggers": [{ "mode": "background", "periodic_interval_ms": 1000 },
+    { "mode": "detailed", "periodic_interval_ms": 2000 }] } } }
+END
+"${CHROMIUM:-chromium}" --no-sandbox --headless --disable-gpu --user-data-dir="$tmp/profile" \
+  --trace-config-file="$tmp/config.json" --trace-startup-format="$form" \
   --remote-debugging-port=0 "http://127.0.0.1:$(cat "$tmp/port")/" >"$tmp/log" 2>&1 &
 browser=$!
 # the file is whole once Chromium says so, or grows no more
