@@ -133,7 +133,7 @@ void tm_control_wake(void) {
   pthread_t thread;
   sigset_t all, old;
   if (TM_LIKELY(atomic_load_explicit(&state, memory_order_relaxed) != ASLEEP)) return;
-  if (tm_agent_sees_all() && atomic_load(&tm_counters.samples) < EARLY_SAMPLES) return;
+  if (tm_agent_sees_all() && tm_live_inserted() < EARLY_SAMPLES) return;
   if (!atomic_compare_exchange_strong(&state, &was, AWAKE)) return;
   uint32_t guard = tm_self.guard;
   tm_self.guard = 1;

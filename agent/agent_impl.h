@@ -63,6 +63,8 @@ size_t tm_early_size(const void *block);
 
 // ---- one thread (agent_sample.c) ----
 
+struct tm_memo;
+
 typedef struct tm_agent_thread {
   int64_t left_bytes;  // to the next sample
   uint32_t generation; // of the settings that left_bytes was drawn by; 0 = none yet
@@ -70,9 +72,9 @@ typedef struct tm_agent_thread {
   uint64_t random;     // state of the generator
   uintptr_t stack_low; // the mapping that the thread's stack is in, for the unwinder
   uintptr_t stack_high;
+  struct tm_memo *memo; // full mode: the last stack, see agent_unwind.c
   uintptr_t last_block; // full mode: what was allocated last, if nothing was since
   uint32_t slot;        // in the table of threads, 0 = none
-  uint32_t reserved;
 } tm_agent_thread;
 // Static TLS is scarce in a library that is loaded late.
 _Static_assert(sizeof(tm_agent_thread) <= 64, "the surplus of static TLS is small");
@@ -124,13 +126,14 @@ void tm_agent_record_whole(void *block, size_t bytes, uint32_t kind, const void 
 typedef struct tm_agent_live {
   uintptr_t block; // 0: a free place of the table
   uint64_t bytes;
-  float weight; // how many blocks of this size it stands for
-  uint32_t stack;
-  uint32_t born_ms;     // since the agent's begin
-  uint16_t epoch, slot; // slot: of the thread
+  float weight;     // how many blocks of this size it stands for
+  uint32_t born_ms; // since the agent's begin
+  uint16_t stack, epoch;
+  uint16_t slot; // of the thread
   uint8_t kind;
   bool is_counted; // the filter knows it; not in full mode
 } tm_agent_live;
+_Static_assert(sizeof(tm_agent_live) == 32, "two rows in a cache line");
 bool tm_agent_forget(void *block, tm_agent_live *out);
 void tm_agent_put_back(const tm_agent_live *live);
 

@@ -10,14 +10,25 @@ enum { FIRST_ROWS = 64 };
 
 typedef struct shard {
   tm_spin lock;
-  uint32_t count, capacity; // a power of two, or 0
+  uint32_t capacity; // a power of two, or 0
+  _Atomic uint32_t count;
+  _Atomic uint64_t inserted;
   tm_agent_live *rows;
-  uint8_t apart[40]; // a cache line of its own
+  uint8_t apart[32]; // a cache line of its own
 } shard;
 _Static_assert(sizeof(shard) == 64, "one line each");
 
 static shard shards[TM_SHARDS] __attribute__((aligned(64)));
-static _Atomic uint64_t table_bytes, live_count;
+static _Atomic uint64_t table_bytes;
+
+// Changed under the lock only; read without it for sums.
+static uint32_t count_of(const shard *s) {
+  return atomic_load_explicit(&s->count, memory_order_relaxed);
+}
+
+static void set_count(shard *s, uint32_t count) {
+  atomic_store_explicit(&s->count, count, memory_order_relaxed);
+}
 
 static shard *shard_of(uint64_t hash) {
   return &shards[hash >> 58];
@@ -54,14 +65,13 @@ bool tm_live_insert(const tm_agent_live *row) {
   shard *s = shard_of(tm_agent_hash((const void *)row->block));
   bool is_in = true;
   tm_spin_lock(&s->lock);
-  if ((uint64_t)s->count * 4 >= (uint64_t)s->capacity * 3 && !grow(s)) is_in = false;
+  if ((uint64_t)count_of(s) * 4 >= (uint64_t)s->capacity * 3 && !grow(s)) is_in = false;
   if (is_in) {
     uint32_t i = probe(s, row->block);
-    if (!s->rows[i].block) {
-      s->count++;
-      atomic_fetch_add_explicit(&live_count, 1, memory_order_relaxed);
-    }
+    if (!s->rows[i].block) set_count(s, count_of(s) + 1);
     s->rows[i] = *row;
+    uint64_t inserted = atomic_load_explicit(&s->inserted, memory_order_relaxed);
+    atomic_store_explicit(&s->inserted, inserted + 1, memory_order_relaxed);
   }
   tm_spin_unlock(&s->lock);
   return is_in;
@@ -83,14 +93,13 @@ bool tm_live_remove(uintptr_t block, tm_agent_live *out) {
   bool is_known = false;
   if (!block) return false;
   tm_spin_lock(&s->lock);
-  if (s->count) {
+  if (count_of(s)) {
     uint32_t i = probe(s, block);
     is_known = s->rows[i].block != 0;
     if (is_known) {
       *out = s->rows[i];
       close_gap(s, i);
-      s->count--;
-      atomic_fetch_sub_explicit(&live_count, 1, memory_order_relaxed);
+      set_count(s, count_of(s) - 1);
     }
   }
   tm_spin_unlock(&s->lock);
@@ -103,15 +112,24 @@ void tm_live_reset(void) {
     tm_spin_lock(&s->lock);
     if (s->rows) tm_pages_drop(s->rows, s->capacity * sizeof *s->rows);
     atomic_fetch_sub_explicit(&table_bytes, s->capacity * sizeof *s->rows, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&live_count, s->count, memory_order_relaxed);
     s->rows = NULL;
-    s->count = s->capacity = 0;
+    s->capacity = 0;
+    set_count(s, 0);
     tm_spin_unlock(&s->lock);
   }
 }
 
 uint64_t tm_live_count(void) {
-  return atomic_load_explicit(&live_count, memory_order_relaxed);
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < TM_SHARDS; i++) sum += count_of(&shards[i]);
+  return sum;
+}
+
+uint64_t tm_live_inserted(void) {
+  uint64_t sum = 0;
+  for (uint32_t i = 0; i < TM_SHARDS; i++)
+    sum += atomic_load_explicit(&shards[i].inserted, memory_order_relaxed);
+  return sum;
 }
 
 uint64_t tm_live_table_bytes(void) {
@@ -124,7 +142,7 @@ uint32_t tm_live_copy(uint32_t number, tm_agent_live **rows, size_t *room) {
   uint32_t count = 0;
   for (;;) {
     tm_spin_lock(&s->lock);
-    size_t need = s->count;
+    size_t need = count_of(s);
     if (need <= *room) break;
     tm_spin_unlock(&s->lock);
     if (*rows) tm_pages_drop(*rows, *room * sizeof **rows);

@@ -44,7 +44,8 @@ void *tm_hook_mmap(void *at, size_t bytes, int protection, int flags, int fd, of
 
 int tm_hook_munmap(void *at, size_t bytes) {
   // Before it is done: somebody else may get the place at once.
-  if (bytes >= 4096) cut(at, bytes, tm_live_count() != 0);
+  if (bytes >= 4096)
+    cut(at, bytes, atomic_load_explicit(&tm_counters.has_maps, memory_order_relaxed));
   return tm_next.munmap ? tm_next.munmap(at, bytes) : (int)syscall(SYS_munmap, at, bytes);
 }
 
@@ -57,7 +58,8 @@ void *tm_hook_mremap(void *old, size_t old_bytes, size_t new_bytes, int flags, .
     to = va_arg(rest, void *);
     va_end(rest);
   }
-  bool is_known = old_bytes && tm_live_count() && tm_agent_forget(old, &row);
+  bool may_be = atomic_load_explicit(&tm_counters.has_maps, memory_order_relaxed);
+  bool is_known = old_bytes && may_be && tm_agent_forget(old, &row);
   if (tm_next.mremap)
     made = tm_next.mremap(old, old_bytes, new_bytes, flags, to);
   else

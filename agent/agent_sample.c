@@ -116,13 +116,11 @@ uint32_t tm_agent_now_ms(void) {
 }
 
 static void keep(void *block, size_t bytes, uint32_t kind, double weight, const void *frame) {
-  uintptr_t frames[TM_AGENT_FRAMES];
-  uint32_t count = tm_unwind(frame, frames);
   bool is_full = tm_agent_sees_all();
   tm_agent_live row = {.block = (uintptr_t)block,
                        .bytes = bytes,
                        .weight = (float)weight,
-                       .stack = tm_stack_intern(frames, count, kind),
+                       .stack = (uint16_t)tm_unwind_stack(frame, kind, is_full),
                        .born_ms = tm_agent_now_ms(),
                        .epoch =
                            (uint16_t)atomic_load_explicit(&tm_agent.epoch, memory_order_relaxed),
@@ -169,7 +167,6 @@ static void record_guarded(void *block, size_t bytes, const void *frame) {
     self->left_bytes = ALWAYS_DUE;
   }
   if (bytes < atomic_load_explicit(&tm_agent.min_size_bytes, memory_order_relaxed)) return;
-  atomic_fetch_add_explicit(&tm_counters.samples, 1, memory_order_relaxed);
   keep(block, bytes, TM_AGENT_MALLOC, weight, frame);
   tm_control_wake();
 }
@@ -190,6 +187,8 @@ TM_NOINLINE void tm_agent_record_whole(void *block, size_t bytes, uint32_t kind,
     return;
   int kept_errno = errno;
   tm_self.guard = 1;
+  if (kind == TM_AGENT_MMAP)
+    atomic_store_explicit(&tm_counters.has_maps, true, memory_order_relaxed);
   keep(block, bytes, kind, 1.0, frame);
   tm_control_wake();
   tm_self.guard = 0;
@@ -200,9 +199,8 @@ TM_NOINLINE void tm_agent_record_whole(void *block, size_t bytes, uint32_t kind,
 
 static void count_life(const tm_agent_live *row) {
   tm_stack *stack = tm_stack_at(row->stack);
-  atomic_fetch_add_explicit(&stack->gone_count, 1, memory_order_relaxed);
-  atomic_fetch_add_explicit(&stack->lived_ms, tm_agent_now_ms() - row->born_ms,
-                            memory_order_relaxed);
+  uint32_t lived_ms = tm_agent_now_ms() - row->born_ms;
+  if (lived_ms) atomic_fetch_add_explicit(&stack->lived_ms, lived_ms, memory_order_relaxed);
   if (tm_self.last_block == row->block)
     atomic_fetch_add_explicit(&stack->temporary_count, 1, memory_order_relaxed);
 }

@@ -92,7 +92,7 @@ static void about(tm_message *m) {
   value(m, "min_size_bytes", atomic_load(&tm_agent.min_size_bytes));
   value(m, "epoch", atomic_load(&tm_agent.epoch));
   value(m, "is_preloaded", tm_agent_is_preloaded());
-  value(m, "samples", atomic_load(&tm_counters.samples));
+  value(m, "samples", tm_live_inserted());
   value(m, "live", tm_live_count());
 }
 

@@ -84,7 +84,6 @@ void tm_stacks_reset(void) {
   for (uint32_t i = 0; i < end; i++) {
     atomic_store_explicit(&stacks[i].made_count, 0, memory_order_relaxed);
     atomic_store_explicit(&stacks[i].made_bytes, 0, memory_order_relaxed);
-    atomic_store_explicit(&stacks[i].gone_count, 0, memory_order_relaxed);
     atomic_store_explicit(&stacks[i].temporary_count, 0, memory_order_relaxed);
     atomic_store_explicit(&stacks[i].lived_ms, 0, memory_order_relaxed);
   }

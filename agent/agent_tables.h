@@ -38,8 +38,7 @@ typedef struct tm_stack {
   uint64_t hash;
   uint32_t first_frame, kind_and_count;    // kind << 16 | number of frames
   _Atomic uint64_t made_count, made_bytes; // count in 1/TM_WEIGHT_ONE
-  _Atomic uint64_t gone_count;             // full mode only, from here on
-  _Atomic uint64_t temporary_count;        // freed before the thread allocated again
+  _Atomic uint64_t temporary_count;        // full mode: freed before the thread allocated again
   _Atomic uint64_t lived_ms;               // of the freed ones, summed
 } tm_stack;
 
@@ -59,7 +58,8 @@ enum { TM_SHARDS = 64 };
 bool tm_live_insert(const tm_agent_live *row); // false: no room. Replaces a stale row of the block
 bool tm_live_remove(uintptr_t block, tm_agent_live *out);
 void tm_live_reset(void);
-uint64_t tm_live_count(void);
+uint64_t tm_live_count(void);    // sums up over the tables
+uint64_t tm_live_inserted(void); // so far
 uint64_t tm_live_table_bytes(void);
 // The rows of one shard, copied to memory of *room rows (grown by need through tm_pages).
 uint32_t tm_live_copy(uint32_t shard, tm_agent_live **rows, size_t *room);
@@ -81,8 +81,9 @@ int32_t tm_gettid(void);
 
 // ---- the unwinder (agent_unwind.c) ----
 
-// The callers of the function whose frame is given, innermost first. At most TM_AGENT_FRAMES.
-uint32_t tm_unwind(const void *frame, uintptr_t *out);
+// The number of the stack of callers of the function whose frame is given. is_often: it will be
+// asked again and again (full mode), so that remembering the last one is worth its memory.
+uint32_t tm_unwind_stack(const void *frame, uint32_t kind, bool is_often);
 // Copies own memory that may not be there: bytes copied.
 size_t tm_peek(uintptr_t from, void *to, size_t bytes);
 // Modules went: what was learnt about their code counts no more.
@@ -110,7 +111,8 @@ bool tm_pprof_write(const tm_agent_filter_ask *ask, tm_agent_sink *sink); // age
 // ---- numbers about the agent itself ----
 
 typedef struct tm_agent_counters {
-  _Atomic uint64_t samples, dropped, missed_frees, unwound_frames;
+  _Atomic uint64_t dropped, missed_frees;
+  _Atomic bool has_maps; // some mapping was recorded
 } tm_agent_counters;
 extern tm_agent_counters tm_counters;
 
