@@ -6,11 +6,14 @@
 
 #include <fcntl.h>
 #include <math.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +145,107 @@ static void reads_pieces_without_harm(void **state) {
   tm_vec_free(&ctx, &answer.ranges);
 }
 
+// ---- a Go program's words ----
+
+static const char expvar_page[] = "{\"cmdline\":[],\"memstats\":{\"HeapInuse\":3000000,"
+                                  "\"HeapIdle\":900000,\"HeapReleased\":400000,"
+                                  "\"StackSys\":50000,\"MSpanSys\":1,\"MCacheSys\":2,"
+                                  "\"BuckHashSys\":3,\"GCSys\":4,\"OtherSys\":5}}";
+static const char metrics_page[] =
+    "# TYPE go_memstats_heap_inuse_bytes gauge\ngo_memstats_heap_inuse_bytes 2e+06\n"
+    "go_memstats_heap_idle_bytes 500000\ngo_memstats_heap_released_bytes 100000\n"
+    "go_memstats_stack_sys_bytes 40000\ngo_memstats_gc_sys_bytes 7000\n";
+static const char classes_page[] = "go_memory_classes_heap_objects_bytes 1000000\n"
+                                   "go_memory_classes_heap_unused_bytes 200000\n"
+                                   "go_memory_classes_heap_free_bytes 300000\n"
+                                   "go_memory_classes_heap_stacks_bytes 30000\n"
+                                   "go_memory_classes_metadata_other_bytes 6000\n";
+static const char profile_page[] =
+    "heap profile: 0: 0 [0: 0] @ heap/1048576\n\n# runtime.MemStats\n# Alloc = 20784800\n"
+    "# HeapIdle = 3563520\n# HeapInuse = 21307392\n# HeapReleased = 3489792\n"
+    "# Stack = 294912 / 300000\n# MSpan = 105760 / 114240\n# MCache = 4592 / 16072\n"
+    "# BuckHashSys = 1444003\n# GCSys = 2315520\n# OtherSys = 478829\n# NextGC = 33736554\n";
+
+typedef struct pages {
+  const char *vars, *metrics, *profile; // NULL = 404
+} pages;
+
+static void serve(int listener, const pages *served) {
+  char request[4096], head[128];
+  for (;;) {
+    int fd = accept(listener, NULL, NULL);
+    ssize_t n = fd < 0 ? 0 : read(fd, request, sizeof request - 1);
+    request[n > 0 ? n : 0] = '\0';
+    const char *page = strstr(request, "GET /debug/vars ")                 ? served->vars
+                       : strstr(request, "GET /metrics ")                  ? served->metrics
+                       : strstr(request, "GET /debug/pprof/heap?debug=1 ") ? served->profile
+                                                                           : NULL;
+    int size = snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Length: %zu\r\n\r\n",
+                        page ? "200 OK" : "404 Not Found", page ? strlen(page) : 0);
+    if (fd >= 0 && write(fd, head, (size_t)size) == size && page)
+      (void)!write(fd, page, strlen(page));
+    close(fd);
+  }
+}
+
+static pid_t start_server(const pages *served, char address[64]) {
+  struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  socklen_t size = sizeof at;
+  int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_int_equal(bind(listener, (struct sockaddr *)&at, size), 0);
+  assert_int_equal(listen(listener, 8), 0);
+  assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+  snprintf(address, 64, "http://127.0.0.1:%u", ntohs(at.sin_port));
+  pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    serve(listener, served);
+  }
+  close(listener);
+  return pid;
+}
+
+static void ask_go(const pages *served, uint32_t *hint) {
+  char address[64];
+  pid_t pid = start_server(served, address);
+  const tm_endpoint endpoint = {.address = address};
+  clear_answer();
+  answer.source = "";
+  answer.problem[0] = '\0';
+  tm_account_ask_go(&ctx, &endpoint, 2000000000, hint, &answer);
+  kill(pid, SIGKILL);
+  waitpid(pid, NULL, 0);
+}
+
+static void check_go(const char *source, double inuse, double idle, double stacks, double own) {
+  assert_string_equal(answer.source, source);
+  assert_string_equal(answer.problem, "");
+  assert_float_equal(answer.told[TM_OWNER_GO_HEAP_INUSE], inuse, 0);
+  assert_float_equal(answer.told[TM_OWNER_GO_HEAP_IDLE], idle, 0);
+  assert_float_equal(answer.told[TM_OWNER_GO_STACKS], stacks, 0);
+  assert_float_equal(answer.told[TM_OWNER_GO_RUNTIME], own, 0);
+}
+
+static void asks_go_where_it_answers(void **state) {
+  (void)state;
+  uint32_t hint = 0;
+  ask_go(&(pages){expvar_page, metrics_page, profile_page}, &hint);
+  check_go("expvar", 3000000, 500000, 50000, 15);
+  ask_go(&(pages){NULL, metrics_page, profile_page}, &hint);
+  check_go("metrics", 2000000, 400000, 40000, 7000);
+  assert_int_equal(hint, 1); // asked first from now on
+  ask_go(&(pages){expvar_page, classes_page, NULL}, &hint);
+  check_go("metrics", 1200000, 300000, 30000, 6000);
+  ask_go(&(pages){NULL, "other_metric 1\n", profile_page}, &hint);
+  check_go("pprof", 21307392, 73728, 300000, 114240 + 16072 + 1444003 + 2315520 + 478829);
+  hint = 0;
+  ask_go(&(pages){"{}", "x y z", NULL}, &hint);
+  assert_string_equal(answer.source, "");
+  assert_non_null(strstr(answer.problem, "expvar: no memory statistics"));
+  assert_non_null(strstr(answer.problem, "pprof: HTTP 404"));
+  assert_true(isnan(answer.told[TM_OWNER_GO_HEAP_INUSE]));
+}
+
 // ---- a process ----
 
 static void *map(size_t bytes, int flags) {
@@ -236,11 +340,9 @@ static void refuses_what_is_gone(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      TEST(reads_the_heap_of_each_collector),
-      TEST(reads_code_native_memory_and_places),
-      TEST(reads_pieces_without_harm),
-      TEST(accounts_for_a_process),
-      TEST(refuses_what_is_gone),
+      TEST(reads_the_heap_of_each_collector), TEST(reads_code_native_memory_and_places),
+      TEST(reads_pieces_without_harm),        TEST(asks_go_where_it_answers),
+      TEST(accounts_for_a_process),           TEST(refuses_what_is_gone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
