@@ -3,9 +3,9 @@
 tm.rule {
   id = "proc.mapping_growth",
   doc = "the number of memory mappings climbs, or comes near the kernel's limit",
-  every = "5s", warmup = "5s", hold = "5s", linger = "30s", level = "warn",
+  every = "5s", warmup = "5s", hold = "0s", linger = "30s", level = "warn",
   inputs = {
-    maps = tm.series("proc.maps", { every = "5s", window = "5m" }),
+    maps = tm.series("proc.maps", { every = "2s", window = "5m" }),
     kinds = tm.ring("proc.mappings", { every = "5s", keep = 60, by = "kind" }),
   },
   params = { steps = 4, least = 100, limit = 65530, share = 0.8 },

@@ -56,19 +56,38 @@ tm.rule {
 }
 
 -- Too early to call it a leak, but worth a line: memory that rose in every one of the last five ten-second spans.
+-- What grew by most of it: address space by kind, which a climbing RSS fills.
+local names = { heap = "in the C heap", anon = "in anonymous mappings: large blocks of malloc, or a runtime's heap", go_arena = "in the Go heap's arenas",
+  stack = "in stacks of threads", file = "in mapped files", shm = "in shared memory", memfd = "in memory files", gpu = "in mappings of a GPU driver" }
+
+local function where(c, delta)
+  local kind, most = nil, delta / 2
+  c.kinds:each(function(name, ring)
+    local grew = ring:delta { span = "50s" }
+    if grew and grew > most then kind, most = name, grew end
+  end)
+  return names[kind] or kind and "in mappings of kind " .. kind or "in memory that was mapped before"
+end
+
 tm.rule {
   id = "proc.rss_climb",
-  doc = "resident memory rose in each of the last five 10 s spans: too early to call it a leak",
+  doc = "resident memory rose in each of the last four 10 s spans, and where: too early to call it a leak",
   every = "5s", warmup = "5s", linger = "30s", level = "info",
-  inputs = { rss = tm.series("proc.rss", { every = "1s", window = "2m" }) },
-  params = { steps = 5, least = "32MB", ratio = 0.1 },
+  inputs = {
+    rss = tm.series("proc.rss", { every = "1s", window = "2m" }),
+    kinds = tm.ring("proc.mapping_bytes", { every = "10s", keep = 12, by = "kind" }),
+  },
+  params = { steps = 4, least = "24MB", ratio = 0.1 },
   check = function(c)
     local steps, delta = c.rss:rising { span = "10s", steps = c.p.steps }
     if steps < c.p.steps or delta < c.p.least or delta < c.p.ratio * (c.rss.last - delta) then return end
-    return c:finding { value = delta / (steps * 10) * 60, unit = "bytes", delta = delta, span = steps * 10, rss = c.rss.last }
+    return c:finding { value = delta / (steps * 10) * 60, unit = "bytes", delta = delta, span = steps * 10, rss = c.rss.last, where = where(c, delta) }
   end,
-  say = "{target} climbs by {value:bytes}/min for {span:num} s now ({rss:bytes}); too early to call it a leak",
+  say = "{target} climbs by {value:bytes}/min for {span:num} s now ({rss:bytes}), {where}; too early to call it a leak",
   tests = {
+    { name = "says where",
+      feed = { ["proc.rss"] = "1s 100M+1Mx70", ["proc.mapping_bytes{heap}"] = "10s 50M+10Mx7", ["proc.mapping_bytes{file}"] = "10s 80Mx7" },
+      expect = { { at = "58s", is = "firing", level = "info", text = "in the C heap" } } },
     { name = "tells of a climb within a minute", feed = { ["proc.rss"] = "1s 100M+1Mx70" },
       expect = { { at = "30s", is = "inactive" }, { at = "66s", is = "firing", level = "info" } } },
     { name = "is quiet about a warm-up of 30 s", feed = { ["proc.rss"] = "1s 100M+2Mx30 160Mx60" }, never = true },

@@ -2,7 +2,7 @@
 tm.rule {
   id = "proc.thread_pile",
   doc = "threads pile up: more in each of the last 10 s spans",
-  every = "5s", warmup = "5s", hold = "5s", linger = "30s", level = "warn",
+  every = "5s", warmup = "5s", hold = "0s", linger = "30s", level = "warn",
   inputs = { threads = tm.series("proc.threads", { every = "2s", window = "5m" }) },
   params = { steps = 4, least = 20, high = 500 },
   check = function(c)

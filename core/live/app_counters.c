@@ -1,4 +1,4 @@
-// Two pages, each with a timer, a list of wanted names, and at most one request. The next request
+// Three pages, each with a timer, a list of wanted names, and at most one request. The next request
 // starts a period after the last one started, later when reading costs over BUDGET_RATIO of a core,
 // and ever later (up to a minute) while the app fails to answer. Every number of a page is compared
 // with every wanted name: both lists are short next to the request itself.
@@ -18,7 +18,7 @@
 #define BODY_MAX_BYTES (UINT64_C(8) << 20)
 #define BUDGET_RATIO   0.005
 
-enum { KEYS_MAX = 256, KEY_MAX_BYTES = 200, PAGES = 2 };
+enum { KEYS_MAX = 256, KEY_MAX_BYTES = 200, PAGES = 3 };
 
 typedef struct want {
   char *metric;     // with its prefix
@@ -56,6 +56,7 @@ typedef struct page_kind {
 static const page_kind kinds[PAGES] = {
     {"expvar.", "/debug/vars", TM_ENDPOINT_VARS, tm_read_expvar},
     {"metrics.", "/metrics", TM_ENDPOINT_METRICS, tm_read_metrics},
+    {"go.counts.", "/debug/pprof/", TM_ENDPOINT_PROFILES, tm_read_pprof_index},
 };
 
 static size_t kind_of(const char *metric) {
@@ -76,6 +77,7 @@ bool tm_app_metric_has_page(const char *metric, const tm_endpoint *endpoint) {
 tm_unit tm_app_metric_unit(const char *metric) {
   size_t kind = kind_of(metric);
   if (kind == PAGES) return TM_UNIT_NONE;
+  if (kinds[kind].place == TM_ENDPOINT_PROFILES) return TM_UNIT_COUNT;
   const char *name = metric + strlen(kinds[kind].prefix);
   return tm_counter_unit(name, strlen(name));
 }
@@ -129,8 +131,8 @@ static void fail(page *p, const char *message) {
   if (!p->failing)
     tm_log_line(p->owner->options.log, TM_LOG_WARN, "counters", "no %s* series from %s: %s",
                 kind->prefix, kind->page, message);
+  uint64_t longer = p->failing ? 2 * p->pause_ns : SECOND_NS; // an app that starts listens soon
   p->failing = true;
-  uint64_t longer = p->pause_ns ? 2 * p->pause_ns : 2 * p->period_ns;
   p->pause_ns = longer < MAX_PAUSE_NS ? longer : MAX_PAUSE_NS;
 }
 
@@ -165,7 +167,7 @@ static void ask(uv_timer_t *timer);
 
 static void schedule(page *p) {
   uint64_t now_ns = tm_clock_mono_ns();
-  uint64_t period_ns = p->pause_ns > p->period_ns ? p->pause_ns : p->period_ns;
+  uint64_t period_ns = p->failing || p->pause_ns > p->period_ns ? p->pause_ns : p->period_ns;
   uint64_t due_ns = p->asked ? p->started_ns + period_ns : now_ns;
   uint64_t wait_ms = due_ns > now_ns ? (due_ns - now_ns + MS_NS - 1) / MS_NS : 0;
   uv_update_time(p->owner->options.uv_loop);

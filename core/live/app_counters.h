@@ -1,6 +1,8 @@
 // The numbers that an app tells about itself, sampled over its endpoint: `expvar.<name>` from
-// /debug/vars and `metrics.<name>` from /metrics. Asked for only while somebody wants one, with one
-// request for all that is wanted of a page, and never more than one under way per page.
+// /debug/vars, `metrics.<name>` from /metrics, and `go.counts.<profile>` from the index page of
+// /debug/pprof/ (`go.counts.goroutine`: how many there are). Asked for only while somebody wants
+// one, with one request for all that is wanted of a page, and never more than one under way per
+// page.
 //
 // A name may be a family: `expvar.queue` takes every number under queue, its name's rest as key;
 // `metrics.app_open_bytes` every set of labels, as written, as key. Values are the app's own: a
@@ -33,7 +35,7 @@ typedef struct tm_app_counters_stats {
   uint64_t cost_ns;            // CPU time of reading the answers
 } tm_app_counters_stats;
 
-// True for what this module reads: begins with "expvar." or "metrics.".
+// True for what this module reads: begins with "expvar.", "metrics." or "go.counts.".
 bool tm_app_metric(const char *metric);
 
 // True when the endpoint has the page of such a metric.

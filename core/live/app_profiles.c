@@ -142,9 +142,9 @@ static void fail(tm_app_profiles *a, const char *metric, const char *message) {
   row *r = row_of(a, metric);
   a->stats.failures++;
   if (!r) return;
-  uint64_t longer = 2 * (r->pause_ns ? r->pause_ns : r->period_ns);
-  r->pause_ns = longer < MAX_PAUSE_NS ? longer : MAX_PAUSE_NS;
-  if (r->pause_ns < r->period_ns) r->pause_ns = r->period_ns;
+  uint64_t longer = r->failing ? 2 * r->pause_ns : 2 * SECOND_NS; // who starts listens soon
+  uint64_t longest = MAX_PAUSE_NS > r->period_ns ? MAX_PAUSE_NS : r->period_ns;
+  r->pause_ns = longer < longest ? longer : longest;
   r->due_ns = a->asked_ns + r->pause_ns;
   bool first = !r->failing;
   r->failing = true;
@@ -320,6 +320,7 @@ tm_status tm_app_profiles_plan(tm_app_profiles *a, const tm_endpoint *endpoint,
                                const tm_profile_want *wants, size_t want_count) {
   row rows[WANTS_MAX];
   size_t count = 0;
+  uint64_t now_ns = tm_clock_mono_ns();
   if (strlen(endpoint->address) >= sizeof a->address)
     return tm_fail(a->ctx, TM_E_ARG, TM_NO_OFFSET, "the endpoint is longer than an address may be");
   for (size_t i = 0; i < want_count && count < WANTS_MAX; i++) {
@@ -332,7 +333,7 @@ tm_status tm_app_profiles_plan(tm_app_profiles *a, const tm_endpoint *endpoint,
       if (every_ns < same->period_ns) same->period_ns = every_ns;
       continue;
     }
-    rows[count] = old ? *old : (row){.due_ns = tm_clock_mono_ns()};
+    rows[count] = old ? *old : (row){.due_ns = now_ns};
     snprintf(rows[count].metric, sizeof rows[count].metric, "%s", want->metric);
     rows[count++].period_ns = every_ns;
   }
@@ -341,6 +342,12 @@ tm_status tm_app_profiles_plan(tm_app_profiles *a, const tm_endpoint *endpoint,
   snprintf(a->address, sizeof a->address, "%s", endpoint->address);
   a->headers = endpoint->headers;
   a->ca_file = endpoint->ca_file && *endpoint->ca_file ? endpoint->ca_file : NULL;
+  // One that is wanted more often from now on does not wait for the end of its old period.
+  for (size_t i = 0; i < count; i++) {
+    const row *old = row_of(a, rows[i].metric);
+    if (old && rows[i].period_ns < old->period_ns && rows[i].due_ns > now_ns + rows[i].period_ns)
+      rows[i].due_ns = now_ns;
+  }
   memcpy(a->rows, rows, count * sizeof *rows);
   a->row_count = count;
   schedule(a);

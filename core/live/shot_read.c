@@ -22,7 +22,8 @@ static bool has_type(const tm_profile *p, const char *type) {
 }
 
 static tm_status take_model(tm_ctx *ctx, const char *metric, tm_snapshot *s, tm_profile **out) {
-  bool wants_trace = tm_shot_is_trace(metric), wants_dump = strcmp(metric, "go.goroutines") == 0;
+  bool wants_trace = tm_shot_is_trace(metric),
+       wants_dump = strncmp(metric, "go.goroutines", 13) == 0;
   bool wants_browser = tm_shot_is_browser(metric);
   if (s->kind == TM_KIND_TIMELINE && wants_browser) return tm_timeline_snapshot(ctx, s->model, out);
   if (s->kind == TM_KIND_TRACE && !wants_browser && (wants_trace || wants_dump))

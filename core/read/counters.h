@@ -30,6 +30,11 @@ TM_NODISCARD tm_status tm_read_expvar(tm_ctx *ctx, const void *data, size_t size
 TM_NODISCARD tm_status tm_read_metrics(tm_ctx *ctx, const void *data, size_t size, tm_counter_fn fn,
                                        void *ud);
 
+// The index page of net/http/pprof: how many of each kind there are ("goroutine", "threadcreate",
+// "heap", an app's own). TM_E_FORMAT when it is another page.
+TM_NODISCARD tm_status tm_read_pprof_index(tm_ctx *ctx, const void *data, size_t size,
+                                           tm_counter_fn fn, void *ud);
+
 // The unit that a name promises: fields of Go's memstats, and endings such as _bytes and _ratio.
 // Seconds stay plain numbers, since the values are the app's own.
 tm_unit tm_counter_unit(const char *name, size_t size);

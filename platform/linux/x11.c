@@ -4,7 +4,7 @@
 // The server is asked over its socket by the core protocol and the X-Resource extension: which of
 // its clients belongs to the pid, what they have by type, and the bytes of their pixmaps. libxcb
 // would wait for an answer as long as the server likes; this waits 20 ms in all, and a server that
-// did not answer, or a process without a display, is asked again much later.
+// did not answer is asked again a few readings later, a process without a display much later.
 // Source: X Window System Protocol X11R7.7 (appendix B); The X-Resource Extension 1.2 (resproto).
 #include "base/clock.h"
 #include "platform/linux/linux.h"
@@ -26,8 +26,9 @@ enum {
   SERVERS_MAX = 4,
   ATOMS_MAX = 64,
   REPLY_MAX_BYTES = 1 << 18, // a client has some 20 types, a server some 1000 clients
-  RETRY_READINGS = 60,
-  CLIENTS_MAX = 32, // connections of one process
+  RETRY_NONE = 60,           // readings until a display is looked for again
+  RETRY_BUSY = 4,            // ... until a server that was busy is asked again
+  CLIENTS_MAX = 32,          // connections of one process
 };
 
 // ids of requests and the like
@@ -459,8 +460,9 @@ static int read_holdings(tm_proc *proc, talk *w, holdings *out) {
   if (!err) err = ask_server(w, proc->id.pid, out);
   if (err && w->server)
     hang_up(w->server); // an answer that comes late must not be taken for the next
+  bool busy = err == ETIMEDOUT || err == ECONNRESET || err == ECONNREFUSED;
   proc->x_state = err ? X_NONE : X_HAS;
-  proc->x_retry = err ? RETRY_READINGS : 0;
+  proc->x_retry = busy ? RETRY_BUSY : RETRY_NONE;
   return err;
 }
 

@@ -130,9 +130,26 @@ static void names_the_line_that_is_none(void **state) {
   }
 }
 
+static void counts_what_the_index_of_pprof_lists(void **state) {
+  (void)state;
+  assert_int_equal(
+      told(tm_read_pprof_index,
+           "<html><body>/debug/pprof/<br><table>\n<thead><td>Count</td><td>Profile</td></thead>\n"
+           "<tr><td>4</td><td><a href='allocs?debug=1'>allocs</a></td></tr>\n"
+           "<tr>\n<td>105</td><td><a href='goroutine?debug=1'>goroutine</a></td>\n</tr>\n"
+           "<tr><td>7</td><td>no link</td></tr>"
+           "<tr><td>9</td><td><a href=\"x?debug=1\">example.com/own</a></td></tr>"
+           "<tr><td>1</td><td><a href='cut",
+           "allocs{} 4 count\ngoroutine{} 105 count\nexample.com/own{} 9 count\n"),
+      TM_OK);
+  assert_int_equal(told(tm_read_pprof_index, "<html>404</html>", ""), TM_E_FORMAT);
+  assert_int_equal(told(tm_read_pprof_index, "", ""), TM_E_FORMAT);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(flattens_expvar_by_dots),
+      cmocka_unit_test(counts_what_the_index_of_pprof_lists),
       cmocka_unit_test(knows_the_units_of_memstats),
       cmocka_unit_test(passes_over_what_is_too_deep_or_too_long),
       cmocka_unit_test(refuses_what_is_no_expvar),

@@ -18,7 +18,7 @@ static void check(void *ud, const tm_counter *counter) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   typedef tm_status (*read_fn)(tm_ctx * ctx, const void *data, size_t size, tm_counter_fn fn,
                                void *ud);
-  static const read_fn readers[] = {tm_read_expvar, tm_read_metrics};
+  static const read_fn readers[] = {tm_read_expvar, tm_read_metrics, tm_read_pprof_index};
   uint8_t *copy = malloc(size ? size : 1); // so that ASan sees a read behind it
   if (!copy) return 0;
   memcpy(copy, data, size);

@@ -121,6 +121,9 @@ local profiles = {
   ["go.leaked"] = { "pprof.goroutineleak", 300, function()
     return write { types = { "goroutineleak/count" }, { "main.main;main.leak", 3 } }
   end, 3 },
+  ["go.suspect"] = { "pprof.heap?gc=1&armed=1", 5, function(i)
+    return write { types = { "inuse_space/bytes" }, { "main.main;main.cache", 60 * MB }, { "main.main;main.leak", i * 2 * MB } }
+  end, 14, series = { { "proc.rss", function(i) return 100 * MB + i * 2 * MB end }, { "go.counts.goroutine", function() return 12 end } } },
   ["go.never_ending"] = { "trace.go", 300, function(i)
     return write { types = { "count/count", "blocked/nanoseconds", "created/count", "ended/count" },
       { "main.poll;main.wait", 100 + 30 * i, 0, 0, 0, labels = { entry = "main.poll", state = "chan receive" } },
@@ -154,6 +157,7 @@ local function found_in(story)
     local time_ns = T0 + i * story[2] * SECOND
     engine:advance(time_ns)
     assert(engine:feed_snapshot(target.id, story[1], time_ns, story[3](i)))
+    for _, s in ipairs(story.series or {}) do assert(engine:feed(target.id, s[1], "", time_ns, s[2](i))) end
   end
   for _, a in ipairs(engine:alerts()) do
     if a.state == "firing" then found[a.rule] = true end

@@ -18,7 +18,7 @@ M.options = {
   { "allow", "CAP", "grant a capability, such as act:app.hook or act:* (repeatable)", kind = "list" },
   { "dry-run", "write what actions would do, and do nothing" },
   { "hook", "unix:PATH", "the app's control hook" },
-  { "show", "METRIC", "sample and show this too: proc.*, expvar.NAME, metrics.NAME (repeatable)", kind = "list" },
+  { "show", "METRIC", "sample and show this too: proc.*, expvar.NAME, metrics.NAME, go.counts.goroutine (repeatable)", kind = "list" },
   { "record", "FILE", "write samples and events to a recording (.tmr)" },
   { "overwrite", "replace an existing recording" },
   { "history", "FILE", "keep a history here (state folder)" },

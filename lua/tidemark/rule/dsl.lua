@@ -177,6 +177,8 @@ local function snapshots(metric, options)
     if known ~= "gc" then reject("LOAD_SCHEMA", format("tm.snapshots(\"%s\"): gc is for pprof.heap and pprof.allocs", metric), 2) end
     spec.metric = metric .. "?gc=1"
   end
+  -- What is taken while something is looked at closely is a series of its own: it must not displace what others keep for hours.
+  if spec.arm then spec.metric = spec.metric .. (spec.metric:find("?", 1, true) and "&" or "?") .. "armed=1" end
   return spec
 end
 
