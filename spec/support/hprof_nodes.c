@@ -7,7 +7,8 @@
 // so that a difference shows where it arises and not at all of its holders.
 //
 // VisualVM differs in six ways, which are undone here before retained sizes are compared:
-//   - shallow sizes of some classes: theirs are used. Which classes differ is printed; ours are held
+//   - shallow sizes of some classes: theirs are used. Which classes differ is printed; ours are
+//   held
 //     against those of the VM.
 //   - a class object adds its size to what its holders retain there, or not: both are right here.
 //   - a class refers neither to its signers nor to its protection domain there: not here, either.
