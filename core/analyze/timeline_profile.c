@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COUNT, TIME, BEGAN, ENDED, VALUE, GROWTH, PARTS = 6 };
+enum { COUNT, TIME, BEGAN, ENDED, VALUE, GROWTH, PARTS = 6, RISES = 3 };
 
 #define LONG_TASK_NS INT64_C(50000000)
 
@@ -162,14 +162,18 @@ static void note_point(parts *of, const tm_timeline *t, const tm_tl_point *p) {
 // A part without a point goes on with the value before it.
 static double steady_growth(const parts *of) {
   double floor = 0, value = 0, first = 0;
+  int rises = 0;
   for (int i = 0; i < PARTS; i++) {
-    if (!of->any[i]) return 0; // it stands still, or nobody looked
-    if (i > 1 && of->floors[i] <= floor) return 0;
-    floor = of->floors[i];
-    if (i == 1) first = floor;
-    value = of->ends[i];
+    double least = of->any[i] ? of->floors[i] : value;
+    if (of->any[i]) value = of->ends[i];
+    if (i == 1) first = least;
+    if (i > 1 && least < floor) return 0;
+    bool rose = i > 1 && least > floor;
+    rises += rose;
+    if (i == PARTS - 1 && !rose) return 0; // it stands still by now
+    floor = least;
   }
-  return value > first ? value - first : 0;
+  return rises >= RISES && value > first ? value - first : 0;
 }
 
 static double last_value(const parts *of) {

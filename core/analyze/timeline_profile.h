@@ -16,9 +16,9 @@ TM_NODISCARD tm_status tm_timeline_snapshot_types(tm_ctx *ctx, tm_profile *p);
 // - async: piles of operations, some of which did not end, by `kind`, `name`, `owner` and `detail`
 //   (tm_timeline_asyncs; eternal ones are left out). count did not end; began and ended.
 // - counter: by `name` ("nodes") and `pid`. value is the last; growth, how much it rose when it
-//   rose all the time, else 0: from its first point on the trace is cut into six parts, and the
-//   least value in each must be above that of the part before; the first, where a page loads, is
-//   left aside.
+//   rose all the time, else 0: from its first point on the trace is cut into six parts, of which
+//   the first, where a page loads, is left aside; from each to the next the least value must not
+//   fall, must rise but for one time, and rise to the last.
 // The stack is one frame: work, owner or name. Label `process` where it is known. Stats: Seconds,
 // Tasks, LongTasks, Frames, Dropped, Collections, PauseSeconds. The caller frees *out. TM_E_NOMEM,
 // TM_E_LIMIT.

@@ -47,6 +47,12 @@ describe("rules over a browser's traces", function()
     end
   end)
 
+  it("see growth that pauses once, but none that has ended", function()
+    local function paused(ms) return ms < 2500 and ms * 2 or ms < 4500 and 5000 or 5000 + (ms - 4500) * 2 end
+    assert.same({ "dom.node_growth 7 8000" }, (replay(page { nodes = paused })))
+    assert.same({}, (replay(page { nodes = function(ms) return math.min(ms * 2, 8000) end })))
+  end)
+
   it("are quiet about a page that loads and stands still", function()
     assert.same({}, (replay(page { tasks = 1, timers = 2, nodes = function(ms) return ms < 900 and 20 * ms or 18000 end })))
     assert.same({}, (replay(page { nodes = function(ms) return 500 + ms * 2 % 4000 end })))
