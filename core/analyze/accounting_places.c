@@ -129,9 +129,10 @@ static bool each_run(tm_account_vma *vmas, size_t count, uint64_t top, step what
 // ---- all ----
 
 // An arena is writable from its aligned start on and has no access above, up to 64 MiB; or all of
-// it is in use.
+// it is in use. The unused end of the arena below it makes it look like a stack with its guard.
 static bool is_malloc_arena(const tm_account_vma *v, const tm_account_vma *next) {
-  if (v->place != TM_PLACE_ANON || !v->writable || v->start % arena_bytes != 0) return false;
+  bool nameless = v->place == TM_PLACE_ANON || (v->place == TM_PLACE_STACK && !*v->name);
+  if (!nameless || !v->writable || v->start % arena_bytes != 0) return false;
   if (v->end % arena_bytes == 0) return true;
   return next && next->place == TM_PLACE_NO_ACCESS && next->start == v->end
          && next->end >= (v->end / arena_bytes + 1) * arena_bytes;

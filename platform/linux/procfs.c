@@ -149,11 +149,12 @@ bool tm_procfs_parse_map(tm_text line, tm_procfs_map *out) {
 }
 
 // glibc and musl put a guard without access right below a thread's stack; a malloc arena has its
-// untouched rest above. Guards are pages, rests are tens of MiB.
+// untouched rest above. Guards are pages, rests are tens of MiB until the arena is full: then the
+// next arena, which begins at a multiple of 64 MiB, stands above what looks like a guard.
 static bool is_thread_stack(const tm_procfs_map *map, const tm_procfs_map *previous) {
   return previous && previous->end == map->start && previous->end - previous->start <= 1u << 20
          && memcmp(previous->access, "---p", 4) == 0 && memcmp(map->access, "rw-p", 4) == 0
-         && map->end - map->start >= 1u << 14;
+         && map->end - map->start >= 1u << 14 && map->start % (64u << 20) != 0;
 }
 
 static tm_mapping_kind bracket_kind(tm_text name) {

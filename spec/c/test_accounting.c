@@ -132,11 +132,15 @@ static void test_arenas_of_malloc_are_known_by_their_shape(void **state) {
       ROW(at + 64 * MB, 64 * MB, 64 * MB, ANON, .writable = true), // full
       ROW(at + 130 * MB, MB, MB, ANON, .writable = true),          // not aligned
       ROW(at + 131 * MB, 61 * MB, 0, NO_ACCESS),
-      ROW(at + 192 * MB, MB, MB, ANON, .writable = true), // nothing reserved above
+      ROW(at + 192 * MB, MB, MB, ANON, .writable = true),            // nothing reserved above
+      ROW(at + 256 * MB, 64 * MB, 64 * MB, STACK, .writable = true), // behind a full one's end
+      ROW(at + 321 * MB, 8 * MB, MB, STACK, .writable = true),
   };
   tm_account_place_vmas(vmas, TM_COUNT(vmas), TM_RUNTIME_NATIVE);
   assert_int_equal(vmas[0].place, TM_PLACE_C_HEAP);
   assert_int_equal(vmas[2].place, TM_PLACE_C_HEAP);
+  assert_int_equal(vmas[6].place, TM_PLACE_C_HEAP);
+  assert_int_equal(vmas[7].place, TM_PLACE_STACK);
   assert_int_equal(vmas[3].place, TM_PLACE_ANON);
   assert_int_equal(vmas[5].place, TM_PLACE_ANON);
 }
