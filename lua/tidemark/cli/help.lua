@@ -46,13 +46,16 @@ The guide is docs/rule-guide.md.
 }
 
 local function signals()
-  local out = {}
+  local out, owners = {}, {}
+  for i, o in ipairs(core.owners()) do owners[i] = "account." .. o.owner end
   for _, s in ipairs(core.signals()) do
     out[#out + 1] = { name = s.name, unit = s.unit, kind = s.kind, group = s.group, doc = s.doc }
   end
   return text.table({ { key = "name", title = "SIGNAL" }, { key = "unit", title = "UNIT" }, { key = "kind", title = "KIND" },
     { key = "group", title = "READ WITH" }, { key = "doc", title = "WHAT IT IS" } }, out)
     .. "\nBy kind: proc.handles, proc.handle_bytes (descriptors), proc.mappings, proc.mapping_bytes (memory mappings).\n"
+    .. "The accounting of RSS, where there is something: " .. table.concat(owners, ", ") .. ";\nsums: account.go, account.jvm, account.v8, account.c_heap, "
+    .. "account.files, account.rss.\n"
 end
 
 local function profile_options()
