@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum { CLIENTS = 8, STACK_BYTES = 262144, HIGH_FD = 512, WAIT_MS = 1000 };
-enum { EARLY_SAMPLES = 256 }; // full mode has so many before main begins
+enum { EARLY_MS = 20, EARLY_SAMPLES = 64 }; // full mode has so many before main begins
 
 enum { ASLEEP, AWAKE, OFF };
 static _Atomic int state;
@@ -133,7 +133,8 @@ void tm_control_wake(void) {
   pthread_t thread;
   sigset_t all, old;
   if (TM_LIKELY(atomic_load_explicit(&state, memory_order_relaxed) != ASLEEP)) return;
-  if (tm_agent_sees_all() && tm_live_inserted() < EARLY_SAMPLES) return;
+  if (tm_agent_sees_all() && tm_live_inserted() < EARLY_SAMPLES && tm_agent_now_ms() < EARLY_MS)
+    return;
   if (!atomic_compare_exchange_strong(&state, &was, AWAKE)) return;
   uint32_t guard = tm_self.guard;
   tm_self.guard = 1;

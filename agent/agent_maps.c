@@ -1,6 +1,7 @@
 // Mappings of 128 KiB and more, all of them, and libraries that go. The allocator's own mappings do
 // not come by here: it calls the kernel itself.
 #include "agent_hooks.h"
+#include "agent_images.h"
 #include "agent_tables.h"
 
 #include <errno.h>
@@ -81,6 +82,11 @@ void *tm_hook_dlopen(const char *path, int flags) {
 }
 
 int tm_hook_dlclose(void *library) {
+  if (tm_stack_number_end() > 1 && !tm_self.guard) { // stacks may lead through what goes
+    tm_self.guard = 1;
+    tm_images_update();
+    tm_self.guard = 0;
+  }
   int problem = tm_next.dlclose(library);
   tm_unwind_forget();
   return problem;

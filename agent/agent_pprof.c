@@ -209,7 +209,7 @@ static void put_sample(writer *w, const tm_stack *stack, const double values[VAL
   if (live) {
     label(m, w->text_thread, thread, 0, 0);
     label(m, w->text_age, 0, live->age_s, w->text_seconds);
-    label(m, w->text_epoch, 0, live->epoch, 0);
+    label(m, w->text_epoch, 0, live->epoch, w->text_epoch); // a 0 without a unit is no label
     label(m, w->text_state, w->text_live, 0, 0);
     if (live->block) label(m, w->text_address, 0, live->block, 0);
     if (live->block) label(m, w->text_bytes, 0, (uint64_t)(live->bytes / live->count), 0);
