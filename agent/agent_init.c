@@ -173,7 +173,7 @@ __attribute__((constructor)) static void begin(void) {
 
 // Programs that leave by exit(); the others are asked in time.
 __attribute__((destructor)) static void end(void) {
-  if (is_attached && tm_agent.pid == syscall(SYS_getpid)) tm_control_say_last();
+  if ((is_attached || refusal) && tm_agent.pid == syscall(SYS_getpid)) tm_control_say_last();
 }
 
 // For who brings this library into a running program. 0: ready. Not called by preloaded ones.
