@@ -2,7 +2,8 @@
 // the thread, forgets the last error and passes on; nothing is computed here.
 //
 // This file holds the life of an engine. tidemark_loop.c runs it, tidemark_targets.c puts data in,
-// tidemark_rules.c rules and actions, tidemark_events.c what comes out.
+// tidemark_rules.c rules and actions, tidemark_events.c what comes out, tidemark_files.c what was
+// read.
 #include "base/clock.h"
 #include "tidemark_impl.h"
 
@@ -226,6 +227,7 @@ static void close_parts(tm_embed *e) {
   for (size_t i = 0; i < e->actions.count; i++)
     tm_free(&e->ctx, e->actions.items[i], sizeof(host_action));
   tm_vec_free(&e->ctx, &e->actions);
+  tm_vec_free(&e->ctx, &e->formats);
   pthread_mutex_destroy(&e->post_lock);
   tm_ctx ctx = e->ctx;
   tm_free(&ctx, e, sizeof *e);

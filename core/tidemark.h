@@ -315,6 +315,55 @@ TM_API tm_status tm_action_register(tm_embed *engine, const char *name, tm_call_
 TM_API tm_status tm_action_done(tm_embed *engine, uint64_t call_id, tm_status status,
                                 const char *message);
 
+/* ---- snapshots and reports ---- */
+
+/* A profile, heap dump, goroutine dump or trace that was read: any format that tidemark knows. It
+ * belongs to its engine; free it before that closes. */
+typedef struct tm_file tm_file;
+
+/* Reads a file, gzip or zstd too. Blocks as long as it takes: give large ones a thread and an
+ * engine of their own. TM_E_IO, TM_E_FORMAT, TM_E_NOMEM, with *out NULL; a damaged file whose
+ * beginning could be read is TM_OK with tm_file_problem. */
+TM_API tm_status tm_file_read(tm_embed *engine, const char *path, tm_file **out);
+
+/* The same from memory, which is copied. */
+TM_API tm_status tm_file_read_bytes(tm_embed *engine, const void *bytes, size_t size,
+                                    tm_file **out);
+
+TM_API void tm_file_free(tm_embed *engine, tm_file *file);
+
+/* "profile", "goroutines", "graph" (a heap dump), "trace" (of Go), "timeline" (of a browser); the
+ * format ("pprof", "hprof", ...); and what is wrong with a damaged file, "" = nothing. */
+TM_API const char *tm_file_kind(const tm_file *file);
+TM_API const char *tm_file_format(const tm_file *file);
+TM_API const char *tm_file_problem(const tm_file *file);
+
+/* Takes a part of a text; answers 0, or anything else to end it (TM_E_CANCELLED). */
+typedef int (*tm_write_fn)(void *ud, const char *bytes, size_t size);
+
+/* Says what is in a file. verb: of a profile top, tree, peek, traces, tags, raw, comments; of a
+ * heap dump objects; of goroutines and Go's traces goroutines; of a browser's trace tasks, asyncs,
+ * counters, frames, memory. options: "name=value" strings, ended by NULL (or NULL): those of
+ * `go tool pprof` for profiles, nodecount (rows, 0 = all; 50) for all. format: "json" (an array of
+ * rows), "csv", "text" (profiles only), or a name of tm_format_register. TM_E_ARG names what is
+ * wrong. */
+TM_API tm_status tm_report_file(tm_embed *engine, const tm_file *file, const char *verb,
+                                const char *const *options, const char *format, tm_write_fn write,
+                                void *ud);
+
+/* Says what an engine has found: its alerts as tm_findings shows them. format: "json", "text" (a
+ * line each), or a name of tm_format_register. */
+TM_API tm_status tm_report_findings(tm_embed *engine, const char *format, tm_write_fn write,
+                                    void *ud);
+
+/* Makes a report of rows, a JSON array of objects, for one verb ("findings" for those). Writes
+ * through write(write_ud, ...); what it answers ends the report: TM_OK or why not. */
+typedef tm_status (*tm_render_fn)(void *ud, const char *verb, const char *json, size_t size,
+                                  tm_write_fn write, void *write_ud);
+
+/* Offers a format for reports under a name. TM_E_ARG: the name is taken. */
+TM_API tm_status tm_format_register(tm_embed *engine, const char *name, tm_render_fn fn, void *ud);
+
 /* ---- figures ---- */
 
 typedef struct tm_usage {

@@ -28,6 +28,13 @@ typedef struct host_action {
   void *ud;
 } host_action;
 
+// A report format of the host.
+typedef struct host_format {
+  char name[64];
+  tm_render_fn fn;
+  void *ud;
+} host_format;
+
 typedef struct host_loop host_loop; // tidemark_loop.c
 
 struct tm_embed {
@@ -40,6 +47,7 @@ struct tm_embed {
   size_t folder_count;
   TM_VEC(tm_target *) targets; // retained for the host
   TM_VEC(host_action *) actions;
+  TM_VEC(host_format) formats;
   tm_notice_fn notice_fn;
   void *notice_ud;
   _Atomic(pthread_t) owner;

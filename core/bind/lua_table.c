@@ -1,8 +1,8 @@
 // A tm_table as userdata: t[i] is a new Lua table of one row, t.notes and t.columns describe it,
 // t:json() and t:csv() render all rows in C.
-#include "base/json_write.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
+#include "model/table_text.h"
 
 #include <lauxlib.h>
 #include <string.h>
@@ -193,71 +193,6 @@ static int table_column(lua_State *L) { // t:column("flat") -> list of its cells
 
 // ---- rendering ----
 
-static void json_cell(tm_json *w, const tm_table *t, size_t row, size_t column) {
-  tm_json_key(w, tm_table_column_name(t, column));
-  switch (tm_table_column(t, column)->cell) {
-  case TM_CELL_INT:
-    tm_json_int(w, tm_table_int(t, row, column));
-    break;
-  case TM_CELL_REAL:
-    tm_json_double(w, tm_table_real(t, row, column));
-    break;
-  case TM_CELL_TEXT:
-    tm_json_string(w, tm_table_text(t, row, column));
-    break;
-  }
-}
-
-static tm_status json_rows(tm_ctx *ctx, const tm_table *t, tm_bytes *out) {
-  tm_json w = tm_json_begin(ctx, out);
-  tm_json_array(&w);
-  for (size_t row = 0; row < tm_table_row_count(t) && w.status == TM_OK; row++) {
-    tm_json_object(&w);
-    for (size_t c = 0; c < tm_table_column_count(t); c++) json_cell(&w, t, row, c);
-    tm_json_close(&w);
-  }
-  tm_json_close(&w);
-  return tm_json_end(&w);
-}
-
-static tm_status csv_text(tm_ctx *ctx, tm_bytes *out, const char *text) {
-  if (!text[strcspn(text, ",\"\r\n")]) return tm_bytes_append(ctx, out, text, strlen(text));
-  TM_TRY(tm_bytes_append(ctx, out, "\"", 1));
-  for (const char *quote; (quote = strchr(text, '"')); text = quote + 1) {
-    TM_TRY(tm_bytes_append(ctx, out, text, (size_t)(quote - text)));
-    TM_TRY(tm_bytes_append(ctx, out, "\"\"", 2));
-  }
-  TM_TRY(tm_bytes_append(ctx, out, text, strlen(text)));
-  return tm_bytes_append(ctx, out, "\"", 1);
-}
-
-static tm_status csv_cell(tm_ctx *ctx, const tm_table *t, size_t row, size_t c, tm_bytes *out) {
-  if (c) TM_TRY(tm_bytes_append(ctx, out, ",", 1));
-  switch (tm_table_column(t, c)->cell) {
-  case TM_CELL_INT:
-    return tm_bytes_printf(ctx, out, "%lld", (long long)tm_table_int(t, row, c));
-  case TM_CELL_REAL:
-    return tm_bytes_printf(ctx, out, "%.15g", tm_table_real(t, row, c));
-  case TM_CELL_TEXT:
-    return csv_text(ctx, out, tm_table_text(t, row, c));
-  }
-  return TM_OK;
-}
-
-// Source: RFC 4180, but with \n alone behind a line, as every tool here writes it.
-static tm_status csv_rows(tm_ctx *ctx, const tm_table *t, tm_bytes *out) {
-  for (size_t c = 0; c < tm_table_column_count(t); c++) {
-    if (c) TM_TRY(tm_bytes_append(ctx, out, ",", 1));
-    TM_TRY(csv_text(ctx, out, tm_table_column_name(t, c)));
-  }
-  TM_TRY(tm_bytes_append(ctx, out, "\n", 1));
-  for (size_t row = 0; row < tm_table_row_count(t); row++) {
-    for (size_t c = 0; c < tm_table_column_count(t); c++) TM_TRY(csv_cell(ctx, t, row, c, out));
-    TM_TRY(tm_bytes_append(ctx, out, "\n", 1));
-  }
-  return TM_OK;
-}
-
 static int render(lua_State *L, tm_status (*fn)(tm_ctx *, const tm_table *, tm_bytes *)) {
   const tm_table *t = check_table(L);
   tm_lua_work *work = tm_lua_push_work(L);
@@ -268,11 +203,11 @@ static int render(lua_State *L, tm_status (*fn)(tm_ctx *, const tm_table *, tm_b
 }
 
 static int table_json(lua_State *L) { // -> "[{...},...]"
-  return render(L, json_rows);
+  return render(L, tm_table_json);
 }
 
 static int table_csv(lua_State *L) { // -> text with a head line
-  return render(L, csv_rows);
+  return render(L, tm_table_csv);
 }
 
 static int table_gc(lua_State *L) {

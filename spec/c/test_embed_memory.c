@@ -125,6 +125,29 @@ static void nothing(tm_embed *engine, void *ud) {
   (void)engine, (void)ud;
 }
 
+static int sink(void *ud, const char *bytes, size_t size) {
+  (void)ud, (void)bytes, (void)size;
+  return 0;
+}
+
+static tm_status render(void *ud, const char *verb, const char *json, size_t size,
+                        tm_write_fn write, void *write_ud) {
+  (void)ud, (void)verb;
+  return write(write_ud, json, size) == 0 ? TM_OK : TM_E_CANCELLED;
+}
+
+static void read_and_report(session *s) {
+  tm_file *file;
+  went(s, tm_format_register(s->engine, "own", render, NULL));
+  if (!went(s, tm_file_read_bytes(s->engine, folded, sizeof folded - 1, &file))) return;
+  const char *const formats[] = {"json", "csv", "text", "own"};
+  for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+    tm_status status = tm_report_file(s->engine, file, "top", NULL, formats[i], sink, NULL);
+    if (status != TM_E_ARG) went(s, status); // the format was not registered, for want of memory
+  }
+  tm_file_free(s->engine, file);
+}
+
 static void virtual_session(session *s) {
   tm_config config;
   tm_target *t = NULL;
@@ -145,6 +168,8 @@ static void virtual_session(session *s) {
     went(s, tm_feed_profile(s->engine, t, "pprof.heap", 0, folded, sizeof folded - 1));
     feed(s, t, 1070, 10e6);
     went(s, tm_findings(s->engine, ignore, NULL));
+    went(s, tm_report_findings(s->engine, "json", sink, NULL));
+    read_and_report(s);
     went(s, tm_get_usage(s->engine, &usage));
     went(s, tm_detach(s->engine, t));
   }

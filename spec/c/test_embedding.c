@@ -438,6 +438,142 @@ static void test_child_ends(void **state) {
 
 // ---- numbers ----
 
+// ---- files and reports ----
+
+typedef struct written {
+  char text[8192];
+  size_t size, calls, most_calls; // most_calls 0 = any
+} written;
+
+static int write_text(void *ud, const char *bytes, size_t size) {
+  written *w = ud;
+  assert_true(w->size + size < sizeof w->text);
+  memcpy(w->text + w->size, bytes, size);
+  w->size += size;
+  w->text[w->size] = '\0';
+  w->calls++;
+  return w->most_calls && w->calls > w->most_calls;
+}
+
+static tm_status shout(void *ud, const char *verb, const char *json, size_t size, tm_write_fn write,
+                       void *write_ud) {
+  char head[64];
+  int *rows = ud;
+  for (size_t i = 0; i < size; i++) *rows += json[i] == '{';
+  snprintf(head, sizeof head, "%s: %d rows", verb, *rows);
+  return write(write_ud, head, strlen(head)) == 0 ? TM_OK : TM_E_CANCELLED;
+}
+
+static tm_embed *open_virtual(void) {
+  tm_config config;
+  tm_embed *engine;
+  tm_config_init(&config, sizeof config);
+  config.flags = TM_VIRTUAL_TIME | TM_NO_SELF_TEST;
+  config.start_ns = 1000 * SECOND;
+  assert_int_equal(tm_open(&config, &engine), TM_OK);
+  return engine;
+}
+
+static void test_files_are_read_and_reported(void **state) {
+  (void)state;
+  static const char folded[] = "main;load;parse 30\nmain;load 10\nmain;idle 60\n";
+  static const char dump[] = "goroutine 1 [running]:\nmain.main()\n\t/a/main.go:5 +0x1\n\n"
+                             "goroutine 7 [chan receive, 3 minutes]:\nmain.wait()\n"
+                             "\t/a/main.go:9 +0x1\ncreated by main.main in goroutine 1\n"
+                             "\t/a/main.go:4 +0x2\n";
+  tm_embed *engine = open_virtual();
+  tm_file *file;
+  int rows = 0;
+  assert_int_equal(tm_file_read_bytes(engine, folded, sizeof folded - 1, &file), TM_OK);
+  assert_string_equal(tm_file_kind(file), "profile");
+  assert_string_equal(tm_file_format(file), "collapsed");
+  assert_string_equal(tm_file_problem(file), "");
+  written w = {.size = 0};
+  const char *const two[] = {"nodecount=1", "cum=true", NULL};
+  assert_int_equal(tm_report_file(engine, file, "top", two, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\"name\":\"main\""));
+  assert_non_null(strstr(w.text, "\"cum\":100"));
+  assert_null(strstr(w.text, "parse"));
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_file(engine, file, "top", NULL, "csv", write_text, &w), TM_OK);
+  assert_int_equal(strncmp(w.text, "name,flat,cum", 13), 0);
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_file(engine, file, "tree", NULL, "text", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "flat%"));
+  w = (written){.size = 0};
+  assert_int_equal(tm_format_register(engine, "shout", shout, &rows), TM_OK);
+  assert_int_equal(tm_format_register(engine, "shout", shout, &rows), TM_E_ARG);
+  assert_int_equal(tm_format_register(engine, "json", shout, &rows), TM_E_ARG);
+  assert_int_equal(tm_report_file(engine, file, "top", NULL, "shout", write_text, &w), TM_OK);
+  assert_string_equal(w.text, "top: 4 rows");
+  w = (written){.most_calls = 1, .calls = 1};
+  assert_int_equal(tm_report_file(engine, file, "top", NULL, "json", write_text, &w),
+                   TM_E_CANCELLED);
+  const char *const bad[] = {"nodecuont=1", NULL};
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_file(engine, file, "top", bad, "json", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_report_file(engine, file, "objects", NULL, "json", write_text, &w), TM_E_ARG);
+  assert_non_null(strstr(tm_message(engine), "says nothing of a profile"));
+  assert_int_equal(tm_report_file(engine, file, "dance", NULL, "json", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_report_file(engine, file, "top", NULL, "yaml", write_text, &w), TM_E_ARG);
+  assert_int_equal(w.calls, 0);
+  tm_file_free(engine, file);
+  assert_int_equal(tm_file_read_bytes(engine, dump, sizeof dump - 1, &file), TM_OK);
+  assert_string_equal(tm_file_kind(file), "goroutines");
+  assert_int_equal(tm_report_file(engine, file, "goroutines", NULL, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "chan receive"));
+  tm_file_free(engine, file);
+  assert_int_equal(tm_file_read_bytes(engine, "\0\1\2", 3, &file), TM_E_FORMAT);
+  assert_null(file);
+  assert_int_equal(tm_file_read(engine, "/nowhere/at/all", &file), TM_E_IO);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void test_heap_dumps_are_reported(void **state) {
+  (void)state;
+  static const char snapshot[] =
+      "{\"snapshot\":{\"meta\":{\"node_fields\":[\"type\",\"name\",\"id\",\"self_size\","
+      "\"edge_count\"],\"node_types\":[[\"synthetic\",\"object\"],\"string\",\"number\","
+      "\"number\",\"number\"],\"edge_fields\":[\"type\",\"name_or_index\",\"to_node\"],"
+      "\"edge_types\":[[\"element\",\"property\"],\"string_or_number\",\"node\"]},"
+      "\"node_count\":2,\"edge_count\":1},\"nodes\":[0,0,1,0,1,1,1,3,48,0],"
+      "\"edges\":[1,1,5],\"strings\":[\"\",\"Session\"]}";
+  tm_embed *engine = open_virtual();
+  tm_file *file;
+  written w = {.size = 0};
+  assert_int_equal(tm_file_read_bytes(engine, snapshot, sizeof snapshot - 1, &file), TM_OK);
+  assert_string_equal(tm_file_kind(file), "graph");
+  assert_int_equal(tm_report_file(engine, file, "objects", NULL, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\"type\":\"Session\",\"count\":1"));
+  tm_file_free(engine, file);
+  assert_int_equal(tm_file_read_bytes(engine, snapshot, sizeof snapshot - 20, &file), TM_OK);
+  assert_true(strlen(tm_file_problem(file)) > 0); // cut in its strings
+  tm_file_free(engine, file);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+static void test_findings_are_reported(void **state) {
+  (void)state;
+  tm_embed *engine = open_virtual();
+  tm_target *t;
+  written w = {.size = 0};
+  assert_int_equal(tm_rules_load(engine, "high.lua", high_rule, sizeof high_rule - 1), TM_OK);
+  assert_int_equal(tm_target_virtual(engine, "doc", &t), TM_OK);
+  for (int64_t i = 1001; i < 1004; i++) {
+    assert_int_equal(tm_feed(engine, t, "app.undo_bytes", i * SECOND, 200e6), TM_OK);
+    assert_int_equal(tm_clock_set(engine, i * SECOND), TM_OK);
+  }
+  assert_int_equal(tm_report_findings(engine, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\"rule\":\"doc.high\""));
+  assert_non_null(strstr(w.text, "\"value\":200000000"));
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_findings(engine, "text", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "firing doc.high"));
+  assert_int_equal(tm_report_findings(engine, "csv", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_detach(engine, t), TM_OK);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
 static void test_status_numbers(void **state) {
   (void)state;
 #define TM_STATUS(constant, number, word, advice)                                                  \
@@ -451,13 +587,22 @@ static void test_status_numbers(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_virtual_session),  cmocka_unit_test(test_mute_and_list),
-      cmocka_unit_test(test_profiles_are_fed), cmocka_unit_test(test_bad_rules),
-      cmocka_unit_test(test_limits),           cmocka_unit_test(test_versions_of_structs),
-      cmocka_unit_test(test_poll_own_process), cmocka_unit_test(test_poll_by_descriptor),
-      cmocka_unit_test(test_loop_of_the_host), cmocka_unit_test(test_threads_of_their_own),
-      cmocka_unit_test(test_child_ends),       cmocka_unit_test(test_host_is_not_held),
+      cmocka_unit_test(test_virtual_session),
+      cmocka_unit_test(test_mute_and_list),
+      cmocka_unit_test(test_profiles_are_fed),
+      cmocka_unit_test(test_bad_rules),
+      cmocka_unit_test(test_limits),
+      cmocka_unit_test(test_versions_of_structs),
+      cmocka_unit_test(test_poll_own_process),
+      cmocka_unit_test(test_poll_by_descriptor),
+      cmocka_unit_test(test_loop_of_the_host),
+      cmocka_unit_test(test_threads_of_their_own),
+      cmocka_unit_test(test_child_ends),
+      cmocka_unit_test(test_host_is_not_held),
       cmocka_unit_test(test_status_numbers),
+      cmocka_unit_test(test_files_are_read_and_reported),
+      cmocka_unit_test(test_heap_dumps_are_reported),
+      cmocka_unit_test(test_findings_are_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

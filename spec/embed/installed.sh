@@ -78,6 +78,10 @@ run embed_thread timeout 60 examples/embed_thread
 run embed_actions timeout 60 examples/embed_actions
 grep -q 'old steps were dropped' embed_actions.log
 
+printf 'main;cache 8000\nmain;serve 50\n' >heap.folded
+run embed_report timeout 60 examples/embed_report heap.folded
+grep -q '"name":"cache","flat":8000' embed_report.log
+
 # Other Luas beside ours in one process: each must keep its own functions.
 for lua in luajit lua5.4; do
   for kind in shared static; do
