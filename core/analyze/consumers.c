@@ -215,15 +215,34 @@ static tm_status module_rows(consumers *s, tm_idmap *index, uint32_t *row_of) {
   return TM_OK;
 }
 
-static tm_status by_module(consumers *s) {
+static tm_status by_vertex(consumers *s, tm_status (*rows)(consumers *, tm_idmap *, uint32_t *)) {
   tm_idmap index = {0};
   size_t room = ((size_t)s->t->reached + 1) * sizeof(uint32_t);
   uint32_t *row_of = tm_alloc(s->ctx, room);
-  tm_status status = row_of ? module_rows(s, &index, row_of) : TM_E_NOMEM;
+  tm_status status = row_of ? rows(s, &index, row_of) : TM_E_NOMEM;
   if (status == TM_OK) status = sum_retained(s, row_of, true);
   tm_free(s->ctx, row_of, room);
   tm_idmap_free(s->ctx, &index);
   return status;
+}
+
+// ---- by part of the heap ----
+
+static tm_status heap_rows(consumers *s, tm_idmap *index, uint32_t *row_of) {
+  const tm_graph *g = s->g;
+  for (uint32_t v = 1; v <= s->t->reached; v++) {
+    uint32_t node = s->t->vertex[v];
+    uint32_t heap = g->detail && g->detail->heap ? g->detail->heap(g, node) : 0;
+    row_of[v] = tm_idmap_get(index, heap);
+    if (row_of[v] == TM_IDMAP_NONE) {
+      const char *name = heap ? tm_graph_text(g, heap) : "(none)";
+      TM_TRY(consumers_add(s, name, strlen(name), empty, &row_of[v]));
+      TM_TRY(tm_idmap_put(s->ctx, index, heap, row_of[v]));
+    }
+    count_in(s, row_of[v], tm_graph_size(g, node));
+    if (v % TICK == 0) TM_TRY(tm_ctx_tick(s->ctx, v));
+  }
+  return TM_OK;
 }
 
 // ---- by one object ----
@@ -270,16 +289,20 @@ static tm_status named_by(consumers *s, uint32_t node, char *out, size_t size) {
   return to == TM_NODE_NONE ? TM_OK : g->detail->preview(s->ctx, g, to, out, size);
 }
 
+// A goroutine by its label; a thread of a JVM by its type and name, or that of its field "name".
 static tm_status add_thread(consumers *s, const tm_root *root, uint32_t node) {
   const tm_graph *g = s->g;
-  char name[NAME_BYTES], text[2 * NAME_BYTES];
+  char name[NAME_BYTES] = "", text[2 * NAME_BYTES];
+  const char *label = root->kind == TM_ROOT_THREAD ? tm_graph_text(g, root->label) : "";
   uint32_t index;
   consumer r = {.parent = NONE, .node = node, .edge = NONE, .count = 1};
   r.shallow_bytes = tm_graph_size(g, node);
   r.retained_bytes = tm_domtree_retained(s->t, g, node);
-  TM_TRY(named_by(s, node, name, sizeof name));
-  if (root->kind == TM_ROOT_THREAD && root->label)
-    snprintf(text, sizeof text, "%s", tm_graph_text(g, root->label));
+  if (!*label) TM_TRY(named_by(s, node, name, sizeof name));
+  if (*label && g->goroutines.count)
+    snprintf(text, sizeof text, "%s", label);
+  else if (*label)
+    snprintf(text, sizeof text, "%s %s", tm_graph_type_name(g, node), label);
   else
     snprintf(text, sizeof text, "%s%s%s%s", tm_graph_type_name(g, node), *name ? " \"" : "", name,
              *name ? "\"" : "");
@@ -399,7 +422,7 @@ static tm_status write_rows(const consumers *s, size_t row_count, tm_table *out)
 static tm_status gather(consumers *s, tm_consumer by, tm_strength weakest) {
   switch (by) {
   case TM_CONSUMER_MODULE:
-    return by_module(s);
+    return by_vertex(s, module_rows);
   case TM_CONSUMER_CONTEXT:
     return by_context(s);
   case TM_CONSUMER_GLOBAL:
@@ -408,6 +431,8 @@ static tm_status gather(consumers *s, tm_consumer by, tm_strength weakest) {
     return consumers_by_root(s, weakest);
   case TM_CONSUMER_THREAD:
     return by_thread(s);
+  case TM_CONSUMER_HEAP:
+    return by_vertex(s, heap_rows);
   default:
     return by_type(s, by);
   }

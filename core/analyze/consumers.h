@@ -1,4 +1,5 @@
-// Who holds how much: the heap by type, package, loader, module, context, global, root or thread.
+// Who holds how much: the heap by type, package, loader, module, context, global, root, thread or
+// heap.
 #ifndef TM_ANALYZE_CONSUMERS_H
 #define TM_ANALYZE_CONSUMERS_H
 
@@ -13,6 +14,7 @@ typedef enum tm_consumer {
   TM_CONSUMER_GLOBAL,  // static fields, properties of global objects, Go's globals
   TM_CONSUMER_ROOT,    // by kind of root
   TM_CONSUMER_THREAD,  // threads and goroutines
+  TM_CONSUMER_HEAP,    // Android: "app", "zygote", "image"; "(none)" where the dump does not say
 } tm_consumer;
 
 // Rows by retained bytes, ties by name. Columns: name, depth (of a package), node (of what the row

@@ -65,8 +65,15 @@ static void folder_fini(folder *f) {
 
 // ---- names ----
 
-// Copies a name without what differs between dumps: "[12]" is "[x]", goroutine numbers and
-// addresses go.
+// Where the place of a frame begins, "Class.method (File.java:12)", or NULL.
+static const char *place_in_source(const char *from) {
+  const char *place = strrchr(from, '('), *number = place ? strrchr(place, ':') : NULL;
+  if (!number || place < from + 2 || place[-1] != ' ') return NULL;
+  return strcmp(number + 1 + strspn(number + 1, "0123456789"), ")") == 0 ? place - 1 : NULL;
+}
+
+// Copies a name without what differs between dumps: "[12]" is "[x]", goroutine numbers, addresses
+// and lines of frames go.
 static void make_stable(const char *from, char *out, size_t size) {
   size_t used = 0;
   // V8 names the entries of tables by numbers, and those of weak maps by what they join.
@@ -74,7 +81,8 @@ static void make_stable(const char *from, char *out, size_t size) {
   if (*from && !from[strspn(from, "0123456789")]) from = "[x]";
   const char *number = strstr(from, ", goroutine ");
   const char *address = strstr(from, " (0x");
-  const char *end = number ? number : address ? address : from + strlen(from);
+  const char *place = place_in_source(from);
+  const char *end = number ? number : address ? address : place ? place : from + strlen(from);
   while (from < end && used + 4 < size) {
     out[used++] = *from++;
     if (out[used - 1] != '[' || !isdigit((unsigned char)*from)) continue;

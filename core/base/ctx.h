@@ -33,6 +33,7 @@ typedef struct tm_ctx {
   void *progress_ud;
   uint64_t total;            // what progress counts towards; 0 = unknown
   uint64_t max_output_bytes; // cap for what one input may inflate to; 0 = 16 GiB
+  uint32_t part;             // which of several dumps in one input is read, from 1; 0 = the first
 } tm_ctx;
 
 // Makes a ctx in the caller's storage. alloc NULL = malloc. tm_ctx_fini frees its scratch memory.

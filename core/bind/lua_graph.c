@@ -251,12 +251,17 @@ static const luaL_Reg methods[] = {
     {"info", graph_info},       {"close", graph_close},         {NULL, NULL}};
 
 // A file of its own per noun: its methods are listed here.
-static const luaL_Reg *const more_methods[] = {
-    tm_lua_graph_detached,          tm_lua_graph_sets,
-    tm_lua_graph_suspects,          tm_lua_graph_lint,
-    tm_lua_graph_goroutine_methods, tm_lua_graph_type_methods,
-    tm_lua_graph_path_methods,      tm_lua_graph_id_methods,
-    tm_lua_graph_index_methods,     NULL};
+static const luaL_Reg *const more_methods[] = {tm_lua_graph_detached,
+                                               tm_lua_graph_sets,
+                                               tm_lua_graph_suspects,
+                                               tm_lua_graph_lint,
+                                               tm_lua_graph_goroutine_methods,
+                                               tm_lua_graph_type_methods,
+                                               tm_lua_graph_path_methods,
+                                               tm_lua_graph_id_methods,
+                                               tm_lua_graph_index_methods,
+                                               tm_lua_graph_problem_methods,
+                                               NULL};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_graph(lua_State *L, tm_snapshot *from) {

@@ -40,6 +40,7 @@ extern const luaL_Reg tm_lua_graph_type_methods[];      // lua_graph_types.c
 extern const luaL_Reg tm_lua_graph_path_methods[];      // lua_graph_paths.c
 extern const luaL_Reg tm_lua_graph_id_methods[];        // lua_graph_ids.c
 extern const luaL_Reg tm_lua_graph_index_methods[];     // lua_graph_index.c
+extern const luaL_Reg tm_lua_graph_problem_methods[];   // lua_graph_problems.c
 
 // ---- options: the table at index, or nothing ----
 

@@ -61,7 +61,7 @@ static int graph_piles(lua_State *L) { // g:piles(node, {levels=6, most_bytes=, 
 static int graph_consumers(lua_State *L) {
   static const char *const allowed[] = {"nodecount", "follow", NULL};
   static const char *const keys[] = {"type",   "package", "loader", "module", "context",
-                                     "global", "root",    "thread", NULL};
+                                     "global", "root",    "thread", "heap",   NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
   tm_consumer by = (tm_consumer)luaL_checkoption(L, 2, "type", keys);

@@ -382,7 +382,8 @@ static void push_model(lua_State *L, int result, tm_lua_graph *graph) {
 }
 
 // core.read(path, options) or core.read({bytes=}, options) -> Profile, Graph or Trace; nil, err; or
-// a partial one and err. options: format, max_bytes (what it may unpack to), progress = f(done,
+// a partial one and err. options: format, max_bytes (what it may unpack to), part (which of
+// several dumps in the file, from 1), progress = f(done,
 // total), index = { files } (see lua_graph_index.c).
 static int core_read(lua_State *L) {
   size_t size = 0;
@@ -401,6 +402,7 @@ static int core_read(lua_State *L) {
   }
   progress p = {.L = L};
   work->ctx.max_output_bytes = field_count(L, 2, "max_bytes");
+  work->ctx.part = (uint32_t)field_count(L, 2, "part");
   if (lua_istable(L, 2) && lua_getfield(L, 2, "progress") == LUA_TFUNCTION) {
     luaL_checkstack(L, 8, "progress");
     p.function = lua_gettop(L);

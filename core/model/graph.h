@@ -144,6 +144,11 @@ typedef struct tm_graph_detail {
   bool (*contents)(const tm_graph *graph, uint32_t node, tm_contents *out);
   // The field of that name; "[]" asks for the count of elements. false: it has none such.
   bool (*field)(const tm_graph *graph, uint32_t node, const char *name, tm_field *out);
+  // What could not be read or resolved: rows of problem, count, offset (of the first, or -1), loses
+  // (1: objects or references that the program had).
+  tm_status (*problems)(tm_ctx *ctx, const tm_graph *graph, tm_table *out);
+  // The part of the heap that the node lies in ("app", "zygote"): a string id, 0 = not told.
+  uint32_t (*heap)(const tm_graph *graph, uint32_t node);
   // What the reader keeps beside the graph, to an index or from one: see model/columns.h.
   tm_status (*columns)(struct tm_columns *columns, tm_graph *graph);
   void (*free)(tm_graph *graph); // what the reader kept in `kept`

@@ -17,6 +17,7 @@ enum {
   TAG_UTF8 = 0x01,
   TAG_LOAD_CLASS = 0x02,
   TAG_HEAP_DUMP = 0x0c,
+  TAG_LAST_PLAIN = 0x0e,
   TAG_HEAP_DUMP_SEGMENT = 0x1c,
   TAG_HEAP_DUMP_END = 0x2c,
   RECORD_HEAD = 9,
@@ -51,6 +52,7 @@ static bool open_next_segment(hprof_walk *w) {
   const hprof_segment *s = &w->h->segments.items[w->segment++];
   w->p = w->h->data + s->begin;
   w->end = w->h->data + s->end;
+  w->heap_name = 0;
   return true;
 }
 
@@ -64,7 +66,10 @@ static bool pass_root(hprof_walk *w, uint8_t tag) {
                        : h->id_bytes * (1u + root_tags[i].extra_ids) + 4u * root_tags[i].words;
   if (i < 0 && tag != 0xfe) return false;
   if (left < bytes) return false;
-  if (w->on_root && i >= 0 && w->status == TM_OK) w->status = w->on_root(w->owner, tag, body);
+  if (i < 0)
+    w->heap_name = hprof_id(h, body + 4);
+  else if (w->owner && w->status == TM_OK && tag != ROOT_UNREACHABLE)
+    w->status = hprof_add_root(w->owner, tag, root_tags[i].kind, root_tags[i].words, body);
   w->p = body + bytes;
   return true;
 }
@@ -137,7 +142,7 @@ bool hprof_next(hprof_walk *w, hprof_object *o) {
     }
     if (tag == HPROF_CLASS && read_class(w, o)) return true;
     if (is_object || !pass_root(w, tag)) { // what follows cannot be told apart from garbage
-      w->broken++;
+      if (w->owner) hprof_note(w->owner, HPROF_BROKEN_SEGMENT, (uint64_t)(w->p - w->h->data));
       w->p = w->end;
     }
   }
@@ -182,6 +187,7 @@ static tm_status on_load_class(hprof *h, uint64_t at, uint64_t length) {
   if (length < 8 + 2 * id) return TM_OK;
   uint32_t name = tm_idmap_get(&h->strings, hprof_id(h, h->data + at + 8 + id));
   if (name == TM_IDMAP_NONE) return TM_OK;
+  TM_TRY(tm_idmap_put(h->ctx, &h->class_serials, hprof_be32(h->data + at), name));
   return tm_idmap_put(h->ctx, &h->class_names, hprof_id(h, h->data + at + 4), name);
 }
 
@@ -202,10 +208,34 @@ static uint64_t heap_length(const hprof *h, uint64_t at, uint64_t length) {
   return length ? length : rest;
 }
 
+static uint32_t wanted_dump(const hprof *h) {
+  return h->ctx->part ? h->ctx->part : 1;
+}
+
+// Whether a later dump of the file has begun: classes and stacks are those of then.
+static bool is_past(const hprof *h) {
+  return h->dump_count > wanted_dump(h);
+}
+
+// A heap is one HEAP_DUMP record, or segments up to the end mark or a record of the other kind.
+static tm_status on_heap(hprof *h, uint8_t tag, uint64_t begin, uint64_t length) {
+  if (!h->dump_open || tag == TAG_HEAP_DUMP) h->dump_count++;
+  h->dump_open = tag == TAG_HEAP_DUMP_SEGMENT;
+  if (h->dump_count == wanted_dump(h))
+    return tm_vec_push(h->ctx, &h->segments, (hprof_segment){begin, begin + length});
+  return TM_OK;
+}
+
+static bool is_known(uint8_t tag) {
+  return (tag >= TAG_UTF8 && tag <= TAG_LAST_PLAIN) || tag == TAG_HEAP_DUMP_SEGMENT
+         || tag == TAG_HEAP_DUMP_END;
+}
+
 static tm_status read_record(hprof *h, uint64_t *at) {
   uint64_t body = *at + RECORD_HEAD;
   if (h->size - *at < RECORD_HEAD) {
     mark_partial(h, *at, "the file ends inside a record's head");
+    hprof_note(h, HPROF_CUT, *at);
     *at = h->size;
     return TM_OK;
   }
@@ -215,6 +245,7 @@ static tm_status read_record(hprof *h, uint64_t *at) {
   if (tag == TAG_HEAP_DUMP) length = heap_length(h, body, length);
   if (length > h->size - body) {
     mark_partial(h, *at, "the file ends inside a record");
+    hprof_note(h, HPROF_CUT, *at);
     if (!is_heap) {
       *at = h->size;
       return TM_OK;
@@ -222,14 +253,19 @@ static tm_status read_record(hprof *h, uint64_t *at) {
     length = h->size - body;
   }
   *at = body + length;
+  if (is_heap) return on_heap(h, tag, body, length);
+  if (tag == TAG_HEAP_DUMP_END) h->dump_open = false;
   if (tag == TAG_UTF8) return on_utf8(h, body, length);
-  if (tag == TAG_LOAD_CLASS) return on_load_class(h, body, length);
-  if (is_heap) return tm_vec_push(h->ctx, &h->segments, (hprof_segment){body, body + length});
-  if (tag == 0 || (tag > 0x0e && tag != TAG_HEAP_DUMP_END)) {
+  if (!is_known(tag)) {
+    bool goes_on = *at == h->size || is_known(h->data[*at]);
     mark_partial(h, body - RECORD_HEAD, "an unknown record");
-    *at = h->size;
+    hprof_note(h, HPROF_SKIPPED_RECORD, body - RECORD_HEAD);
+    if (!goes_on) *at = h->size;
+    return TM_OK;
   }
-  return TM_OK;
+  if (is_past(h)) return TM_OK;
+  if (tag == TAG_LOAD_CLASS) return on_load_class(h, body, length);
+  return hprof_add_stack_record(h, tag, body, length);
 }
 
 static tm_status read_records(hprof *h) {
@@ -238,27 +274,22 @@ static tm_status read_records(hprof *h) {
     TM_TRY(read_record(h, &at));
     if (++count % TICK_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, 0));
   }
+  if (h->dump_count > 1)
+    h->problems[HPROF_OTHER_DUMP] = (hprof_problem){h->dump_count - 1, TM_NO_OFFSET};
   if (h->segments.count) return TM_OK;
+  if (h->dump_count)
+    return tm_fail(h->ctx, TM_E_ARG, TM_NO_OFFSET, "the file holds %u dumps, not %u", h->dump_count,
+                   wanted_dump(h));
   return tm_fail(h->ctx, TM_E_FORMAT, h->size,
                  "the dump has no heap: it ends before its first segment");
 }
 
 // ---- 2. addresses, classes, roots ----
 
-static tm_status on_root(hprof *h, uint8_t tag, const uint8_t *body) {
-  int i = find_root_tag(tag);
-  if (tag == ROOT_UNREACHABLE || i < 0) return TM_OK;
-  uint64_t id = hprof_id(h, body);
-  uint32_t serial = root_tags[i].words ? (uint32_t)hprof_be32(body + h->id_bytes) : 0;
-  if (tag == 0x08)
-    TM_TRY(tm_vec_push(h->ctx, &h->threads, (hprof_thread){.object = id, .serial = serial}));
-  return tm_vec_push(h->ctx, &h->root_ids, (hprof_local){id, serial, root_tags[i].kind});
-}
-
 typedef TM_VEC(uint64_t) address_list;
 
 static tm_status list_objects(hprof *h, address_list *addresses) {
-  hprof_walk w = {.h = h, .on_root = on_root, .owner = h};
+  hprof_walk w = {.h = h, .owner = h};
   hprof_object o = {0}, before = {0};
   uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
@@ -273,7 +304,6 @@ static tm_status list_objects(hprof *h, address_list *addresses) {
     }
     if (addresses->count % TICK_OBJECTS == 0) TM_TRY(tick(h, &kept, o.at));
   }
-  h->broken_segments = w.broken;
   return w.status;
 }
 
@@ -299,7 +329,10 @@ static tm_status describe_instance(hprof *h, const hprof_object *o, uint32_t *ty
   if (!c->instance_bytes) // nothing is known of its class
     *bytes = (h->header_bytes + o->body_bytes + h->align - 1) / h->align * h->align;
   *refs = 0;
-  if (c->field_bytes != o->body_bytes) return TM_OK; // a class above is missing: opaque
+  if (c->field_bytes != o->body_bytes) { // a class above is missing
+    if (c->offset) hprof_note(h, HPROF_OPAQUE, o->at);
+    return TM_OK;
+  }
   if (c->ref_begin == c->ref_end) return TM_OK;
   const uint32_t *ref = h->refs.items + c->ref_begin, *end = h->refs.items + c->ref_end;
   if (c->strength != TM_STRENGTH_STRONG) {
@@ -370,7 +403,7 @@ static tm_status describe(hprof *h, const hprof_object *o, uint32_t node) {
   uint32_t type = 0, refs = 0;
   uint64_t bytes = 0;
   if (g->edge_begin[node + 1] || h->at_low[node] || h->at_high[node]) {
-    h->duplicates++;
+    hprof_note(h, HPROF_DUPLICATE, o->at);
     return TM_OK;
   }
   if (o->tag == HPROF_INSTANCE) {
@@ -394,6 +427,22 @@ static tm_status describe(hprof *h, const hprof_object *o, uint32_t node) {
   return tm_graph_set_size(h->ctx, g, node, bytes);
 }
 
+// Notes in which part of an Android heap the object lies.
+static tm_status put_heap(hprof *h, uint64_t name_id, uint32_t node) {
+  const char *text;
+  size_t size;
+  uint32_t name, i = 0;
+  TM_TRY(hprof_string(h, name_id, &text, &size));
+  TM_TRY(tm_strtab_intern(h->ctx, &h->graph->strings, text, size, &name));
+  while (i < h->heap_count && h->heap_names[i] != name) i++;
+  if (i == HPROF_HEAPS_MAX) return TM_OK;
+  if (i == h->heap_count) h->heap_names[h->heap_count++] = name;
+  if (!h->graph->flags) h->graph->flags = tm_calloc(h->ctx, h->graph->node_count, 1);
+  if (!h->graph->flags) return TM_E_NOMEM;
+  h->graph->flags[node] = (uint8_t)((i + 1) << HPROF_HEAP_SHIFT);
+  return TM_OK;
+}
+
 tm_status hprof_find_class_type(hprof *h) {
   uint32_t name;
   TM_TRY(tm_strtab_intern(h->ctx, &h->graph->strings, "java.lang.Class", 15, &name));
@@ -415,45 +464,15 @@ static tm_status fill_columns(hprof *h) {
   hprof_object o = {0};
   uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
-    TM_TRY(describe(h, &o, tm_addr_rank_get(&h->rank, o.id)));
+    uint32_t node = tm_addr_rank_get(&h->rank, o.id);
+    TM_TRY(describe(h, &o, node));
+    if (TM_UNLIKELY(w.heap_name)) TM_TRY(put_heap(h, w.heap_name, node));
     if (++seen % TICK_OBJECTS == 0) TM_TRY(tick(h, &kept, o.at));
   }
   return TM_OK;
 }
 
 // ---- 4. edges ----
-
-static hprof_thread *thread_of(const hprof *h, uint32_t serial) {
-  for (size_t i = h->threads.count; i-- > 0;)
-    if (h->threads.items[i].serial == serial) return &h->threads.items[i];
-  return NULL;
-}
-
-// Roots by node. Locals of a known thread hang on it, so that it dominates them.
-static tm_status resolve_roots(hprof *h) {
-  tm_graph *g = h->graph;
-  for (size_t i = 0; i < h->threads.count; i++)
-    h->threads.items[i].node = tm_addr_rank_get(&h->rank, h->threads.items[i].object);
-  for (size_t i = 0; i < h->root_ids.count; i++) {
-    const hprof_local *r = &h->root_ids.items[i];
-    uint32_t node = tm_addr_rank_get(&h->rank, r->id);
-    if (node == TM_ADDR_NONE) {
-      h->dangling++;
-      continue;
-    }
-    hprof_thread *thread = r->thread_serial ? thread_of(h, r->thread_serial) : NULL;
-    tm_root root = {.node = node, .thread = thread ? thread->node : TM_NODE_NONE, .kind = r->kind};
-    bool is_local =
-        r->kind == TM_ROOT_STACK || r->kind == TM_ROOT_JNI_LOCAL || r->kind == TM_ROOT_NATIVE_STACK;
-    root.held = is_local && thread && thread->node != TM_ADDR_NONE;
-    if (root.held) {
-      if (g->edge_begin[thread->node + 1] == UINT32_MAX - 1) continue;
-      g->edge_begin[thread->node + 1]++;
-    }
-    TM_TRY(tm_vec_push(h->ctx, &g->roots, root));
-  }
-  return TM_OK;
-}
 
 static tm_status sum_edges(hprof *h) {
   tm_graph *g = h->graph;
@@ -478,7 +497,7 @@ typedef struct edge_cursor {
 static void put_edge(hprof *h, edge_cursor *c, uint64_t id) {
   uint32_t to = tm_addr_rank_get(&h->rank, id);
   if (to == TM_ADDR_NONE)
-    h->dangling++;
+    hprof_note(h, HPROF_DANGLING, TM_NO_OFFSET);
   else if (c->next < c->end)
     *c->next++ = to;
 }
@@ -534,20 +553,6 @@ static tm_status put_objects(hprof *h, uint32_t *used) {
   return TM_OK;
 }
 
-// Locals behind the fields of their thread, in the holes that were counted for them.
-static void put_locals(hprof *h, uint32_t *used) {
-  tm_graph *g = h->graph;
-  for (size_t i = 0; i < g->roots.count; i++) {
-    const tm_root *r = &g->roots.items[i];
-    if (!r->held) continue;
-    uint32_t e = g->edge_begin[r->thread], end = g->edge_begin[r->thread + 1];
-    while (e < end && g->edge_to[e] != TM_NODE_NONE) e++;
-    if (e == end) continue;
-    g->edge_to[e] = r->node;
-    ++*used;
-  }
-}
-
 // Closes the holes that dangling references left.
 static void close_holes(tm_ctx *ctx, tm_graph *g, uint32_t used) {
   if (used == g->edge_count) return;
@@ -568,27 +573,11 @@ static void close_holes(tm_ctx *ctx, tm_graph *g, uint32_t used) {
 
 static tm_status fill_edges(hprof *h) {
   uint32_t used = 0;
-  TM_TRY(resolve_roots(h));
+  TM_TRY(hprof_resolve_roots(h));
   TM_TRY(sum_edges(h));
   TM_TRY(put_objects(h, &used));
-  put_locals(h, &used);
+  hprof_put_locals(h, &used);
   close_holes(h->ctx, h->graph, used);
-  return TM_OK;
-}
-
-// ---- roots of a dump that has none ----
-
-// HotSpot writes all roots last, so a cut dump has none: classes of the boot loader stand in.
-static tm_status assume_roots(hprof *h) {
-  tm_graph *g = h->graph;
-  if (g->roots.count) return TM_OK;
-  for (size_t i = 0; i < h->classes.count; i++) {
-    const hprof_class *c = &h->classes.items[i];
-    uint32_t node = c->loader_id ? TM_ADDR_NONE : tm_addr_rank_get(&h->rank, c->id);
-    if (node == TM_ADDR_NONE) continue;
-    tm_root root = {.node = node, .thread = TM_NODE_NONE, .kind = TM_ROOT_ASSUMED};
-    TM_TRY(tm_vec_push(h->ctx, &g->roots, root));
-  }
   return TM_OK;
 }
 
@@ -603,6 +592,8 @@ static void drop_scaffold(hprof *h) {
   tm_vec_free(h->ctx, &h->threads);
   tm_vec_free(h->ctx, &h->measures);
   tm_idmap_free(h->ctx, &h->measure_index);
+  tm_vec_free(h->ctx, &h->held);
+  tm_idmap_free(h->ctx, &h->thread_index);
 }
 
 void hprof_free_kept(hprof *h) {
@@ -617,6 +608,13 @@ void hprof_free_kept(hprof *h) {
   tm_vec_free(&ctx, &h->threads);
   tm_vec_free(&ctx, &h->measures);
   tm_idmap_free(&ctx, &h->measure_index);
+  tm_vec_free(&ctx, &h->held);
+  tm_idmap_free(&ctx, &h->thread_index);
+  tm_vec_free(&ctx, &h->place_at);
+  tm_idmap_free(&ctx, &h->frame_index);
+  tm_idmap_free(&ctx, &h->trace_index);
+  tm_idmap_free(&ctx, &h->start_index);
+  tm_idmap_free(&ctx, &h->class_serials);
   tm_idmap_free(&ctx, &h->strings);
   tm_idmap_free(&ctx, &h->class_names);
   tm_idmap_free(&ctx, &h->class_index);
@@ -638,11 +636,10 @@ static tm_status read_all(hprof *h) {
   TM_TRY(hprof_lay_out_classes(h));
   TM_TRY(fill_columns(h));
   TM_TRY(fill_edges(h));
-  TM_TRY(assume_roots(h));
+  TM_TRY(hprof_assume_roots(h));
   drop_scaffold(h);
-  if (h->broken_segments) {
-    mark_partial(h, h->size, "a heap segment holds what is no object");
-  }
+  const hprof_problem *broken = &h->problems[HPROF_BROKEN_SEGMENT];
+  if (broken->count) mark_partial(h, broken->offset, "a heap segment holds what is no object");
   return TM_OK;
 }
 

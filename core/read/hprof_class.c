@@ -33,14 +33,17 @@ tm_status hprof_string(const hprof *h, uint64_t string_id, const char **out, siz
     *out_size = 0;
     return TM_OK;
   }
-  uint64_t at = h->string_at.items[index];
-  *out_size = (size_t)hprof_be32(h->data + at - 4) - h->id_bytes;
-  *out = (const char *)h->data + at + h->id_bytes;
+  hprof_text_at(h, index, out, out_size);
   return TM_OK;
 }
 
-// "[[I" and "java/lang/String" as int[][] and java.lang.String, into out.
-static size_t write_name(const char *raw, size_t size, char *out, size_t room) {
+void hprof_text_at(const hprof *h, uint32_t index, const char **out, size_t *out_size) {
+  uint64_t at = h->string_at.items[index];
+  *out_size = (size_t)hprof_be32(h->data + at - 4) - h->id_bytes;
+  *out = (const char *)h->data + at + h->id_bytes;
+}
+
+size_t hprof_write_class_name(const char *raw, size_t size, char *out, size_t room) {
   size_t depth = 0, n = 0;
   while (depth < size && raw[depth] == '[') depth++;
   const char *base = raw + depth;
@@ -68,9 +71,10 @@ static tm_status intern_name(hprof *h, uint64_t class_id, uint32_t *out) {
   size_t size = 0;
   uint32_t index = tm_idmap_get(&h->class_names, class_id);
   if (index != TM_IDMAP_NONE) {
-    uint64_t at = h->string_at.items[index];
-    size_t raw = (size_t)hprof_be32(h->data + at - 4) - h->id_bytes;
-    size = write_name((const char *)h->data + at + h->id_bytes, raw, name, NAME_MAX_BYTES);
+    const char *raw;
+    size_t raw_size;
+    hprof_text_at(h, index, &raw, &raw_size);
+    size = hprof_write_class_name(raw, raw_size, name, NAME_MAX_BYTES);
   }
   if (!size) {
     static const char hex[] = "0123456789abcdef";
@@ -141,7 +145,7 @@ static tm_status new_class(hprof *h, hprof_class *c) {
 
 tm_status hprof_add_class(hprof *h, const hprof_class_body *body, uint64_t at) {
   if (tm_idmap_get(&h->class_index, body->id) != TM_IDMAP_NONE) {
-    h->duplicates++;
+    hprof_note(h, HPROF_DUPLICATE, at);
     return TM_OK;
   }
   hprof_class c = {.id = body->id,
@@ -161,7 +165,7 @@ tm_status hprof_add_class(hprof *h, const hprof_class_body *body, uint64_t at) {
 uint32_t hprof_class_of(hprof *h, uint64_t class_id) {
   uint32_t index = tm_idmap_get(&h->class_index, class_id);
   if (index != TM_IDMAP_NONE) return index;
-  h->missing_classes++;
+  hprof_note(h, HPROF_MISSING_CLASS, TM_NO_OFFSET);
   hprof_class c = {.id = class_id, .laid_out = true, .instance_bytes = 0};
   if (new_class(h, &c) != TM_OK) return UINT32_MAX;
   return (uint32_t)h->classes.count - 1;
@@ -259,6 +263,7 @@ static tm_status lay_out(hprof *h, uint32_t index, uint32_t *chain) {
     hprof_class *c = &h->classes.items[at];
     if (c->laying_out) { // a circle: cut it below this one
       h->classes.items[chain[depth - 1]].super = UINT32_MAX;
+      hprof_note(h, HPROF_CUT_CHAIN, c->offset);
       break;
     }
     c->laying_out = true;
@@ -273,7 +278,7 @@ static tm_status lay_out(hprof *h, uint32_t index, uint32_t *chain) {
     if (c->depth > DEPTH_MAX || h->refs.count > REFS_MAX) { // no VM loads such a class
       c->super = UINT32_MAX;
       c->depth = 0;
-      h->missing_classes++;
+      hprof_note(h, HPROF_CUT_CHAIN, c->offset);
     }
     c->strength = (uint8_t)strength_of(h, c);
     TM_TRY(list_refs(h, c));

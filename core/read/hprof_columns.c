@@ -61,8 +61,12 @@ tm_status hprof_columns(tm_columns *c, tm_graph *g) {
   hprof *h = g->kept;
   struct {
     uint32_t id_bytes, oop_bytes, header_bytes, align;
-    uint32_t android, unused;
-  } head = {h->id_bytes, h->oop_bytes, h->header_bytes, h->align, h->android, 0};
+    uint32_t android, heap_count;
+    uint64_t sites_at;
+    hprof_problem problems[HPROF_PROBLEMS];
+  } head = {h->id_bytes, h->oop_bytes,  h->header_bytes, h->align,
+            h->android,  h->heap_count, h->sites_at,     {{0}}};
+  memcpy(head.problems, h->problems, sizeof head.problems);
   TM_TRY(tm_columns_value(c, &head, sizeof head));
   if (head.id_bytes != 4 && head.id_bytes != 8) return tm_columns_damaged(c, "ids of odd size");
   h->id_bytes = head.id_bytes;
@@ -70,6 +74,15 @@ tm_status hprof_columns(tm_columns *c, tm_graph *g) {
   h->header_bytes = head.header_bytes;
   h->align = head.align;
   h->android = head.android != 0;
+  if (head.heap_count > HPROF_HEAPS_MAX) return tm_columns_damaged(c, "too many heaps");
+  h->heap_count = head.heap_count;
+  h->sites_at = head.sites_at;
+  memcpy(h->problems, head.problems, sizeof h->problems);
+  TM_TRY(tm_columns_value(c, h->heap_names, sizeof h->heap_names));
+  TM_TRY(tm_columns_vec(c, &h->place_at));
+  TM_TRY(tm_columns_idmap(c, &h->frame_index));
+  TM_TRY(tm_columns_idmap(c, &h->trace_index));
+  TM_TRY(tm_columns_idmap(c, &h->class_serials));
   TM_TRY(tm_columns_vec(c, &h->string_at));
   TM_TRY(tm_columns_idmap(c, &h->strings));
   TM_TRY(tm_columns_vec(c, &h->classes));
@@ -80,7 +93,8 @@ tm_status hprof_columns(tm_columns *c, tm_graph *g) {
   TM_TRY(tm_columns_array(c, (void **)&h->at_low, g->node_count, sizeof *h->at_low));
   TM_TRY(tm_columns_array(c, (void **)&h->at_high, g->node_count, 1));
   if (!c->taking) return TM_OK;
-  if (!strings_fit(h) || !indexes_fit(&h->strings, h->string_at.count))
+  if (!strings_fit(h) || !indexes_fit(&h->strings, h->string_at.count)
+      || !indexes_fit(&h->class_serials, h->string_at.count))
     return tm_columns_damaged(c, "a string lies outside of the dump");
   if (!layout_fits(h) || !indexes_fit(&h->class_index, h->classes.count))
     return tm_columns_damaged(c, "a class is of no sense");

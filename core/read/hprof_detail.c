@@ -147,7 +147,7 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
     s.wanted = index - 1;
   }
   each_member(of(g), &o, count_edge, &s);
-  if (!s.found) snprintf(out, size, "<local>"); // what a thread holds on its stack
+  if (!s.found) hprof_local_name(g, node, s.wanted - s.at, out, size);
   return TM_OK;
 }
 
@@ -275,6 +275,8 @@ static tm_status fields(tm_ctx *ctx, const tm_graph *g, uint32_t node, tm_table 
 
 // ---- previews ----
 
+static bool field(const tm_graph *g, uint32_t node, const char *name, tm_field *out);
+
 typedef struct string_parts {
   uint64_t value;
   int64_t coder, offset, count;
@@ -325,6 +327,19 @@ static void write_letters(const hprof_object *array, const string_parts *s, char
     n += put_utf8(out + n, c);
   }
   out[n] = '\0';
+}
+
+void hprof_thread_name(const tm_graph *g, uint32_t node, char *out, size_t size) {
+  hprof_object o, array;
+  string_parts s = {.count = -1};
+  tm_field name;
+  out[0] = '\0';
+  if (!field(g, node, "name", &name) || name.node == TM_NODE_NONE) return;
+  if (!object_of(g, name.node, &o)) return;
+  if (o.tag == HPROF_INSTANCE) each_instance_field(of(g), &o, on_string_part, &s);
+  uint32_t at = o.tag == HPROF_INSTANCE && s.value ? find_node(g, s.value) : name.node;
+  if (at != TM_NODE_NONE && object_of(g, at, &array) && array.tag == HPROF_PRIMITIVE_ARRAY)
+    write_letters(&array, &s, out, size); // of chars before JDK 9
 }
 
 static bool on_boxed_value(void *ud, const hprof *h, const member *m) {
@@ -418,6 +433,11 @@ static bool field(const tm_graph *g, uint32_t node, const char *name, tm_field *
   return s.found;
 }
 
+static uint32_t heap(const tm_graph *g, uint32_t node) {
+  uint32_t index = g->flags ? g->flags[node] >> HPROF_HEAP_SHIFT : 0;
+  return index && index <= of(g)->heap_count ? of(g)->heap_names[index - 1] : 0;
+}
+
 static void free_kept(tm_graph *g) {
   hprof_free_kept(of(g));
 }
@@ -430,5 +450,9 @@ const tm_graph_detail hprof_detail = {.id = node_id,
                                       .preview = preview,
                                       .contents = contents,
                                       .field = field,
+                                      .stack = hprof_stack,
+                                      .allocations = hprof_allocations,
+                                      .problems = hprof_problems,
+                                      .heap = heap,
                                       .columns = hprof_columns,
                                       .free = free_kept};

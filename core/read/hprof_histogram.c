@@ -94,7 +94,7 @@ static tm_status add_object(histogram *s, const hprof_object *o) {
 }
 
 static tm_status count(histogram *s, const tm_source *src) {
-  hprof_walk w = {.h = s->h};
+  hprof_walk w = {.h = s->h, .owner = s->h};
   hprof_object o = {0}, before = {0};
   uint64_t kept = 0;
   while (hprof_next(&w, &o)) {
@@ -110,8 +110,7 @@ static tm_status count(histogram *s, const tm_source *src) {
     kept = o.at;
     TM_TRY(tm_ctx_tick(s->h->ctx, o.at));
   }
-  s->h->broken_segments = w.broken;
-  return TM_OK;
+  return w.status;
 }
 
 // ---- rows ----
@@ -217,7 +216,7 @@ tm_status tm_hprof_histogram(tm_ctx *ctx, const tm_source *src, size_t row_count
   }
   if (status == TM_OK) status = make_table(s, row_count, out);
   if (status == TM_OK) status = tm_table_note_int(ctx, out, "objects", (int64_t)s->seen);
-  *out_partial = snapshot.partial || s->h->broken_segments;
+  *out_partial = snapshot.partial || s->h->problems[HPROF_BROKEN_SEGMENT].count;
   tm_vec_free(ctx, &s->of_class);
   tm_idmap_free(ctx, &s->index);
   tm_free(ctx, s, sizeof *s);

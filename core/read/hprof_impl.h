@@ -55,18 +55,54 @@ typedef struct hprof_segment {
   uint64_t begin, end; // of its sub-records in the file
 } hprof_segment;
 
+#define HPROF_NO_FRAME UINT32_MAX
+
 typedef struct hprof_local {
   uint64_t id;
   uint32_t thread_serial;
+  uint32_t frame; // its depth on the thread's stack, or HPROF_NO_FRAME
   uint8_t kind;
 } hprof_local;
 
 typedef struct hprof_thread {
   uint64_t object;
-  uint32_t serial;
-  uint32_t extra; // locals that it holds, then a cursor while edges are filled
+  uint32_t serial, trace;
   uint32_t node;
+  uint32_t name; // string id: in quotes; 0 = not known
 } hprof_thread;
+
+// A root that its thread holds.
+typedef struct hprof_held {
+  tm_root root;
+  uint32_t order;
+} hprof_held;
+
+typedef struct hprof_frame {
+  char function[512], file[256];
+  int32_t line; // 0 = not known
+  bool is_native;
+} hprof_frame;
+
+typedef enum hprof_problem_kind {
+  HPROF_CUT,
+  HPROF_SKIPPED_RECORD,
+  HPROF_BROKEN_SEGMENT,
+  HPROF_MISSING_CLASS,
+  HPROF_OPAQUE,
+  HPROF_DUPLICATE,
+  HPROF_CUT_CHAIN,
+  HPROF_LOST_ROOT,
+  HPROF_DANGLING,
+  HPROF_ASSUMED_ROOT,
+  HPROF_OTHER_DUMP,
+  HPROF_PROBLEMS
+} hprof_problem_kind;
+
+typedef struct hprof_problem {
+  uint64_t count, offset; // offset: of the first, or TM_NO_OFFSET
+} hprof_problem;
+
+enum { HPROF_HEAPS_MAX = 62, HPROF_HEAP_SHIFT = 2 }; // above TM_NODE_LINK
 
 // The least distance from an instance of a class to the next object, and how often it was seen.
 typedef struct hprof_measure {
@@ -100,6 +136,16 @@ typedef struct hprof {
   uint32_t class_type;               // type of class objects
   TM_VEC(hprof_local) root_ids;
   TM_VEC(hprof_thread) threads;
+  TM_VEC(hprof_held) held;
+  tm_idmap thread_index; // thread serial -> index in threads
+  // Stacks: offsets of records' bodies, by their keys. See hprof_frames.c.
+  TM_VEC(uint64_t) place_at;
+  tm_idmap frame_index, trace_index, start_index;
+  tm_idmap class_serials; // class serial -> index in string_at
+  uint64_t sites_at;      // of the last ALLOC_SITES, 0 = none
+  // Android: parts of the heap by name; objects have their index + 1 in the graph's flags.
+  uint32_t heap_count;
+  uint32_t heap_names[HPROF_HEAPS_MAX]; // string ids
   tm_addr_rank rank;
   uint32_t *at_low; // offset of each object's sub-record: low 32 bits, high 8
   uint8_t *at_high;
@@ -107,7 +153,8 @@ typedef struct hprof {
   // Evidence for sizes: see hprof_sizes.c.
   uint64_t wide_arrays, narrow_arrays;
   uint64_t base_votes[HPROF_ARRAY_BASES];
-  uint64_t address_bits; // of all addresses
+  uint64_t base_lengths[HPROF_ARRAY_BASES]; // a bit for each length of those arrays
+  uint64_t address_bits;                    // of all addresses
   TM_VEC(hprof_measure) measures;
   tm_idmap measure_index; // class id -> index of measures
   struct {
@@ -115,7 +162,9 @@ typedef struct hprof {
     uint32_t index; // + 1
   } measure_cache[HPROF_MEASURE_SLOTS];
 
-  uint64_t dangling, broken_segments, duplicates, missing_classes;
+  hprof_problem problems[HPROF_PROBLEMS];
+  uint32_t dump_count; // that the file holds
+  bool dump_open;      // more of the last one may follow
 } hprof;
 
 // One sub-record of a heap segment that is an object.
@@ -134,11 +183,10 @@ typedef struct hprof_walk {
   const hprof *h;
   size_t segment;
   const uint8_t *p, *end;
-  uint64_t broken; // segments that were left early
-  // Called for every root when set.
-  tm_status (*on_root)(hprof *h, uint8_t tag, const uint8_t *body);
+  uint64_t heap_name; // string id in the file of the part of the heap that it is in, 0 = none
+  // Set by the first of several walks, which takes roots and notes problems.
   hprof *owner;
-  tm_status status; // of on_root
+  tm_status status; // of taking roots
 } hprof_walk;
 
 extern const uint8_t hprof_type_bytes[HPROF_TYPES]; // 0 for objects and unknown types
@@ -191,6 +239,33 @@ void hprof_set_layout(hprof *h);     // header, oop, align and array_base from t
 void hprof_size_instances(hprof *h); // of classes that are laid out
 uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count);
 
+// The text of a string, by its index.
+void hprof_text_at(const hprof *h, uint32_t index, const char **out, size_t *out_size);
+// "[[I" and "java/lang/String" as int[][] and java.lang.String, into out; answers how many bytes.
+size_t hprof_write_class_name(const char *raw, size_t size, char *out, size_t room);
+
+// hprof_roots.c
+tm_status hprof_add_root(hprof *h, uint8_t tag, uint8_t kind, uint8_t words, const uint8_t *body);
+tm_status hprof_resolve_roots(hprof *h); // counts the edges of threads to their locals, too
+void hprof_put_locals(hprof *h, uint32_t *used);
+tm_status hprof_assume_roots(hprof *h);
+// The name of a thread's index-th edge to a local.
+void hprof_local_name(const tm_graph *g, uint32_t thread, uint32_t index, char *out, size_t size);
+
+// hprof_frames.c
+tm_status hprof_add_stack_record(hprof *h, uint8_t tag, uint64_t at, uint64_t length);
+uint64_t hprof_start_name(const hprof *h, uint32_t thread_serial); // id of its name's string
+uint32_t hprof_frame_count(const hprof *h, uint32_t trace_serial);
+bool hprof_frame_of(const hprof *h, uint32_t trace_serial, uint32_t depth, hprof_frame *out);
+void hprof_write_frame(const hprof_frame *f, char *out, size_t size);
+tm_status hprof_stack(tm_ctx *ctx, const tm_graph *g, uint32_t node, tm_table *out);
+struct tm_profile;
+tm_status hprof_allocations(tm_ctx *ctx, const tm_graph *g, struct tm_profile **out);
+
+// hprof_problems.c
+void hprof_note(hprof *h, hprof_problem_kind kind, uint64_t offset);
+tm_status hprof_problems(tm_ctx *ctx, const tm_graph *g, tm_table *out);
+
 // hprof_columns.c: to and from a saved index.
 struct tm_columns;
 tm_status hprof_columns(struct tm_columns *c, tm_graph *g);
@@ -198,6 +273,8 @@ tm_status hprof_restore(tm_ctx *ctx, const tm_source *src, tm_graph **out);
 
 // hprof_detail.c
 extern const tm_graph_detail hprof_detail;
+// The name of a Thread object, or "".
+void hprof_thread_name(const tm_graph *g, uint32_t node, char *out, size_t size);
 
 static inline uint64_t hprof_at(const hprof *h, uint32_t node) {
   return (uint64_t)h->at_high[node] << 32 | h->at_low[node];

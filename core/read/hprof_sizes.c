@@ -4,6 +4,9 @@
 // that the VM adds to its own classes, padding of @Contended ones, narrow class pointers beside
 // wide references and compact headers (JDK 24) are all seen without knowing the VM.
 //
+// Ids of a dump that no VM wrote need not be addresses. So distances count only where they agree
+// with the fields of many classes of different sizes, which chance or even spacing would not.
+//
 // One look at each pair of neighbours; classes are found by a cache in front of a map.
 //
 // Source: OpenJDK fieldLayoutBuilder.cpp, arrayOop.hpp (where elements begin), javaClasses.hpp
@@ -14,6 +17,9 @@ enum {
   INSTANCE_MAX = 1 << 16, // no class has larger ones
   ADDED_MAX = 512,        // most that a VM adds to the fields of a class
   PADDING_MIN = 64,       // more than that is padding and not fields
+  TRUSTED_CLASSES = 16,   // whose distances are as their fields say
+  TRUSTED_SIZES = 4,      // different ones among them
+  TRUSTED_ARRAYS = 8,     // lengths that speak for one place of elements
   SURE_COUNT = 4,         // so many equal distances are no accident
   ALIGN_MAX = HPROF_ALIGN_MAX
 };
@@ -40,6 +46,7 @@ static void weigh_array_base(hprof *h, const hprof_object *array, uint64_t dista
   for (int i = HPROF_ARRAY_BASES; i-- > 0;)
     if (align_up(array_bases[i] + bytes, 8) == distance) {
       h->base_votes[i]++;
+      h->base_lengths[i] |= UINT64_C(1) << (bytes / 8 % 64);
       return;
     }
 }
@@ -83,7 +90,8 @@ static uint32_t choose_array_base(const hprof *h) {
   uint64_t sum = 0;
   for (int i = 0; i < HPROF_ARRAY_BASES; i++) sum += h->base_votes[i];
   for (int i = 0; i < HPROF_ARRAY_BASES; i++)
-    if (h->base_votes[i] >= SURE_COUNT && h->base_votes[i] >= sum / 32) return array_bases[i];
+    if (__builtin_popcountll(h->base_lengths[i]) >= TRUSTED_ARRAYS && h->base_votes[i] >= sum / 32)
+      return array_bases[i];
   return 0;
 }
 
@@ -96,7 +104,7 @@ void hprof_set_layout(hprof *h) {
   if (base) h->header_bytes = base == 12 ? 8 : base == 16 ? 12 : 16;
   h->array_base = base ? base : (uint32_t)align_up(h->header_bytes + 4, h->oop_bytes);
   uint64_t align = h->address_bits & ~(h->address_bits - 1);
-  if (h->measures.count >= SURE_COUNT && align > h->align && align <= ALIGN_MAX)
+  if (h->measures.count >= TRUSTED_CLASSES && base && align > h->align && align <= ALIGN_MAX)
     h->align = (uint32_t)align;
 }
 
@@ -114,6 +122,25 @@ static uint64_t packed_bytes(const hprof *h, const hprof_class *c) {
 static const hprof_measure *measured(const hprof *h, const hprof_class *c) {
   uint32_t index = tm_idmap_get(&h->measure_index, c->id);
   return index == TM_IDMAP_NONE ? NULL : &h->measures.items[index];
+}
+
+// Whether distances are those of a VM's objects.
+static bool are_trusted(const hprof *h) {
+  uint32_t sure = 0, agree = 0;
+  uint64_t sizes = 0;
+  for (size_t i = 0; i < h->classes.count; i++) {
+    const hprof_class *c = &h->classes.items[i];
+    const hprof_measure *m = c->offset ? measured(h, c) : NULL;
+    if (!m || m->count < SURE_COUNT) continue;
+    sure++;
+    if (m->least_bytes != align_up(packed_bytes(h, c), h->align)
+        && m->least_bytes != align_up(c->instance_bytes, h->align))
+      continue;
+    agree++;
+    sizes |= UINT64_C(1) << (m->least_bytes / 8 % 64);
+  }
+  return agree >= TRUSTED_CLASSES && agree >= sure / 2
+         && __builtin_popcountll(sizes) >= TRUSTED_SIZES;
 }
 
 // Whether some class is smaller than if each level of it were padded: then all are packed.
@@ -168,20 +195,20 @@ static uint64_t added_bytes(const hprof *h, const hprof_class *c) {
 }
 
 void hprof_size_instances(hprof *h) {
-  bool packing = is_packing(h);
+  bool trusted = are_trusted(h), packing = trusted && is_packing(h);
   for (size_t i = 0; i < h->classes.count; i++) {
     hprof_class *c = &h->classes.items[i];
     if (!c->offset) continue; // nothing is known of it
     uint64_t packed = align_up(packed_bytes(h, c), h->align);
     uint64_t bytes = packing ? packed : align_up(c->instance_bytes, h->align);
-    uint64_t seen = measured_bytes(h, c, packed, bytes);
+    uint64_t seen = trusted ? measured_bytes(h, c, packed, bytes) : 0;
     c->is_measured = seen > 0;
     c->is_grown = seen > bytes;
     c->instance_bytes = (uint32_t)(seen ? seen : bytes);
   }
   for (size_t i = 0; i < h->classes.count; i++) {
     hprof_class *c = &h->classes.items[i];
-    uint64_t added = c->offset && !c->is_measured ? added_bytes(h, c) : 0;
+    uint64_t added = trusted && c->offset && !c->is_measured ? added_bytes(h, c) : 0;
     if (added) c->instance_bytes = (uint32_t)align_up(packed_bytes(h, c) + added, h->align);
   }
 }

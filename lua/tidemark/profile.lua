@@ -144,6 +144,14 @@ local function is_binary(path)
   return magic == "\127ELF"
 end
 
+--- The file that a word names, and which of several dumps in it: "app.hprof#2".
+---@return string path, integer? part
+function M.part(word)
+  local path, part = word:match("^(.+)#(%d+)$")
+  if not path or core.stat(word) or not core.stat(path) then return word end
+  return path, math.tointeger(tonumber(part))
+end
+
 -- One word as one profile. notes: a list that takes problems of partial inputs; kind: what is taken of an app.
 local function read_one(word, options, notes, kind)
   local p, err
@@ -155,7 +163,8 @@ local function read_one(word, options, notes, kind)
     if not bytes then fail(problem, word) end
     p, err = core.read({ bytes = bytes }, { format = options.format })
   else
-    p, err = core.read(word, { format = options.format, index = options.index_places, progress = not options.quiet and progress(word) or nil })
+    local path, part = M.part(word)
+    p, err = core.read(path, { format = options.format, part = part, index = options.index_places, progress = not options.quiet and progress(word) or nil })
   end
   if not p then fail(err, word) end
   if err then notes[#notes + 1] = ("%s: %s%s"):format(word, err.message, err.offset and (" (at byte %d)"):format(err.offset) or "") end

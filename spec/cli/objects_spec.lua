@@ -41,33 +41,40 @@ describe("a JVM heap dump", function()
   end)
 
   it("sizes objects by where their neighbours lie, when that tells more than their fields", function()
-    local f = helper.write(dir .. "/near.hprof", hprof(function(w)
-      local function lie(class, bytes)
-        for i = 0, 9 do
-          w:place(0x90000000 + (class & 0xffff) * 4096 + i * bytes)
-          w:root("jni_global", w:new(class))
-        end
+    local function near(w, alone)
+      local fields, classes, region = { { "b", "byte" }, { "l", "long" } }, {}, 0x90000000
+      for n = 1, alone and 0 or 20 do
+        local longs = {}
+        for i = 1, n % 6 do longs[i] = { "l" .. i, "long" } end
+        classes[n] = { w:class("app.C" .. n, { fields = longs }), 16 + 8 * #longs }
       end
-      local fields = { { "b", "byte" }, { "l", "long" } }
       local packed = w:class("app.Packed", { super = w:class("app.Above", { fields = fields }), fields = fields })
-      lie(packed, 40)                                                   -- 16 + 2 * 9 bytes; 48 when each level is padded
-      local grown = w:class("app.Grown", { fields = fields })
-      lie(grown, 160)                                                   -- the VM adds to it
-      w:place(0xb0000000)
-      w:root("jni_global", w:new(w:class("app.Below", { super = grown }))) -- and so to those below
-      local apart = w:class("app.Apart", { fields = fields })
-      for i = 0, 9 do
-        w:place(0xa0000000 + i * (1 << 12))
-        w:root("jni_global", w:new(apart))
+      local grown, apart = w:class("app.Grown", { fields = fields }), w:class("app.Apart")
+      local below = w:class("app.Below", { super = grown })
+      classes[#classes + 1] = { packed, 40 } -- 16 + 2 * 9 bytes; 48 when each level is padded
+      classes[#classes + 1] = { grown, 160 } -- the VM adds to it, and so to those below
+      classes[#classes + 1] = { apart, 4096 }
+      for _, c in ipairs(classes) do
+        for i = 0, 9 do
+          w:place(region + i * c[2])
+          w:root("jni_global", w:new(c[1]))
+        end
+        region = region + 0x10000
       end
-    end))
+      w:root("jni_global", w:new(below))
+    end
+    local f = helper.write(dir .. "/near.hprof", hprof(near))
     local r = by_type((helper.rows("objects", "objects", f)))
     assert.equal(10 * 40, r["app.Packed"].shallow_bytes)
     assert.equal(10 * 160, r["app.Grown"].shallow_bytes)
     assert.equal(160, r["app.Below"].shallow_bytes)
-    assert.equal(10 * 32, r["app.Apart"].shallow_bytes)
+    assert.equal(10 * 16, r["app.Apart"].shallow_bytes)
     local quick = by_type((helper.rows("objects-quick", "objects", f, "--quick")))
     for type, row in pairs(r) do assert.equal(row.shallow_bytes, quick[type].shallow_bytes) end
+    -- ids that lie so for no other classes are not taken for addresses
+    r = by_type((helper.rows("objects", "objects", helper.write(dir .. "/alone.hprof", hprof(function(w) near(w, true) end)))))
+    assert.equal(10 * 48, r["app.Packed"].shallow_bytes)
+    assert.equal(10 * 32, r["app.Grown"].shallow_bytes)
   end)
 
   it("counts by class in one pass as the graph does", function()

@@ -66,7 +66,7 @@ static void ask_heap(asked *a) {
   t = table(a);
   must(tm_garbage_table(a->ctx, a->g, a->t, TM_STRENGTH_SOFT, 10, t));
   tm_table_free(t);
-  for (int by = TM_CONSUMER_TYPE; by <= TM_CONSUMER_THREAD; by++) {
+  for (int by = TM_CONSUMER_TYPE; by <= TM_CONSUMER_HEAP; by++) {
     t = table(a);
     must(tm_consumers_table(a->ctx, a->g, a->t, &a->c, TM_STRENGTH_SOFT, (tm_consumer)by, 10, t));
     tm_table_free(t);

@@ -77,6 +77,10 @@ static void ask_node(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t, uint32
   table = new_table(ctx);
   must(g->detail->fields(ctx, g, node, table) == TM_OK);
   tm_table_free(table);
+  table = new_table(ctx);
+  must(g->detail->stack(ctx, g, node, table) == TM_OK);
+  tm_table_free(table);
+  must(g->detail->heap(g, node) < g->strings.count);
   must(g->detail->preview(ctx, g, node, text, sizeof text) == TM_OK);
   uint32_t edges = g->edge_begin[node + 1] - g->edge_begin[node];
   must(g->detail->places(g, node, places, ASKED) <= edges);
@@ -85,6 +89,16 @@ static void ask_node(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t, uint32
   if (g->detail->contents(g, node, &contents)) must(contents.owner < g->node_count);
   if (g->detail->field(g, node, "value", &field))
     must(field.node == TM_NODE_NONE || field.node < g->node_count);
+}
+
+static void ask_beside(tm_ctx *ctx, const tm_graph *g) {
+  tm_profile *p;
+  tm_table *table = new_table(ctx);
+  must(g->detail->problems(ctx, g, table) == TM_OK);
+  tm_table_free(table);
+  must(g->detail->allocations(ctx, g, &p) == TM_OK);
+  for (size_t i = 0; p && i < p->stack.count; i++) must(p->stack.items[i] < p->locations.count);
+  tm_profile_free(p);
 }
 
 static void ask(tm_ctx *ctx, const tm_graph *g) {
@@ -99,6 +113,7 @@ static void ask(tm_ctx *ctx, const tm_graph *g) {
   tm_table_free(table);
   must(tm_type_paths(ctx, g, TM_STRENGTH_SOFT, NULL, &paths) == TM_OK);
   tm_profile_free(paths);
+  ask_beside(ctx, g);
   uint32_t step = g->node_count / ASKED + 1;
   for (uint32_t n = 0; n < g->node_count; n += step) ask_node(ctx, g, tree, n);
   tm_domchildren_fini(&children);

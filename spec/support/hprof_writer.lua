@@ -39,9 +39,9 @@ return function(build, options)
   --- A class: options super (a class id), loader, fields { { name, type } }, statics { { name, type, value } }. Answers its id.
   function w.class(_, name, o)
     o = o or {}
-    local class = { id = address(64), fields = o.fields or {}, super = o.super, name = name }
-    classes[class.id] = class
     serial = serial + 1
+    local class = { id = address(64), fields = o.fields or {}, super = o.super, name = name, serial = serial }
+    classes[class.id] = class
     record(0x02, (">I4"):pack(serial) .. id(class.id) .. (">I4"):pack(0) .. id(string_id((name:gsub("%.", "/")))))
     local body = { "\x20", id(class.id), (">I4"):pack(0), id(o.super or 0), id(o.loader or 0), id(0), id(0), id(0), id(0), (">I4I2"):pack(0, 0) }
     body[#body + 1] = (">I2"):pack(#(o.statics or {}))
@@ -51,15 +51,15 @@ return function(build, options)
     heap[#heap + 1] = table.concat(body)
     return class.id
   end
-  --- An instance with values by field name. Answers its id.
-  function w.new(_, class, values)
+  --- An instance with values by field name, allocated at that trace. Answers its id.
+  function w.new(_, class, values, trace)
     local at, bytes, c = address(64), {}, classes[class]
     while c do
       for _, f in ipairs(c.fields) do bytes[#bytes + 1] = value(f[2], (values or {})[f[1]]) end
       c = c.super ~= c.id and classes[c.super]
     end
     local body = table.concat(bytes)
-    heap[#heap + 1] = "\x21" .. id(at) .. (">I4"):pack(0) .. id(class) .. (">I4"):pack(#body) .. body
+    heap[#heap + 1] = "\x21" .. id(at) .. (">I4"):pack(trace or 0) .. id(class) .. (">I4"):pack(#body) .. body
     return at
   end
   function w.object_array(_, class, elements)
@@ -74,11 +74,27 @@ return function(build, options)
     heap[#heap + 1] = "\x23" .. id(at) .. (">I4I4I1"):pack(0, #elements, types[kind]) .. table.concat(bytes)
     return at
   end
-  --- A root: unknown, jni_global, local_ (thread_serial), sticky, monitor, thread (thread_serial).
-  function w.root(_, kind, object, thread_serial)
+  --- A frame of a class's method; answers its id. A stack of frames, leaf first, with its serial.
+  function w.frame(_, class, method, file, line)
+    local at = address(64)
+    record(0x04, id(at) .. id(string_id(method)) .. id(string_id("()V")) .. id(string_id(file)) .. (">I4i4"):pack(classes[class].serial, line))
+    return at
+  end
+  function w.trace(_, number, frames)
+    local ids = {}
+    for i, f in ipairs(frames) do ids[i] = id(f) end
+    record(0x05, (">I4I4I4"):pack(number, 0, #frames) .. table.concat(ids))
+  end
+  --- Any record beside the heap, and the serial of a class for it.
+  function w.record(_, tag, body) record(tag, body) end
+  function w.serial(_, class) return classes[class].serial end
+  --- The part of an Android heap that the objects from here on lie in.
+  function w.part(_, number, name) heap[#heap + 1] = "\xfe" .. (">I4"):pack(number) .. id(string_id(name)) end
+  --- A root: unknown, jni_global, local_ (thread_serial, frame), sticky, monitor, thread (thread_serial, trace).
+  function w.root(_, kind, object, thread_serial, second)
     local body = string.char(roots[kind]) .. id(object)
     if kind == "jni_global" then body = body .. id(1)
-    elseif kind == "local_" or kind == "thread" then body = body .. (">I4I4"):pack(thread_serial or 1, 0) end
+    elseif kind == "local_" or kind == "thread" then body = body .. (">I4I4"):pack(thread_serial or 1, second or 0) end
     root_records[#root_records + 1] = body
   end
   --- Where the next object lies, if not behind the last one.

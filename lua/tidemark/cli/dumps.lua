@@ -60,6 +60,15 @@ local function read(word, options, problems)
   return g
 end
 
+-- What the dump lost beside what the reader said of it; `objects --problems` shows all.
+local function note_losses(g, word, problems)
+  for _, row in g:problems():rows() do
+    if row.loses == 1 and not (g.partial and row.offset >= 0) then
+      problems[#problems + 1] = ("%s: %s %s"):format(word, core.format(row.count, "count"), row.problem)
+    end
+  end
+end
+
 --- Reads the one heap dump that `words` names. Raises when it is none.
 ---@return userdata graph, table problems
 function M.open(words, options)
@@ -70,6 +79,7 @@ function M.open(words, options)
     error({ message = ("%s is a %s (%s), no heap dump"):format(words[1], g.kind, g.format), code = "argument" }, 0)
   end
   if options.exe then use_exe(g, options.exe, problems) end
+  note_losses(g, words[1], problems)
   return g, problems
 end
 

@@ -20,6 +20,12 @@ local function quick(options, words)
     ("%d objects, %s\n"):format(t.notes.objects, core.format(t.notes.shallow_bytes, "bytes")))
 end
 
+local function show_problems(options, words)
+  local g, problems = dumps.open(words, options)
+  dumps.show(options, "objects-problems", g, words, options.json and problems or {}, g:problems(), { number("count", "COUNT"),
+    { key = "offset", title = "FIRST AT", right = true }, { key = "problem", title = "PROBLEM" } }, g.partial and g.problem .. "\n" or "")
+end
+
 M.objects = {
   name = "objects", summary = "a heap dump by type: count, shallow and retained bytes", usage = "objects DUMP [OPTIONS]",
   examples = { "tidemark objects app.hprof", "tidemark objects page.heapsnapshot --order shallow --nodecount 30",
@@ -27,8 +33,10 @@ M.objects = {
   doc = "Retained bytes of a type are those that would go with all its objects, counted once. By default soft references count as\n"
     .. "holding, weaker ones do not (--follow).",
   options = dumps.options_with({ "order", "BY", "retained, shallow or count", choices = { "retained", "shallow", "count" }, default = "retained" },
-    { "quick", "of a JVM dump, counts and shallow bytes only: one pass at the speed of the disk, and hardly any memory" }),
+    { "quick", "of a JVM dump, counts and shallow bytes only: one pass at the speed of the disk, and hardly any memory" },
+    { "problems", "what could not be read or resolved: records, classes, references, counted" }),
   run = function(options, words)
+    if options.problems then return show_problems(options, words) end
     if options.quick then return quick(options, words) end
     local g, problems = dumps.open(words, options)
     local t, err = g:objects { order = options.order, follow = options.follow, nodecount = dumps.count(options) }
@@ -100,7 +108,8 @@ M.sites = {
   name = "sites", summary = "allocation sites that a heap dump recorded: how many objects and bytes, gone and in use", usage = "sites DUMP [OPTIONS]",
   pprof_flags = true, examples = { "tidemark sites app.heapdump", "tidemark sites app.heapsnapshot --sample_index alloc_objects --cum" },
   doc = "A Go dump holds the heap profile of its moment: one allocation in runtime.MemProfileRate bytes, and numbers are those of the samples. "
-    .. "A V8 snapshot holds every allocation since recording began, when it was taken while they were recorded (\"Allocations on timeline\").",
+    .. "A V8 snapshot holds every allocation since recording began, when it was taken while they were recorded (\"Allocations on timeline\"). "
+    .. "A JVM dump of -agentlib:hprof (JDK 8 and before) holds its allocation sites, the class as the leaf.",
   options = profiles.options_with(),
   run = function(options, words)
     local problems = {}
@@ -108,7 +117,7 @@ M.sites = {
     local p, err = g:allocations()
     if not p then
       error(err or { message = ("%s tells nothing of allocations"):format(words[1]), code = "unsupported",
-        advice = "Go heap dumps do, and V8 snapshots that were taken while allocations were recorded" }, 0)
+        advice = "Go heap dumps do, V8 snapshots that were taken while allocations were recorded, and JVM dumps of -agentlib:hprof" }, 0)
     end
     profiles.print("top", p, { files = words, problems = problems, format = g.format, partial = g.partial }, options, profile.report_options(options), "sites")
   end,

@@ -60,7 +60,7 @@ M.consumers = {
     .. "context V8's global objects; global static fields, properties of global objects, Go's globals; root kinds of roots; thread\n"
     .. "threads and goroutines. What several roots hold together is the row (several).",
   options = dumps.options_with({ "by", "KEY", "type, package, loader, module, context, global, root or thread", default = "package",
-    choices = { "type", "package", "loader", "module", "context", "global", "root", "thread" } }),
+    choices = { "type", "package", "loader", "module", "context", "global", "root", "thread", "heap" } }),
   run = function(options, words)
     local g, problems = dumps.open(words, options)
     local t, err = g:consumers(options.by, { nodecount = dumps.count(options), follow = options.follow })

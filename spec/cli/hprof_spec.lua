@@ -1,0 +1,176 @@
+-- What JVM heap dumps say beside their objects: frames of locals, threads, parts of an Android heap, several dumps in a file, allocation
+-- sites, and what could not be read of a damaged one.
+local core = require "tidemark.core"
+local helper = require "spec.support.helper"
+local hprof = require "spec.support.hprof_writer"
+
+local dir
+setup(function() dir = helper.folder() end)
+teardown(helper.tidy)
+
+local function file(name, build, options) return helper.write(dir .. "/" .. name, hprof(build, options)) end
+
+-- A thread "main" in app.Main.work, which has a list in a local.
+local function threads(w)
+  local text = w:class("java.lang.String", { fields = { { "value", "object" }, { "coder", "byte" } } })
+  local thread = w:class("java.lang.Thread", { fields = { { "name", "object" } } })
+  local main = w:class("app.Main")
+  local list = w:class("app.List", { fields = { { "items", "object" } } })
+  w:trace(7, { w:frame(main, "work", "Main.java", 12), w:frame(main, "main", "Main.java", -1) })
+  local name = w:new(text, { value = w:primitive_array("byte", { 109, 97, 105, 110 }) })
+  local t = w:new(thread, { name = name })
+  local held = w:new(list, { items = w:primitive_array("long", { 1, 2, 3 }) })
+  local native = w:new(list, {})
+  w:root("thread", t, 3, 7)
+  w:root("local_", held, 3, 0)
+  w:root("local_", native, 3, 0xffffffff)
+  return held, native
+end
+
+local function edges(path, object)
+  local out = {}
+  for i, row in ipairs((helper.rows("path", "path", path, ("0x%x"):format(object)))) do out[i] = row.edge end
+  return out
+end
+
+describe("roots of a JVM dump", function()
+  it("are named by thread, method and line", function()
+    local held, native
+    local f = file("threads.hprof", function(w) held, native = threads(w) end)
+    assert.same({ 'thread "main"', "<local> app.Main.work (Main.java:12)" }, edges(f, held))
+    assert.same({ 'thread "main"', "<local>" }, edges(f, native))
+    local rows = helper.rows("consumers", "consumers", f, "--by", "thread")
+    assert.equal('java.lang.Thread "main"', rows[1].name)
+    local folded = helper.rows("consumers", "consumers", f, "--by", "root")
+    assert.equal("thread", folded[1].name)
+  end)
+
+  it("of chars before JDK 9, and of what the VM said when a thread began", function()
+    local first, second
+    local f = file("old.hprof", function(w)
+      local thread = w:class("java.lang.Thread", { fields = { { "name", "object" } } })
+      first = w:new(thread, { name = w:primitive_array("char", { 0x6a, 0xe9 }) })
+      second = w:new(thread, {})
+      w:class("worker")
+      w:record(0x01, (">I8"):pack(0x99) .. "worker-2")
+      w:record(0x0a, (">I4I8I4I8I8I8"):pack(9, second, 0, 0x99, 0, 0))
+      w:root("thread", first, 8)
+      w:root("thread", second, 9)
+    end)
+    assert.same({ 'thread "jé"' }, edges(f, first))
+    assert.same({ 'thread "worker-2"' }, edges(f, second))
+  end)
+
+  it("give type paths that do not change with the line", function()
+    local f = file("threads.hprof", threads)
+    local found
+    local t = assert(assert(core.read(f)):paths {}):report("top", {})
+    for _, row in t:rows() do found = found or row.name:find("<local> app.Main.work", 1, true) and row.name end
+    assert.equal("<local> app.Main.work app.List", found)
+  end)
+end)
+
+describe("an Android dump", function()
+  it("says which part of the heap objects lie in", function()
+    local f = file("android.hprof", function(w)
+      local node = w:class("app.Node", { fields = { { "next", "object" } } })
+      w:part(65, "app")
+      local a = w:new(node)
+      w:part(90, "zygote")
+      w:root("jni_global", w:new(node, { next = a }))
+      w:root("jni_global", w:new(node))
+    end, { version = "1.0.3", id_bytes = 4 })
+    local r = {}
+    for _, row in ipairs((helper.rows("consumers", "consumers", f, "--by", "heap"))) do r[row.name] = row end
+    assert.equal(1, r.app.count)
+    assert.equal(2, r.zygote.count)
+    assert.equal(3 * 16, r.zygote.retained_bytes)
+    assert(assert(core.read(f, { index = { f .. ".tmx" } })):save_index(f .. ".tmx"))
+    local again = assert(core.read(f, { index = { f .. ".tmx" } }))
+    assert.is_true(again:indexed())
+    assert.equal(2, assert(again:consumers("heap", {}))[1].count)
+  end)
+end)
+
+describe("a file of several dumps", function()
+  local function dump(count)
+    return function(w)
+      local node = w:class("app.Node", { fields = { { "n", "int" } } })
+      for i = 1, count do w:root("jni_global", w:new(node, { n = i })) end
+    end
+  end
+  for _, one in ipairs { true, false } do
+    it("gives the one that is asked for, " .. (one and "of HEAP_DUMP records" or "of segments"), function()
+      local options = { one_record = one }
+      local bytes = hprof(dump(2), options) .. hprof(dump(5), options):sub(32) .. hprof(dump(9), options):sub(32)
+      local f = helper.write(dir .. "/several.hprof", bytes)
+      for part, count in pairs { [""] = 2, ["#1"] = 2, ["#2"] = 5, ["#3"] = 9 } do
+        local rows, meta = helper.rows("objects", "objects", f .. part)
+        assert.equal("app.Node", rows[1].type)
+        assert.equal(count, rows[1].count)
+        assert.truthy(meta.problems[1]:find("2 further dumps in the file", 1, true))
+      end
+      assert.truthy(helper.tidemark("objects", f .. "#4").err:find("the file holds 3 dumps, not 4", 1, true))
+    end)
+  end
+end)
+
+describe("allocation sites", function()
+  it("are those of the last record, the class as the leaf", function()
+    local f = file("sites.hprof", function(w)
+      local node = w:class("app.Node", { fields = { { "n", "int" } } })
+      local main = w:class("app.Main")
+      w:trace(7, { w:frame(main, "make", "Main.java", 12), w:frame(main, "main", "Main.java", 3) })
+      w:root("jni_global", w:new(node, {}, 7))
+      local function sites(live, gone)
+        return (">I2I4I4I4I8I8I4"):pack(0, 0, 0, 0, 0, 0, 1) .. (">I1I4I4I4I4I4I4"):pack(0, w:serial(node), 7, live * 24, live, gone * 24, gone)
+      end
+      w:record(0x06, sites(1, 1))
+      w:record(0x06, sites(3, 10))
+    end)
+    local rows = helper.rows("sites", "sites", f, "--sample_index", "alloc_objects")
+    assert.equal("app.Node", rows[1].name)
+    assert.equal(10, rows[1].flat)
+    local cum = {}
+    for _, row in ipairs((helper.rows("sites", "sites", f, "--sample_index", "inuse_space", "--cum"))) do cum[row.name] = row.cum end
+    assert.equal(3 * 24, cum["app.Main.make"])
+    assert.equal(3 * 24, cum["app.Main.main"])
+  end)
+
+  it("are counted from live objects when there is no such record; HotSpot names none", function()
+    local f = file("traces.hprof", function(w)
+      local node = w:class("app.Node", { fields = { { "n", "int" } } })
+      w:trace(7, { w:frame(node, "make", "Main.java", 12) })
+      for _ = 1, 4 do w:root("jni_global", w:new(node, {}, 7)) end
+    end)
+    local rows = helper.rows("sites", "sites", f, "--sample_index", "inuse_objects")
+    assert.equal("app.Node.make", rows[1].name)
+    assert.equal(4, rows[1].flat)
+    assert.truthy(helper.tidemark("sites", file("none.hprof", threads)).err:find("tells nothing of allocations", 1, true))
+  end)
+end)
+
+describe("problems of a dump", function()
+  it("are listed with counts and places", function()
+    local f = file("damaged.hprof", function(w)
+      local a = w:class("app.A", { super = 0x80000000, fields = { { "x", "object" } } }) -- its own superclass
+      local b = w:class("app.B", { super = 0x7000, fields = { { "y", "object" } } })
+      w:record(0x77, "what")
+      w:root("jni_global", w:new(a, { x = 0x123 }))
+      w:raw("\x21" .. (">I8I4I8I4"):pack(0x90000000, 0, b, 24) .. ("\0"):rep(24))
+      w:raw("\x21" .. (">I8I4I8I4"):pack(0x90000100, 0, 0x6000, 8) .. ("\0"):rep(8))
+      w:root("jni_global", 0x456)
+    end)
+    local rows, meta = helper.rows("objects-problems", "objects", f, "--problems")
+    local counts = {}
+    for _, row in ipairs(rows) do counts[row.problem] = row.count end
+    assert.same({
+      ["records of an unknown kind, skipped"] = 1, ["classes that objects name and the dump lacks"] = 1,
+      ["objects whose fields do not fit their class"] = 1, ["classes with too many or circular classes above"] = 1,
+      ["roots that are no object of the dump"] = 1, ["references to no object of the dump"] = 2, -- 0x123, and the class above app.B
+    }, counts)
+    assert.is_true(meta.partial)
+    local g = core.read(f)
+    assert.equal(1, g:objects({})[1].count)
+  end)
+end)
