@@ -174,3 +174,110 @@ describe("problems of a dump", function()
     assert.equal(1, g:objects({})[1].count)
   end)
 end)
+
+-- Every answer that a graph gives, of whatever is left of a dump.
+local function ask_all(g)
+  assert(g:objects {})
+  assert(g:dominated(nil, {}))
+  assert(g:paths {})
+  assert(g:problems())
+  for n = 0, math.min(g:info().nodes, 20) - 1 do
+    assert(g:path(n, {}))
+    assert(g:fields(n))
+  end
+end
+
+describe("a damaged dump", function()
+  it("gives what is whole of it when it is cut at any hundredth", function()
+    local whole = hprof(function(w)
+      threads(w)
+      local node = w:class("app.Node", { fields = { { "next", "object" } } })
+      local last = 0
+      for _ = 1, 200 do last = w:new(node, { next = last }) end
+      w:root("jni_global", last)
+    end)
+    local before = 0
+    for percent = 1, 99 do
+      local g, err = core.read { bytes = whole:sub(1, #whole * percent // 100) }
+      assert.truthy(err and err.message, percent .. " %")
+      if g then
+        assert.is_true(g.partial)
+        assert.is_true(err.offset <= #whole * percent // 100)
+        assert.is_true(g:info().nodes >= before)
+        before = g:info().nodes
+        ask_all(g)
+      end
+    end
+    assert.is_true(before > 190)
+  end)
+
+  it("has lengths of 4 GB that nothing stands behind", function()
+    local lengths = "\xff\xff\xff\xff"
+    local tails = {
+      array = "\x22" .. (">I8I4"):pack(0x90000000, 0) .. lengths .. (">I8"):pack(0x80000000),
+      bytes = "\x23" .. (">I8I4"):pack(0x90000000, 0) .. lengths .. "\x08",
+      instance = "\x21" .. (">I8I4I8"):pack(0x90000000, 0, 0x80000000) .. lengths,
+      class = "\x20" .. (">I8I4I8I8I8I8I8I8I4"):pack(0x90000000, 0, 0, 0, 0, 0, 0, 0, 0) .. "\xff\xff\xff\xff",
+    }
+    for name, tail in pairs(tails) do
+      local g, err = core.read { bytes = hprof(function(w)
+        w:root("jni_global", w:new(w:class("app.Node")))
+        w:raw(tail)
+      end) }
+      assert.truthy(err.message:find("a heap segment holds what is no object", 1, true), name)
+      assert.equal(2, g:info().nodes, name)
+      ask_all(g)
+    end
+    for _, tag in ipairs { 0x01, 0x02, 0x04, 0x05, 0x06, 0x0a } do
+      local bytes = hprof(function(w) w:root("jni_global", w:new(w:class("app.Node"))) end)
+      local g, err = core.read { bytes = bytes .. string.char(tag) .. "\0\0\0\0" .. lengths .. "xx" }
+      assert.truthy(err.message:find("ends inside a record", 1, true))
+      ask_all(g)
+    end
+    local sites = (">I2I4I4I4I8I8"):pack(0, 0, 0, 0, 0, 0) .. lengths
+    local g = assert(core.read { bytes = hprof(function(w)
+      w:record(0x06, sites)
+      w:record(0x05, (">I4I4"):pack(7, 0) .. lengths)
+      w:root("jni_global", w:new(w:class("app.Node"), {}, 7))
+    end) })
+    g:allocations()
+    ask_all(g)
+  end)
+
+  it("has ids of nothing: in fields, roots, frames and classes", function()
+    local g = assert(core.read { bytes = hprof(function(w)
+      local wild = { 1, 0x7fffffffffffffff, -1, 0x80000001 }
+      local node = w:class("app.Node", { loader = -1, fields = { { "a", "object" }, { "b", "object" } }, statics = { { "s", "object", -1 } } })
+      for _, id in ipairs(wild) do
+        w:root("jni_global", w:new(node, { a = id, b = id }, id & 0xffff))
+        w:root("local_", id, id & 0xff, id & 0xff)
+        w:root("thread", id, id & 0xff, id & 0xff)
+      end
+      w:object_array(node, wild)
+      w:trace(1, wild)
+    end) })
+    ask_all(g)
+    assert.equal(5, g:objects({})[1].count) -- with the array, which is of that class
+  end)
+end)
+
+describe("a dump of cycles and long chains", function()
+  it("of a million objects is walked without recursion", function()
+    local count, at = 1000000, 0x90000000
+    local g = assert(core.read { bytes = hprof(function(w)
+      local node = w:class("app.Node", { fields = { { "next", "object" } } })
+      local head, parts = (">I4I4"):pack(0, node), {}
+      for i = 1, count do -- each refers to the one before, the first to the last
+        local to = i == 1 and count or i - 1
+        parts[i] = "\x21" .. (">I4"):pack(at + 16 * i) .. head .. (">I4I4"):pack(4, at + 16 * to)
+      end
+      w:raw(table.concat(parts))
+      w:root("jni_global", at + 16 * count)
+    end, { id_bytes = 4 }) })
+    local rows = g:objects {}
+    assert.equal(count, rows[1].count)
+    assert.equal(count * 16, rows[1].retained_bytes)
+    assert.equal(count, #g:path(g:find(at + 16), {}))
+    assert.equal(1, #assert(g:paths {}):report("top", {}))
+  end)
+end)
