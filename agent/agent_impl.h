@@ -58,7 +58,10 @@ int tm_hook_dlclose(void *library);
 
 // Memory for who asks before the allocator is known; never given back. agent_early.c
 void *tm_early_alloc(size_t bytes, size_t alignment); // zeroed; NULL: used up
-bool tm_early_owns(const void *block);
+extern uint8_t tm_early[TM_AGENT_STATIC_BYTES];
+static inline bool tm_early_owns(const void *block) {
+  return TM_UNLIKELY((uintptr_t)block - (uintptr_t)tm_early < TM_AGENT_STATIC_BYTES);
+}
 size_t tm_early_size(const void *block);
 
 // ---- one thread (agent_sample.c) ----

@@ -12,24 +12,20 @@
 
 // ---- early memory ----
 
-static _Alignas(64) uint8_t early[TM_AGENT_STATIC_BYTES];
+_Alignas(64) uint8_t tm_early[TM_AGENT_STATIC_BYTES];
 static _Atomic size_t early_used;
 
 void *tm_early_alloc(size_t bytes, size_t alignment) {
   if (alignment < 16) alignment = 16;
-  if (bytes > sizeof early || alignment > 4096) return NULL;
+  if (bytes > sizeof tm_early || alignment > 4096) return NULL;
   size_t need = sizeof(size_t) + bytes + alignment;
   size_t at = atomic_fetch_add(&early_used, need);
-  if (at + need > sizeof early) return NULL;
-  uintptr_t block = (uintptr_t)early + at + sizeof(size_t);
+  if (at + need > sizeof tm_early) return NULL;
+  uintptr_t block = (uintptr_t)tm_early + at + sizeof(size_t);
   block = (block + alignment - 1) & ~(uintptr_t)(alignment - 1);
-  uint8_t *found = early + (block - (uintptr_t)early);
+  uint8_t *found = tm_early + (block - (uintptr_t)tm_early);
   memcpy(found - sizeof bytes, &bytes, sizeof bytes);
   return found;
-}
-
-bool tm_early_owns(const void *block) {
-  return (uintptr_t)block - (uintptr_t)early < sizeof early;
 }
 
 size_t tm_early_size(const void *block) {
@@ -148,6 +144,7 @@ bool tm_agent_attach(const char *text) {
     tm_unwind_init();
     refusal = who_is_here();
     if (!refusal && !tm_stacks_init()) refusal = "no memory for the tables";
+    tm_live_init();
     if (!refusal) tm_fork_init();
   }
   if (o.exit_path[0]) tm_control_set_exit(o.exit_path);

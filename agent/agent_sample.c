@@ -138,7 +138,7 @@ static void keep(void *block, size_t bytes, uint32_t kind, double weight, const 
     if (row.is_counted) filter_add(row.block, -1);
     atomic_fetch_add_explicit(&tm_counters.dropped, 1, memory_order_relaxed);
   } else if (row.is_counted) {
-    filter_fit(tm_live_count());
+    filter_fit(atomic_fetch_add_explicit(&tm_counters.filtered, 1, memory_order_relaxed) + 1);
   }
   if (is_full) tm_self.last_block = row.block;
 }
@@ -197,10 +197,14 @@ TM_NOINLINE void tm_agent_record_whole(void *block, size_t bytes, uint32_t kind,
 
 // ---- forgetting ----
 
+// An atomic sum would have to wait here until the program's writes to its last block have reached
+// memory, which costs more than all the rest: sums of lifetimes may miss one where two threads
+// meet.
 static void count_life(const tm_agent_live *row) {
   tm_stack *stack = tm_stack_at(row->stack);
-  uint32_t lived_ms = tm_agent_now_ms() - row->born_ms;
-  if (lived_ms) atomic_fetch_add_explicit(&stack->lived_ms, lived_ms, memory_order_relaxed);
+  uint64_t lived_ms = atomic_load_explicit(&stack->lived_ms, memory_order_relaxed);
+  lived_ms += tm_agent_now_ms() - row->born_ms;
+  atomic_store_explicit(&stack->lived_ms, lived_ms, memory_order_relaxed);
   if (tm_self.last_block == row->block)
     atomic_fetch_add_explicit(&stack->temporary_count, 1, memory_order_relaxed);
 }
@@ -212,8 +216,11 @@ TM_NOINLINE bool tm_agent_forget(void *block, tm_agent_live *out) {
     return false;
   }
   tm_self.guard = 1;
-  bool is_known = tm_live_remove((uintptr_t)block, &row);
-  if (is_known && row.is_counted) filter_add(row.block, -1);
+  bool is_known = tm_live_remove((uintptr_t)block, out != NULL, &row);
+  if (is_known && row.is_counted) {
+    filter_add(row.block, -1);
+    atomic_fetch_sub_explicit(&tm_counters.filtered, 1, memory_order_relaxed);
+  }
   if (is_known && !row.is_counted) count_life(&row);
   tm_self.guard = 0;
   if (is_known && out) *out = row;
@@ -223,7 +230,10 @@ TM_NOINLINE bool tm_agent_forget(void *block, tm_agent_live *out) {
 void tm_agent_put_back(const tm_agent_live *row) {
   if (tm_self.guard) return;
   tm_self.guard = 1;
-  if (row->is_counted) filter_add(row->block, 1);
+  if (row->is_counted) {
+    filter_add(row->block, 1);
+    atomic_fetch_add_explicit(&tm_counters.filtered, 1, memory_order_relaxed);
+  }
   tm_live_insert(row);
   tm_self.guard = 0;
 }
@@ -250,6 +260,7 @@ void tm_agent_reset(void) {
   uint32_t guard = tm_self.guard;
   tm_self.guard = 1;
   tm_live_reset();
+  atomic_store(&tm_counters.filtered, 0);
   for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
     for (size_t k = 0; k < (size_t)1 << (64 - filters[i].shift); k++)
       if (atomic_load_explicit(&filters[i].counts[k], memory_order_relaxed))

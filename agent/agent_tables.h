@@ -55,10 +55,12 @@ extern tm_spin tm_stacks_lock;
 
 enum { TM_SHARDS = 64 };
 
+void tm_live_init(void);
 bool tm_live_insert(const tm_agent_live *row); // false: no room. Replaces a stale row of the block
-bool tm_live_remove(uintptr_t block, tm_agent_live *out);
+// is_whole false: only block, stack, kind, is_counted and born_ms are wanted.
+bool tm_live_remove(uintptr_t block, bool is_whole, tm_agent_live *out);
 void tm_live_reset(void);
-uint64_t tm_live_count(void);    // sums up over the tables
+uint64_t tm_live_count(void);    // goes through all of them
 uint64_t tm_live_inserted(void); // so far
 uint64_t tm_live_table_bytes(void);
 // The rows of one shard, copied to memory of *room rows (grown by need through tm_pages).
@@ -111,8 +113,8 @@ bool tm_pprof_write(const tm_agent_filter_ask *ask, tm_agent_sink *sink); // age
 // ---- numbers about the agent itself ----
 
 typedef struct tm_agent_counters {
-  _Atomic uint64_t dropped, missed_frees;
-  _Atomic bool has_maps; // some mapping was recorded
+  _Atomic uint64_t dropped, missed_frees, filtered; // filtered: live rows that the filter knows
+  _Atomic bool has_maps;                            // some mapping was recorded
 } tm_agent_counters;
 extern tm_agent_counters tm_counters;
 
