@@ -84,6 +84,7 @@ describe("the default rules", function()
   setup(function()
     local folder = helper.folder()
     local display
+    helper.patience_s = 900
     display, server = display_of(folder)
     run_all(folder, display)
     for _, leak in ipairs(leaks) do leak.found = leak.out and findings(leak.out) end
@@ -100,6 +101,7 @@ describe("the default rules", function()
       end
       helper.write(TABLE, table.concat(lines, "\n") .. "\n")
     end
+    helper.patience_s = nil
     helper.tidy()
   end)
 

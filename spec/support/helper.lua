@@ -55,7 +55,7 @@ end
 function M.command(...)
   M.home = M.home or M.folder()
   local words = { "XDG_STATE_HOME=" .. M.home .. "/state", "XDG_CONFIG_HOME=" .. M.home .. "/config", "HOME=" .. M.home,
-    "timeout", "-k", "5", "60", M.bin }
+    "timeout", "-k", "5", tostring(M.patience_s or 60), M.bin }
   for _, word in ipairs { ... } do words[#words + 1] = tostring(word) end
   for i, word in ipairs(words) do words[i] = M.quote(word) end
   return "env -u TIDEMARK_CONFIG -u TIDEMARK_LUA " .. table.concat(words, " ")
