@@ -10,7 +10,9 @@
 //   - shallow sizes of some classes: theirs are used. Which classes differ is printed; ours are
 //   held
 //     against those of the VM.
-//   - a class object adds its size to what its holders retain there, or not: both are right here.
+//   - a class object, with what it holds, counts for what its holder retains there, or not: both
+//   are
+//     right here.
 //   - a class refers neither to its signers nor to its protection domain there: not here, either.
 //   - what only references weaker than strong ones reach is unreachable there and retains 0: not
 //   compared.
@@ -36,10 +38,11 @@ typedef struct compare {
   uint64_t *shallow;      // theirs, by node
   uint64_t *type_count;   // ours
   uint32_t *size_differs; // by type: how many objects
+  uint64_t *whole;        // by number of the tree: see sum_whole
   bool *met;              // by node: they have it, too
   bool *is_class;         // by node
   bool *held;             // by node: strongly
-  bool *is_local;         // by node: a local of a frame
+  bool *is_root;          // by node, of the dump's own
   int failures;
 } compare;
 
@@ -96,7 +99,7 @@ static void read_peer(compare *c, FILE *f) {
 static tm_status add_roots(compare *c, const tm_domtree *strong) {
   tm_graph *g = c->g;
   for (size_t i = 0; i < g->roots.count; i++) {
-    c->is_local[g->roots.items[i].node] = g->roots.items[i].held;
+    c->is_root[g->roots.items[i].node] = true;
     g->roots.items[i].held = false;
   }
   for (uint32_t n = 0; n < g->node_count; n++) {
@@ -123,6 +126,17 @@ static tm_status drop_domains(compare *c) {
   return TM_OK;
 }
 
+// Their sizes of all that a vertex dominates.
+static bool sum_whole(compare *c) {
+  c->whole = calloc((size_t)c->tree->reached + 1, sizeof *c->whole);
+  if (!c->whole) return false;
+  for (uint32_t v = c->tree->reached; v > 0; v--) {
+    c->whole[v] += c->shallow[c->tree->vertex[v]];
+    c->whole[c->tree->idom[v]] += c->whole[v];
+  }
+  return true;
+}
+
 // What they say the node's children retain, and how much of it may not have been added to what the
 // node retains: see the head of this file.
 static uint64_t sum_children(const compare *c, const tm_domchildren *children, uint32_t v,
@@ -131,14 +145,10 @@ static uint64_t sum_children(const compare *c, const tm_domchildren *children, u
   for (uint32_t i = children->begin[v]; i < children->begin[v + 1]; i++) {
     uint32_t child = c->tree->vertex[children->child[i]];
     uint64_t bytes = c->held[child] ? c->retained[child] : 0;
-    if (c->is_class[child] && !bytes) {
-      uint32_t w = children->child[i];
-      bytes = c->shallow[child];
-      for (uint32_t k = children->begin[w]; k < children->begin[w + 1]; k++)
-        bytes += c->retained[c->tree->vertex[children->child[k]]];
+    if (c->is_class[child]) {
+      uint64_t whole = c->whole[children->child[i]];
+      if (bytes < whole) bytes = whole;
       *unsure += bytes;
-    } else if (c->is_class[child]) {
-      *unsure += c->shallow[child] < bytes ? c->shallow[child] : bytes;
     }
     sum += bytes;
   }
@@ -156,7 +166,7 @@ static void compare_retained(compare *c, const tm_domchildren *children) {
     if (c->is_class[n]) unsure += c->shallow[n];
     for (uint32_t e = g->edge_begin[n]; e < g->edge_begin[n + 1]; e++) {
       uint32_t to = g->edge_to[e];
-      if (!c->is_local[to] || tm_domtree_idom(c->tree, to) == n) continue;
+      if (!c->is_root[to] || tm_domtree_idom(c->tree, to) == n) continue;
       most += c->retained[to];
       unsure += c->retained[to];
     }
@@ -208,11 +218,11 @@ static tm_status compare_all(compare *c, const char *peer, const char *histogram
   c->met = calloc(n + 1, sizeof *c->met);
   c->is_class = calloc(n + 1, sizeof *c->is_class);
   c->held = calloc(n + 1, sizeof *c->held);
-  c->is_local = calloc(n + 1, sizeof *c->is_local);
+  c->is_root = calloc(n + 1, sizeof *c->is_root);
   c->type_count = calloc(c->g->types.count + 1, sizeof *c->type_count);
   c->size_differs = calloc(c->g->types.count + 1, sizeof *c->size_differs);
   FILE *f = fopen(peer, "r");
-  if (!f || !c->retained || !c->shallow || !c->met || !c->is_class || !c->held || !c->is_local
+  if (!f || !c->retained || !c->shallow || !c->met || !c->is_class || !c->held || !c->is_root
       || !c->type_count || !c->size_differs)
     return tm_fail(c->ctx, TM_E_IO, TM_NO_OFFSET, "cannot read %s", peer);
   for (size_t i = 0; i < n; i++) c->type_count[c->g->type[i]]++;
@@ -227,7 +237,7 @@ static tm_status compare_all(compare *c, const char *peer, const char *histogram
   TM_TRY(status);
   TM_TRY(tm_domtree_new(c->ctx, c->g, TM_STRENGTH_PHANTOM, &c->tree));
   TM_TRY(tm_domtree_children(c->ctx, c->tree, &children));
-  compare_retained(c, &children);
+  if (sum_whole(c)) compare_retained(c, &children);
   f = histogram ? fopen(histogram, "r") : NULL;
   if (f) compare_with_vm(c, f);
   if (f) fclose(f);
@@ -263,7 +273,8 @@ int main(int argc, char **argv) {
   free(c.met);
   free(c.is_class);
   free(c.held);
-  free(c.is_local);
+  free(c.whole);
+  free(c.is_root);
   free(c.type_count);
   free(c.size_differs);
   tm_domtree_free(c.tree);
