@@ -20,11 +20,13 @@
 #include <unistd.h>
 
 enum { CLIENTS = 8, STACK_BYTES = 262144, HIGH_FD = 512, WAIT_MS = 1000 };
-enum { EARLY_MS = 20, EARLY_SAMPLES = 64 }; // full mode has so many before main begins
+enum { EARLY_MS = 20, EARLY_SAMPLES = 64 }; // programs and children that end sooner are left alone
 
 enum { ASLEEP, AWAKE, OFF };
 static _Atomic int state;
-static _Atomic bool is_over;
+static _Atomic bool is_over, is_ending;
+static uint64_t first_sample; // of this process: children begin with their parent's books
+static uint32_t first_ms;
 static int listener = -1, clients[CLIENTS];
 static char folder[64], path[108], exit_path[108];
 static int64_t path_pid;
@@ -66,6 +68,7 @@ static bool listen_at_path(void) {
   if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && chmod(path, 0600) == 0
       && listen(fd, CLIENTS) == 0) {
     listener = fd;
+    if (atomic_load(&is_ending)) unlink(path);
     return true;
   }
   close(fd);
@@ -127,15 +130,12 @@ static void *serve(void *ud) {
   return NULL;
 }
 
-void tm_control_wake(void) {
+void tm_control_begin(void) {
   int was = ASLEEP;
   pthread_attr_t attributes;
   pthread_t thread;
   sigset_t all, old;
-  if (TM_LIKELY(atomic_load_explicit(&state, memory_order_relaxed) != ASLEEP)) return;
-  if (tm_agent_sees_all() && tm_live_inserted() < EARLY_SAMPLES && tm_agent_now_ms() < EARLY_MS)
-    return;
-  if (!atomic_compare_exchange_strong(&state, &was, AWAKE)) return;
+  if (atomic_load(&is_ending) || !atomic_compare_exchange_strong(&state, &was, AWAKE)) return;
   uint32_t guard = tm_self.guard;
   tm_self.guard = 1;
   sigfillset(&all);
@@ -149,6 +149,14 @@ void tm_control_wake(void) {
   tm_self.guard = guard;
 }
 
+void tm_control_wake(void) {
+  if (TM_LIKELY(atomic_load_explicit(&state, memory_order_relaxed) != ASLEEP)) return;
+  if (tm_agent_sees_all() && tm_live_inserted() - first_sample < EARLY_SAMPLES
+      && tm_agent_now_ms() - first_ms < EARLY_MS)
+    return;
+  tm_control_begin();
+}
+
 void tm_control_stop(void) {
   if (atomic_load(&state) == AWAKE) atomic_store(&is_over, true);
 }
@@ -160,6 +168,8 @@ void tm_control_forked(void) {
       if (clients[i] > 0) close(clients[i]);
   }
   listener = -1;
+  first_sample = tm_live_inserted();
+  first_ms = tm_agent_now_ms();
   atomic_store(&is_over, false);
   atomic_store(&state, ASLEEP);
 }
@@ -174,6 +184,7 @@ void tm_control_say_last(void) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   uint32_t guard = tm_self.guard;
   tm_self.guard = 1;
+  atomic_store(&is_ending, true);
   if (path[0] && path_pid == tm_agent.pid) unlink(path);
   int fd = exit_path[0] ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
   if (fd >= 0) {

@@ -49,12 +49,12 @@ static bool is_same(const void *symbol, void (*replacement)(void)) {
 void tm_agent_resolve(void) {
   int state = UNRESOLVED;
   if (!atomic_compare_exchange_strong(&resolving, &state, RESOLVING)) return;
+  // The first row decides: of what nobody else has (cfree) this library finds its own anyway.
+  is_preloaded = is_same(dlsym(RTLD_DEFAULT, tm_agent_hooks->name), tm_agent_hooks->replacement);
   for (const tm_agent_hook *hook = tm_agent_hooks; hook->name; hook++) {
     void *found = dlsym(RTLD_DEFAULT, hook->name);
-    if (found && is_same(found, hook->replacement)) {
-      is_preloaded = true;
-      found = dlsym(RTLD_NEXT, hook->name);
-    }
+    if (found && is_same(found, hook->replacement))
+      found = is_preloaded ? dlsym(RTLD_NEXT, hook->name) : NULL;
     if (found) memcpy(hook->next, &found, sizeof found);
   }
   atomic_store(&resolving, RESOLVED);
@@ -165,7 +165,17 @@ void tm_agent_detach(void) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-  if (tm_agent_is_preloaded()) tm_agent_attach(NULL);
+  const char *preload = getenv("LD_PRELOAD");
+  options o = {0};
+  if (tm_agent_is_preloaded()) {
+    tm_agent_attach(NULL);
+  } else if (preload && strstr(preload, "libtidemark-malloc.so")) {
+    refusal =
+        "the program has an allocator of its own linked into it, which cannot be stood before";
+    tm_agent.pid = syscall(SYS_getpid);
+    parse(getenv("TIDEMARK_AGENT_OPTIONS"), &o);
+    tm_control_set_exit(o.exit_path);
+  }
 }
 
 // Programs that leave by exit(); the others are asked in time.
@@ -177,6 +187,6 @@ __attribute__((destructor)) static void end(void) {
 TM_EXPORT int tidemark_agent_start(const char *text);
 int tidemark_agent_start(const char *text) {
   if (!tm_agent_attach(text)) return -1;
-  tm_control_wake();
+  tm_control_begin();
   return 0;
 }

@@ -94,7 +94,8 @@ void tm_unwind_init(void);
 
 // ---- serving (agent_control.c) ----
 
-void tm_control_wake(void); // makes sure that somebody listens
+void tm_control_begin(void); // makes sure that somebody listens
+void tm_control_wake(void);  // the same, once there is something to tell
 void tm_control_stop(void);
 void tm_control_set_exit(const char *path);
 void tm_control_say_last(void); // dials the exit socket

@@ -85,6 +85,15 @@ function M.environment(options, last)
   return { "LD_PRELOAD=" .. M.find() .. (preload and preload ~= "" and ":" .. preload or ""), "TIDEMARK_AGENT_OPTIONS=" .. table.concat(words, ",") }
 end
 
+--- Removes the socket of a process that ended without doing so.
+function M.forget(pid)
+  for _, dir in ipairs { (os.getenv("XDG_RUNTIME_DIR") or "") .. "/tidemark", ("/tmp/tidemark-%d"):format(core.uid()) } do
+    local path = ("%s/%d.sock"):format(dir, pid)
+    local st = core.stat(path)
+    if st and st.kind == "socket" then os.remove(path) end
+  end
+end
+
 -- ---- profiles ----
 
 --- Names the functions of an agent's profile and writes it; returns the file's size.

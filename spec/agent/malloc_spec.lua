@@ -140,6 +140,40 @@ describe("malloc agent", function()
     app.stop()
   end)
 
+  it("says that a program has an allocator linked into it", function()
+    local source = helper.write(folder .. "/own.c", [[#include <stddef.h>
+      static char pool[1 << 20]; static size_t used;
+      void *malloc(size_t n) { used += (n + 31) & ~(size_t)15; return used < sizeof pool ? pool + used - ((n + 15) & ~(size_t)15) : 0; }
+      void free(void *p) { (void)p; }
+      int main(void) { return malloc(100) ? 7 : 1; }]])
+    local result, profile, reason = agent.run(agent.build(source, "-rdynamic", folder, "own"), "full")
+    assert.equal(7, result.code)
+    assert.is_nil(profile)
+    assert.matches("allocator of its own", reason)
+  end)
+
+  it("can be started where it was brought in later", function()
+    local source = helper.write(folder .. "/late.c", [[#include <dlfcn.h>
+      #include <stdio.h>
+      #include <unistd.h>
+      int main(int argc, char **argv) {
+        int (*start)(const char *) = 0;
+        void *library = dlopen(argv[1], RTLD_NOW);
+        if (library) *(void **)&start = dlsym(library, "tidemark_agent_start");
+        if (!start || start("mode=idle") != 0) return 1;
+        printf("%d\n", getpid());
+        fflush(stdout);
+        while (getchar() != EOF) continue;
+        return 0;
+      }]])
+    local late = agent.build(source, "", folder, "late")
+    local app = agent.start("sh -c 'unset LD_PRELOAD; exec " .. late .. " " .. agent.library .. "'", "idle")
+    local about = assert(agent.ask(app.pid, "hello"))
+    assert.equal(0, about.is_preloaded)
+    assert.equal(0, about.mode)
+    app.stop()
+  end)
+
   it("is left out of what children inherit if that is asked", function()
     local shown = agent.run("sh -c 'echo [$LD_PRELOAD]; env | grep -c LD_PRELOAD=.*tidemark'", "sampled")
     assert.equal("1", shown.out:match("(%d)\n$"))

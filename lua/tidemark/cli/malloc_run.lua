@@ -35,6 +35,7 @@ function methods:finish()
   local profile, reason = self.keeper:finish()
   core.remove_folder(self.folder)
   self.keeper = nil
+  if self.pid and not core.describe(self.pid) then malloc.forget(self.pid) end
   profile = profile or self.last
   if reason ~= "" then
     io.stderr:write("tidemark: no native heap was recorded: ", reason, "\n")
