@@ -472,7 +472,7 @@ define("doctor", "tm.doctor() -> rows", "What works on this machine, and what wo
   return docs.rows({ "works", "what", "detail", "remedy" }, core.doctor())
 end)
 define("median", "tm.median(numbers) -> number", "The median.", function(list) return core.median(list) end)
-define("compare", "tm.compare(a, b) -> table", "Two lists of numbers: is the second larger? Mann-Whitney.", function(a, b) return core.mann_whitney(a, b) end)
+define("compare", "tm.compare(a, b) -> p", "Two lists of numbers: is the second larger? Mann-Whitney.", function(a, b) return core.mann_whitney(a, b) end)
 define("spark", "tm.spark(numbers) -> text", "A line of bars.", function(list) return require("tidemark.show.text").spark(list) end)
 define("plot", 'tm.plot(target, "rss", "10m") -> text', "A plot of a signal of a watched program, or of times and values.", function(what, metric, span)
   if type(what) == "table" and type(metric) == "table" then
@@ -488,6 +488,7 @@ docs.type("tidemark.Profile", "a profile that was read", {
   { "report", 'p:report("top", {focus=}) -> Table, text', "a verb's rows, and the text that pprof prints" },
   { "write", 'p:write("pprof") -> bytes', "pprof, proto, collapsed or speedscope" },
   { "sample_index", 'p:sample_index("inuse_space") -> index, type, unit', "which value a name means" },
+  { "flame", 'p:flame{title=} -> text', "a flame graph as SVG or a page" },
   { "close", "p:close()", "frees it now" },
   { "kind", "p.kind", "profile or goroutines" }, { "format", "p.format", "how it was written" },
   { "partial", "p.partial", "true when the file was damaged" }, { "problem", "p.problem", "what was wrong with it" },
@@ -514,6 +515,13 @@ docs.type("tidemark.Graph", "a heap dump", {
   { "detached", "g:detached{} -> Table", "DOM trees that only the program holds" },
   { "distance", "g:distance(node) -> count", "edges from the roots" }, { "source", "g:source(node) -> text", "where its code is: app.js:10:4" },
   { "stack", "g:stack(node) -> Table", "who allocated it, when recorded" },
+  { "paths", "g:paths{follow=} -> Profile", "its objects and bytes by type path" }, { "at_paths", "g:at_paths(profile) -> table", "objects at those paths" },
+  { "allocations", "g:allocations() -> Profile", "by stack, when recorded" }, { "problems", "g:problems() -> Table", "what was damaged, and how often" },
+  { "go_version", "g:go_version() -> text", "of a Go heap dump" }, { "goroutine_profile", "g:goroutine_profile{exe=} -> Profile", "of a Go heap dump" },
+  { "proof", "g:proof{exe=} -> Table", "goroutines that can never run again" }, { "use_exe", "g:use_exe(path)", "types of a Go dump, by its program" },
+  { "ids", "g:ids() -> table", "V8's ids, for growth by object" }, { "born", "g:born(ids) -> Set", "objects that an earlier dump does not have" },
+  { "indexed", "g:indexed() -> ok", "whether it came from a saved index" }, { "index_problem", "g:index_problem() -> text", "why not" },
+  { "save_index", "g:save_index() -> ok", "saves one: the dump opens in a moment next time" },
   { "info", "g:info() -> table", "counts and roots" }, { "close", "g:close()", "frees it now" },
   { "kind", "g.kind", "graph" }, { "format", "g.format", "hprof or v8heap" }, { "partial", "g.partial", "true when the dump was damaged" },
 })
@@ -525,6 +533,21 @@ docs.type("tidemark.Set", "objects of a heap dump; #s, s | t, s & t, s - t", {
   { "group", 's:group("type") -> Table', "by type, package, loader or dominator" }, { "rows", "s:rows{nodecount=} -> Table", "one by one" },
   { "paths", 's:paths{by="type"} -> Table', "the ways from the roots, merged" }, { "nodes", "s:nodes(limit) -> list", "their nodes" },
   { "filter", "s:filter(function(o) ... end) -> Set", "those for which it is true" },
+})
+docs.type("tidemark.Trace", "an execution trace of Go", {
+  { "goroutines", "t:goroutines{stacks=, gone=} -> Table", "by state, entry, site and creation" }, { "goroutine", "t:goroutine(n) -> table", "one of them" },
+  { "counter", 't:counter("heap_live") -> times, values', "what the runtime counted" }, { "regions", "t:regions{} -> Table", "durations by type" },
+  { "spans", 't:spans("frame") -> times, values', "each of a type" }, { "unfinished", "t:unfinished() -> Table", "tasks and regions without an end" },
+  { "frames", 't:frames{region=, log=} -> Table', "frame intervals" }, { "floors", "t:floors() -> Table", "the live heap behind collections" },
+  { "profile", "t:profile() -> Profile", "where goroutines were blocked" }, { "snapshot", "t:snapshot() -> Profile", "what rules compare" },
+  { "info", "t:info() -> table", "version, counts, duration" }, { "close", "t:close()", "frees it now" }, { "kind", "t.kind", "trace" },
+})
+docs.type("tidemark.Timeline", "a trace of a browser", {
+  { "tasks", "t:tasks{over_ns=, thread=} -> Table", "what held up a thread" }, { "slices", "t:slices{} -> Table", "the work in long tasks" },
+  { "asyncs", "t:asyncs() -> Table", "operations without an end" }, { "counters", "t:counters{from=, to=} -> Table", "numbers over time" },
+  { "frames", "t:frames() -> Table", "frame times" }, { "memory", "t:memory{} -> Table", "memory dumps by allocator" },
+  { "mark", 't:mark("name") -> ns', "when a performance mark was set" }, { "snapshot", "t:snapshot() -> Profile", "what rules compare" },
+  { "info", "t:info() -> table", "counts and duration" }, { "close", "t:close()", "frees it now" }, { "kind", "t.kind", "timeline" },
 })
 docs.type("tidemark.Growth", "what rises over profiles", {
   { "add", "g:add(profile, time_ns)", "the next profile" }, { "table", "g:table(rows) -> Table", "the ranking" },

@@ -20,7 +20,8 @@ local function environment(mode, last, extra)
   if extra and extra.rate then options[#options + 1] = "rate=" .. extra.rate end
   if extra and extra.children then options[#options + 1] = "children=" .. extra.children end
   if last then options[#options + 1] = "exit=" .. last end
-  return ("timeout -k 5 50 env LD_PRELOAD=%s TIDEMARK_AGENT_OPTIONS=%s XDG_RUNTIME_DIR= "):format(helper.quote(M.library .. (extra and extra.behind and ":" .. extra.behind or "")),
+  local preload = M.library .. (extra and extra.behind and ":" .. extra.behind or "")
+  return ("timeout -k 5 50 env LD_PRELOAD=%s TIDEMARK_AGENT_OPTIONS=%s XDG_RUNTIME_DIR= "):format(helper.quote(preload),
     helper.quote(table.concat(options, ",")))
 end
 
