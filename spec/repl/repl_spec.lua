@@ -27,6 +27,19 @@ end
 describe("repl", function()
   teardown(helper.tidy)
 
+  it("edits a line in $EDITOR and runs it; shows a long value in $PAGER", function()
+    local folder = helper.folder()
+    local script = helper.write(folder .. "/script", "x = 41\nx + 1\n:edit\n:edit 1\nx\n:page { 1, 2, 'three' }\n:edit 99\n")
+    local editor = helper.write(folder .. "/editor", "#!/bin/sh\nsed -i -e 's/x + 1/x + 59/' -e 's/41/7/' \"$1\"\n")
+    os.execute("chmod +x " .. editor)
+    local line = "VISUAL= EDITOR=%s PAGER='sed s/^/paged:/' LC_ALL=C.UTF-8 %s <%s"
+    local result = helper.shell(line:format(editor, helper.command("repl", "--no-history"), script))
+    assert.matches("\n100\n", result.out, 1, true)
+    assert.matches("\n7\n", result.out, 1, true)
+    assert.matches("paged:.*three", result.out)
+    assert.matches("nothing is left to run", result.err .. result.out, 1, true)
+  end)
+
   describe("script mode", function()
     it("echoes values and numbers them", function()
       local r = run("1+1", "_ + 1", "_1 * 10 + _2", "x = 5", "'text', nil", "print 'said'")

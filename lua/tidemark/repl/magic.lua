@@ -199,6 +199,54 @@ command("source", "source FILE", "runs a Lua file in this session", function(rep
   return chunk()
 end)
 
+-- The first of these variables that says something.
+local function variable(...)
+  for _, name in ipairs { ... } do
+    local value = os.getenv(name)
+    if value and value ~= "" then return value end
+  end
+end
+
+-- Runs another program on the terminal: what is watched rests meanwhile.
+local function outside(repl, fn)
+  if repl.console then repl.console:raw(false) end
+  local ok, err = pcall(fn)
+  if repl.console then repl.console:raw(true) end
+  if not ok then error(err, 0) end
+end
+
+command("edit", "edit [N]", "the last line (or line N) in $EDITOR, then run; sampling rests while it is open", function(repl, words)
+  local n = math.tointeger(tonumber(words[1] or tostring(#repl.inputs)))
+  local path = os.tmpname()
+  local f, problem = io.open(path, "w")
+  if not f then fail("cannot write " .. problem) end
+  f:write(n and repl.inputs[n] or "", "\n")
+  f:close()
+  local source
+  outside(repl, function()
+    os.execute((variable("VISUAL", "EDITOR") or "vi") .. " '" .. path .. "'")
+    source = require("tidemark.cli.paths").read(path)
+  end)
+  os.remove(path)
+  source = (source or ""):gsub("%s+$", "")
+  if source == "" then fail "nothing is left to run" end
+  local chunk = run_expression(repl, source)
+  io.write(text.style("dim", source), "\n")
+  repl.inputs[#repl.inputs + 1] = source
+  return chunk()
+end)
+
+command("page", "page EXPRESSION", "all of a value in $PAGER (less); sampling rests while it is open", function(repl, _, rest)
+  local value = run_expression(repl, rest ~= "" and rest or "_")()
+  local shown = require("tidemark.repl.print").render(value, { width = repl:width(), items = 100000 })
+  outside(repl, function()
+    local pipe = io.popen(variable "PAGER" or "less -RX", "w")
+    if not pipe then fail "no pager can be run" end
+    pipe:write(shown, shown:sub(-1) == "\n" and "" or "\n")
+    pipe:close()
+  end)
+end)
+
 command("log", "log [N]", "the last N lines (20) of findings and events", function(repl, words)
   local n = math.tointeger(tonumber(words[1] or "20")) or 20
   for i = math.max(1, #repl.log - n + 1), #repl.log do io.write(repl.log[i], "\n") end
