@@ -166,8 +166,8 @@ static void says_once_that_an_app_fails_and_asks_more_rarely(void **state) {
     assert_non_null(strstr(r->logged, words[i]));
     *r->logged = '\0';
     if (i == 0) {
-      run(r, 2);
-      assert_true(tm_clock_mono_ns() - start_ns >= 2000000000ull);
+      run(r, 3); // a second after the first, then two: it may just be starting
+      assert_true(tm_clock_mono_ns() - start_ns >= 3000000000ull);
       assert_string_equal(r->logged, "");
     }
     end(r);

@@ -263,7 +263,7 @@ static void completes_with_docs(void **state) {
   type("tm.me\t");
   see("Several profiles as one");
   see(" median");
-  type("\t\t");
+  type("\t\t\t"); // median, memory, merge
   see_line("tm> tm.merge");
   type("\r"); // takes the choice
   type("\025tm.top({}, {sample_i\t");
