@@ -1,7 +1,7 @@
 -- Each leak of the leaking apps is named by the default rules within a minute, by its kind, with a first line that helps; what is
 -- healthy is not accused. All apps run side by side. That it takes no longer than a minute is what scripts/leak_table.sh shows on a
 -- quiet machine: TM_LEAK_TABLE=FILE writes what was found there, as docs/leaks.md has it, and asserts the minute; TM_LEAK_CLEAN=10m says
--- how long the healthy ones run. In a loaded CI a round of looks may come late: then 80 s are enough.
+-- how long the healthy ones run. In a loaded CI a round of looks may come late: there it is 80 s, and who was missed is tried once more.
 local core = require "tidemark.core"
 local helper = require "spec.support.helper"
 
@@ -59,11 +59,18 @@ local function findings(path)
   return out
 end
 
--- Starts all, each watched by its own tidemark, and waits for them.
-local function run_all(folder, display)
+-- The finding that names a leak, or nil.
+local function named(leak)
+  for _, f in ipairs(leak.found or {}) do
+    if f.rule == leak[3] and f.text:find(leak[4], 1, true) then return f end
+  end
+end
+
+-- Starts those that are wanted, each watched by its own tidemark, and waits for them.
+local function run_all(folder, display, wanted)
   local has_go, lines = core.stat(LEAKY_GO) ~= nil, {}
   for i, leak in ipairs(leaks) do
-    if (not leak.go or has_go) and (not leak.display or display) then
+    if wanted(leak) and (not leak.go or has_go) and (not leak.display or display) then
       local healthy = not leak[3]
       local length = healthy and os.getenv("TM_LEAK_CLEAN") or TABLE and "62s" or "80s"
       local socket = ("unix:%s/%d.sock"):format(folder, i)
@@ -86,8 +93,13 @@ describe("the default rules", function()
     local display
     helper.patience_s = 900
     display, server = display_of(folder)
-    run_all(folder, display)
+    run_all(folder, display, function() return true end)
     for _, leak in ipairs(leaks) do leak.found = leak.out and findings(leak.out) end
+    local function missed(leak) return not TABLE and leak[3] and leak.found and not named(leak) end
+    run_all(folder, display, missed)
+    for _, leak in ipairs(leaks) do
+      if missed(leak) then leak.found = findings(leak.out) end
+    end
   end)
   teardown(function()
     if server then os.execute("kill " .. server) end
@@ -109,12 +121,9 @@ describe("the default rules", function()
     it((leak[3] and "name a leak of " or "are quiet: ") .. leak[1], function()
       if not leak.found then return pending "cannot run here" end
       if not leak[3] then return assert.same({}, leak.found) end
-      local named
-      for _, f in ipairs(leak.found) do
-        if f.rule == leak[3] and f.text:find(leak[4], 1, true) then named = named or f end
-      end
-      assert.is_truthy(named, core.json(leak.found))
-      assert.is_true(not TABLE or named.after_s <= 60, "after " .. named.after_s .. " s")
+      local found = named(leak)
+      assert.is_truthy(found, core.json(leak.found))
+      assert.is_true(not TABLE or found.after_s <= 60, "after " .. found.after_s .. " s")
     end)
   end
 end)
