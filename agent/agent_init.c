@@ -4,6 +4,8 @@
 #include "agent_tables.h"
 
 #include <dlfcn.h>
+#include <gnu/libc-version.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,24 +42,72 @@ enum { UNRESOLVED, RESOLVING, RESOLVED };
 static _Atomic int resolving;
 static bool is_preloaded;
 
-static bool is_same(const void *symbol, void (*replacement)(void)) {
-  void *mine;
-  memcpy(&mine, &replacement, sizeof mine);
-  return symbol == mine;
+// Names are looked up behind this library if it comes before libc, as the preloaded do. Asking for
+// what a name means to the program would not do: one that is linked to fixed addresses says its own
+// jump slot, which leads back here.
+typedef struct order {
+  uint32_t seen, own, libc;
+} order;
+
+static bool holds(const struct dl_phdr_info *info, const void *address) {
+  for (int i = 0; i < info->dlpi_phnum; i++) {
+    const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+    if (p->p_type == PT_LOAD && (uintptr_t)address - info->dlpi_addr - p->p_vaddr < p->p_memsz)
+      return true;
+  }
+  return false;
+}
+
+static int on_object(struct dl_phdr_info *info, size_t size, void *ud) {
+  order *o = ud;
+  (void)size;
+  o->seen++;
+  if (holds(info, &tm_next)) o->own = o->seen;
+  if (holds(info, gnu_get_libc_version())) o->libc = o->seen;
+  return 0;
+}
+
+// Of who came later: the first library, in the order of lookup, that has the function itself.
+static void *find_definition(const char *name) {
+  struct link_map *map = NULL;
+  void *program = dlopen(NULL, RTLD_LAZY), *found = NULL;
+  if (!program || dlinfo(program, RTLD_DI_LINKMAP, &map) != 0) return NULL;
+  for (map = map->l_next; map && !found; map = map->l_next) {
+    Dl_info info;
+    void *library = map->l_name[0] ? dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    if (!library) continue;
+    found = dlsym(library, name);
+    if (found && (!dladdr(found, &info) || (uintptr_t)info.dli_fbase != map->l_addr)) found = NULL;
+    dlclose(library);
+  }
+  dlclose(program);
+  return found;
 }
 
 void tm_agent_resolve(void) {
+  static order o; // before main there is one thread only
   int state = UNRESOLVED;
   if (!atomic_compare_exchange_strong(&resolving, &state, RESOLVING)) return;
-  // The first row decides: of what nobody else has (cfree) this library finds its own anyway.
-  is_preloaded = is_same(dlsym(RTLD_DEFAULT, tm_agent_hooks->name), tm_agent_hooks->replacement);
+  dl_iterate_phdr(on_object, &o);
+  is_preloaded = o.own < o.libc;
   for (const tm_agent_hook *hook = tm_agent_hooks; hook->name; hook++) {
-    void *found = dlsym(RTLD_DEFAULT, hook->name);
-    if (found && is_same(found, hook->replacement))
-      found = is_preloaded ? dlsym(RTLD_NEXT, hook->name) : NULL;
-    if (found) memcpy(hook->next, &found, sizeof found);
+    void *found = is_preloaded ? dlsym(RTLD_NEXT, hook->name) : find_definition(hook->name);
+    void (*own)(void) = hook->replacement;
+    if (found && memcmp(&found, &own, sizeof found) != 0) memcpy(hook->next, &found, sizeof found);
   }
   atomic_store(&resolving, RESOLVED);
+}
+
+// Does the program's malloc lead here? Its own allocator may be linked into it.
+static bool is_in_front(void) {
+  void *(*ask)(size_t);
+  void *found = dlsym(RTLD_DEFAULT, "malloc");
+  int64_t before = tm_self.left_bytes;
+  memcpy(&ask, &found, sizeof ask);
+  void *block = ask ? ask(16) : NULL;
+  bool is_here = tm_self.left_bytes != before;
+  if (is_here) tm_next.free(block); // else it is not ours to free
+  return is_here;
 }
 
 bool tm_agent_is_preloaded(void) {
@@ -165,17 +215,16 @@ void tm_agent_detach(void) {
 }
 
 __attribute__((constructor)) static void begin(void) {
-  const char *preload = getenv("LD_PRELOAD");
   options o = {0};
-  if (tm_agent_is_preloaded()) {
+  if (!tm_agent_is_preloaded()) return;
+  if (is_in_front()) {
     tm_agent_attach(NULL);
-  } else if (preload && strstr(preload, "libtidemark-malloc.so")) {
-    refusal =
-        "the program has an allocator of its own linked into it, which cannot be stood before";
-    tm_agent.pid = syscall(SYS_getpid);
-    parse(getenv("TIDEMARK_AGENT_OPTIONS"), &o);
-    tm_control_set_exit(o.exit_path);
+    return;
   }
+  refusal = "the program has an allocator of its own linked into it, which cannot be stood before";
+  tm_agent.pid = syscall(SYS_getpid);
+  parse(getenv("TIDEMARK_AGENT_OPTIONS"), &o);
+  tm_control_set_exit(o.exit_path);
 }
 
 // Programs that leave by exit(); the others are asked in time.

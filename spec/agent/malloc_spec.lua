@@ -152,6 +152,18 @@ describe("malloc agent", function()
     assert.matches("allocator of its own", reason)
   end)
 
+  it("works in programs that are linked to fixed addresses and hand out malloc and free", function()
+    local fixed = agent.build(helper.write(folder .. "/fixed.c", [[#include <stdlib.h>
+      void *(*volatile give)(size_t);
+      void (*volatile take)(void *);
+      __attribute__((noinline)) void *leak_fixed(void) { return give(1000); }
+      int main(void) { void *volatile p; give = malloc; take = free; for (int i = 0; i < 10; i++) { p = leak_fixed(); take(give(50)); } return p ? 0 : 1; }]]),
+      "-no-pie -fno-pic", folder, "fixed")
+    local result, profile = agent.run(fixed, "full")
+    assert.equal(0, result.code)
+    assert.equal(10000, agent.sum(assert(profile), "main"))
+  end)
+
   it("can be started where it was brought in later", function()
     local source = helper.write(folder .. "/late.c", [[#include <dlfcn.h>
       #include <stdio.h>
