@@ -140,11 +140,30 @@ static void push_cell(lua_State *L, const frame *f, size_t i, size_t column) {
     lua_pushnumber(L, tm_table_real(t, f->rows[i], column));
 }
 
-static void push_row(lua_State *L, const frame *f, size_t i) {
-  lua_createtable(L, 0, (int)TM_COUNT(columns));
-  for (const char *const *name = columns; *name; name++) {
-    push_cell(L, f, i, column_of(L, f, *name));
-    lua_setfield(L, -2, *name);
+enum { COLUMN_COUNT = TM_COUNT(columns) - 1 };
+
+// Where each column is, once for all rows. The names come onto the stack, so that a row's table is
+// filled without a look at their text.
+typedef struct row_shape {
+  size_t column[COLUMN_COUNT];
+  int names; // stack index of the first
+} row_shape;
+
+static void begin_rows(lua_State *L, const frame *f, row_shape *out) {
+  luaL_checkstack(L, COLUMN_COUNT + 8, "rows of a frame");
+  out->names = lua_gettop(L) + 1;
+  for (size_t i = 0; i < COLUMN_COUNT; i++) {
+    out->column[i] = column_of(L, f, columns[i]);
+    lua_pushstring(L, columns[i]);
+  }
+}
+
+static void push_row(lua_State *L, const frame *f, const row_shape *shape, size_t i) {
+  lua_createtable(L, 0, COLUMN_COUNT);
+  for (size_t c = 0; c < COLUMN_COUNT; c++) {
+    lua_pushvalue(L, shape->names + (int)c);
+    push_cell(L, f, i, shape->column[c]);
+    lua_rawset(L, -3);
   }
 }
 
@@ -267,16 +286,21 @@ static int frame_sum(lua_State *L) { // sum("last"); default "delta"
 static int frame_each(lua_State *L) { // each(fn(row)) -> list of what was returned
   frame *f = check_frame(L);
   luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
   lua_newtable(L);
+  row_shape shape;
+  begin_rows(L, f, &shape);
+  lua_Integer kept = 0;
   for (size_t i = 0; i < f->count; i++) {
     lua_pushvalue(L, 2);
-    push_row(L, f, i);
+    push_row(L, f, &shape, i);
     lua_call(L, 1, 1);
     if (lua_isnil(L, -1))
       lua_pop(L, 1);
     else
-      lua_rawseti(L, 3, (lua_Integer)lua_rawlen(L, 3) + 1);
+      lua_rawseti(L, 3, ++kept);
   }
+  lua_pushvalue(L, 3);
   return 1;
 }
 
@@ -340,9 +364,11 @@ static int frame_findings(lua_State *L) {
   size_t column = column_of(L, f, value);
   if (trace) tm_lua_check_name(L, "trace", trace, traces);
   double most = option(L, 2, "n", FINDINGS_MAX);
+  row_shape shape;
+  begin_rows(L, f, &shape);
   lua_newtable(L);
   for (size_t i = 0; i < f->count && (double)i < most; i++) {
-    push_row(L, f, i);
+    push_row(L, f, &shape, i);
     push_cell(L, f, i, key);
     lua_setfield(L, -2, "key");
     push_cell(L, f, i, column);
@@ -372,10 +398,10 @@ static int frame_index(lua_State *L) {
   frame *f = check_frame(L);
   if (lua_isinteger(L, 2)) {
     lua_Integer i = lua_tointeger(L, 2);
-    if (i < 1 || (uint64_t)i > f->count)
-      lua_pushnil(L);
-    else
-      push_row(L, f, (size_t)i - 1);
+    row_shape shape;
+    if (i < 1 || (uint64_t)i > f->count) return 0;
+    begin_rows(L, f, &shape);
+    push_row(L, f, &shape, (size_t)i - 1);
     return 1;
   }
   const char *name = luaL_checkstring(L, 2);
