@@ -8,7 +8,7 @@ build=$1
 shift
 if [ $# -eq 0 ]; then
   # Not platform/linux/bpf: compiled for the kernel, with its names. Not examples/embed: against the installed tree.
-  mapfile -t files < <(git ls-files 'core/*.c' 'platform/linux/*.c' 'platform/common.c' 'examples/*.c' ':!platform/linux/bpf' ':!examples/embed')
+  mapfile -t files < <(git ls-files 'core/*.c' 'platform/linux/*.c' 'platform/common.c' 'agent/*.c' 'examples/*.c' ':!platform/linux/bpf' ':!examples/embed')
 else
   files=("$@")
 fi

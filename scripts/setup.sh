@@ -8,7 +8,7 @@ build_packages="build-essential cmake ninja-build pkg-config git libuv1-dev libl
   libprotobuf-c-dev protobuf-c-compiler node-llhttp libsqlite3-dev zlib1g-dev libdeflate-dev
   libzstd-dev libxxhash-dev libcurl4-openssl-dev ca-certificates libdw-dev"
 dev_packages="lua-busted lua-check libcmocka-dev clang-format clang-tidy clang libclang-rt-14-dev
-  python3 python3-psutil strace tmux shellcheck openssl libluajit-5.1-dev g++
+  python3 python3-psutil strace tmux libjemalloc2 shellcheck openssl libluajit-5.1-dev g++
   libxcb1-dev xvfb"
 
 usage() {
