@@ -75,7 +75,7 @@ return {
     local to = format_of(options)
     local out, err = writers[to](p, profile.report_options(options))
     if not out then error(err, 0) end
-    for _, problem in ipairs(about.problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+    profiles.warn(about.problems)
     profiles.output(options, out)
   end,
 }

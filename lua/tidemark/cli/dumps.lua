@@ -96,7 +96,7 @@ function M.show(options, verb, g, words, problems, t, columns, head)
     meta.warnings = nil
     return profiles.output(options, text.document_of(verb, meta, t))
   end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.warn(problems)
   local rows = {}
   for i, row in t:rows() do rows[i] = row end
   profiles.output(options, head .. text.table(columns, rows))
@@ -123,7 +123,7 @@ function M.show_rows(options, verb, g, words, problems, names, rows, columns, he
     for key, value in pairs(meta or {}) do all[key] = value end
     return profiles.output(options, text.document(verb, all, text.array(rows)))
   end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.warn(problems)
   profiles.output(options, columns and (head or "") .. text.table(columns, rows) or head)
 end
 

@@ -120,7 +120,7 @@ local function show_diff(options, words, now, base, problems)
   for _, row in ipairs(rows) do if row.change ~= 0 then changed[#changed + 1] = row end end
   local limit = options.nodecount or 20
   local shown = limit > 0 and #changed > limit and table.move(changed, 1, limit, 1, {}) or changed
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.warn(problems)
   profiles.output(options, ("%d goroutines, %d before; %d of %d piles changed\n"):format(now.notes.alive, base.notes.alive, #changed, #rows)
     .. (#shown > 0 and text.table(diff_columns, shown) or ""))
 end
@@ -227,7 +227,7 @@ return {
       for key, value in pairs(t.notes) do meta[key] = value end
       return profiles.output(options, text.document_of("goroutines", meta, t))
     end
-    for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+    profiles.warn(problems)
     local rows, cols = {}, columns(source)
     for i, row in t:rows() do rows[i] = row end
     profiles.output(options, head(source, t.notes, options) .. (options.stacks and with_stacks(t, cols) or text.table(cols, rows)))

@@ -111,7 +111,7 @@ function M.run(options, words)
     for key, value in pairs(notes) do meta[key] = value end
     profiles.output(options, text.document("growth", meta, rows))
   else
-    for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+    profiles.warn(problems)
     local keep = {}
     for _, row in ipairs(rows) do
       if row.delta > 0 then keep[#keep + 1] = row end

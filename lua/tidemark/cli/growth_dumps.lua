@@ -104,7 +104,7 @@ local function finish(options, files, problems, rows, meta, shown)
     end
     return profiles.output(options, text.document("growth", meta, rows))
   end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.warn(problems)
   profiles.output(options, shown(rows))
 end
 
@@ -236,7 +236,7 @@ function M.diff(options, words, first, problems)
     return profiles.output(options, text.document("dump-diff", { files = text.array(words), by = by, format = g.format, partial = #problems > 0,
       problems = text.array(problems) }, rows))
   end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.warn(problems)
   local shown = {}
   for i, row in ipairs(rows) do
     shown[i] = { count = signed(row.count), shallow = signed(row.shallow_bytes, "bytes"), retained = signed(row.retained_bytes, "bytes"),

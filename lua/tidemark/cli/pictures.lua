@@ -26,7 +26,7 @@ end
 local function open(options, words)
   if #words == 0 then args.usage("a profile is needed") end
   local p, about = profile.open(words, options)
-  for _, problem in ipairs(about.problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+  profiles.warn(about.problems)
   return p, about
 end
 

@@ -79,6 +79,11 @@ local function print_lines(verb, p, about, options, report)
   output(options, text.document(verb, meta_of(about, t.notes, p), line_rows[verb](p, out)))
 end
 
+--- Says to people what was wrong with the files.
+function M.warn(problems)
+  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+end
+
 --- Runs one verb over an open profile and prints it.
 ---@param verb string  of core's reports
 ---@param p userdata

@@ -51,7 +51,7 @@ return {
       dumps.show(options, "proof", g, words, problems, t, {}, "")
       return exit
     end
-    for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+    profiles.warn(problems)
     local rows = {}
     for i, row in t:rows() do rows[i] = row end
     local cols, out = columns(rows), { sentence(t.notes) }

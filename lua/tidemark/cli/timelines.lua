@@ -1,58 +1,35 @@
 -- Commands over what Chrome's tracing wrote: work that held up a thread, operations without an end, counters, frames, memory dumps.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
-local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
+local traces = require "tidemark.cli.traces"
 
 local M = {}
 
-local shared = {
-  { "csv", "print the table as CSV" },
-  { "output", "FILE", "write there instead of to the terminal" },
-  { "format", "F", "how the file is written, when it cannot be seen" },
-}
+local options_with, checked, rows_of, ns, bytes, number = traces.options_with, traces.checked, traces.rows, traces.ns, traces.bytes, traces.number
 
-local function options_with(...)
-  local out = { ... }
-  return table.move(shared, 1, #shared, #out + 1, out)
-end
-
-local function open(words, options)
-  if #words ~= 1 then args.usage("one trace of Chrome is needed") end
-  local problems = {}
-  local t = profile.read(words[1], options, problems)
-  if t.kind ~= "timeline" then
-    error({ message = ("%s is a %s (%s), no trace of Chrome"):format(words[1], t.kind, t.format), code = "argument" }, 0)
-  end
-  return t, problems
+local function open(words, options, problems)
+  return traces.open(words, options, "trace of Chrome", { timeline = true }, problems)
 end
 
 local base_option = { "base", "FILE", "what is more and less than in that trace" }
 
 local function open_base(options, problems)
-  local t = profile.read(options.base, options, problems)
-  if t.kind ~= "timeline" then error({ message = ("%s is no trace of Chrome"):format(options.base), code = "argument" }, 0) end
-  return t
+  return (open({ options.base }, options, problems))
 end
 
-local function checked(t, err)
-  if not t then error(err, 0) end
-  return t
+-- As many of the rows as people want to see.
+local function first(rows, options)
+  local limit = options.nodecount or 20
+  return limit > 0 and #rows > limit and table.move(rows, 1, limit, 1, {}) or rows
 end
 
 -- rows: what people and JSON see of the table t; cells of columns that people see.
 local function show(options, verb, words, problems, trace, t, columns, head, rows)
   if options.csv then return profiles.output(options, t:csv()) end
-  if options.json then
-    local meta = { files = text.array(words), format = trace.format, partial = trace.partial, problems = text.array(problems) }
-    for key, value in pairs(t.notes) do meta[key] = value end
-    return profiles.output(options, text.document(verb, meta, rows))
-  end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
-  local limit = options.nodecount or 20
-  local shown = limit > 0 and #rows > limit and table.move(rows, 1, limit, 1, {}) or rows
-  profiles.output(options, head .. (#shown > 0 and text.table(columns, shown) or ""))
+  if options.json then return profiles.output(options, text.document(verb, traces.meta(words, trace, problems, t.notes), rows)) end
+  traces.print(options, problems, columns, head, first(rows, options))
 end
 
 -- What is more and less than in the trace of --base: verb_diff. columns: what people see before and after CHANGE.
@@ -62,27 +39,16 @@ local function show_diff(options, verb, words, problems, now, base, columns, wha
   if options.json then
     return profiles.output(options, text.document(verb .. "_diff", { files = text.array(words), base = options.base, problems = text.array(problems) }, rows))
   end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
   local changed = {}
   for _, row in ipairs(rows) do if row.change ~= 0 then changed[#changed + 1] = row end end
-  local limit = options.nodecount or 20
-  local shown = limit > 0 and #changed > limit and table.move(changed, 1, limit, 1, {}) or changed
+  local shown = first(changed, options)
   for _, row in ipairs(shown) do
     row.change = ("%+.0f"):format(row.change)
     if polish then polish(row) end
   end
-  profiles.output(options, ("%d of %d %s changed\n"):format(#changed, #rows, what) .. (#shown > 0 and text.table(columns, shown) or ""))
+  traces.print(options, problems, columns, ("%d of %d %s changed\n"):format(#changed, #rows, what), shown)
 end
 
-local function rows_of(t, keep)
-  local out = {}
-  for _, row in t:rows() do if not keep or keep(row) then out[#out + 1] = row end end
-  return out
-end
-
-local function ns(key, title) return { key = key, title = title, unit = "ns", right = true } end
-local function bytes(key, title) return { key = key, title = title, unit = "bytes", right = true } end
-local function number(key, title) return { key = key, title = title, right = true } end
 local nodecount = { "nodecount", "N", "so many rows at most; 0 = all; JSON has all", kind = "integer" }
 
 local function duration(option, word)
@@ -120,7 +86,7 @@ M.tasks = {
     local trace, problems = open(words, options)
     local over = duration("over", options.over)
     if options.chrome then
-      for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+      profiles.warn(problems)
       return profiles.output(options, checked(require("tidemark.report.timelines").chrome(trace, over, options.thread)))
     end
     local t = checked(trace:tasks { over_ns = over, thread = options.thread })

@@ -68,7 +68,7 @@ return {
       out = text.document("topology", { files = text.array(words), format = g.format, partial = g.partial, problems = text.array(problems),
         earlier = text.array(options.dump or {}) }, text.array(topology.rows(t)))
     else
-      for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
+      profiles.warn(problems)
       out = topology[form](t)
     end
     profiles.output(options, out)

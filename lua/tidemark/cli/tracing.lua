@@ -1,53 +1,25 @@
 -- Commands over what a Go trace holds beside its goroutines: regions and tasks, frames, and what collections left.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
-local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
+local traces = require "tidemark.cli.traces"
 
 local M = {}
 
-local shared = {
-  { "csv", "print the table as CSV" },
-  { "output", "FILE", "write there instead of to the terminal" },
-  { "format", "F", "how the file is written, when it cannot be seen" },
-}
+local options_with, checked, ns, bytes, number = traces.options_with, traces.checked, traces.ns, traces.bytes, traces.number
 
-local function options_with(...)
-  local out = { ... }
-  return table.move(shared, 1, #shared, #out + 1, out)
-end
-
---- The one trace that `words` names, or a model of that other kind. Raises when it is neither.
-function M.open(words, options, other)
-  if #words ~= 1 then args.usage("one trace is needed") end
-  local problems = {}
-  local t = profile.read(words[1], options, problems)
-  if t.kind ~= "trace" and t.kind ~= other then error({ message = ("%s is a %s (%s), no trace"):format(words[1], t.kind, t.format), code = "argument" }, 0) end
-  return t, problems
+local function open(words, options)
+  return traces.open(words, options, "trace", { trace = true })
 end
 
 -- last: how many rows people see, of the end.
 local function show(options, verb, words, problems, trace, t, columns, head, last)
   if options.csv then return profiles.output(options, t:csv()) end
-  if options.json then
-    local meta = { files = text.array(words), format = trace.format, partial = trace.partial, problems = text.array(problems) }
-    for key, value in pairs(t.notes) do meta[key] = value end
-    return profiles.output(options, text.document_of(verb, meta, t))
-  end
-  for _, problem in ipairs(problems) do io.stderr:write("tidemark: ", text.clean(problem), "\n") end
-  local rows = {}
-  for i, row in t:rows() do rows[i] = row end
+  if options.json then return profiles.output(options, text.document_of(verb, traces.meta(words, trace, problems, t.notes), t)) end
+  local rows = traces.rows(t)
   if last and #rows > last then rows = table.move(rows, #rows - last + 1, #rows, 1, {}) end
-  profiles.output(options, head .. (#rows > 0 and text.table(columns, rows) or ""))
-end
-
-local function ns(key, title) return { key = key, title = title, unit = "ns", right = true } end
-local function number(key, title) return { key = key, title = title, right = true } end
-
-local function checked(t, err)
-  if not t then error(err, 0) end
-  return t
+  traces.print(options, problems, columns, head, rows)
 end
 
 M.regions = {
@@ -58,7 +30,7 @@ M.regions = {
     .. "within the trace; quantiles are of those that did.",
   options = options_with({ "unfinished", "list those that did not end, the oldest first" }),
   run = function(options, words)
-    local trace, problems = M.open(words, options)
+    local trace, problems = open(words, options)
     local t = checked(options.unfinished and trace:unfinished() or trace:spans())
     local n = t.notes
     local head = ("%d regions and %d tasks in %s; %d did not end\n"):format(n.regions, n.tasks, core.format(n.duration_ns, "ns"), n.open)
@@ -82,7 +54,7 @@ M.frames = {
     { "pause", "MS", "a longer interval is a pause and no frame; 0 = none is", default = 250, kind = "number" }),
   run = function(options, words)
     if options.region and options.log then args.usage("--region NAME or --log KEY says what a frame is, not both") end
-    local trace, problems = M.open(words, options, "timeline")
+    local trace, problems = traces.open(words, options, "trace", { trace = true, timeline = true })
     if trace.kind == "timeline" then return require("tidemark.cli.timelines").frames(options, words, trace, problems) end
     if not options.region and not options.log then args.usage("--region NAME or --log KEY says what a frame is") end
     local t = checked(trace:frames { region = options.region, log = options.log, pause_ns = math.tointeger(options.pause * 1000000 // 1) })
@@ -102,8 +74,6 @@ local function thin(values)
   return out
 end
 
-local function bytes(key, title) return { key = key, title = title, unit = "bytes", right = true } end
-
 M.floors = {
   name = "floors", summary = "what each garbage collection of a Go trace left, and whether it grows",
   usage = "floors FILE [OPTIONS]",
@@ -111,7 +81,7 @@ M.floors = {
   doc = "The verdict is that of the leak gate over the live heap after each collection; it needs ten of them. Exit code 1 when it is a leak.",
   options = options_with(),
   run = function(options, words)
-    local trace, problems = M.open(words, options)
+    local trace, problems = open(words, options)
     local t = checked(trace:floors())
     local n, live = t.notes, {}
     for i, row in t:rows() do live[i] = row.live_bytes end
