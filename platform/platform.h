@@ -210,6 +210,35 @@ typedef struct tm_memory_range {
 TM_NODISCARD tm_status tm_proc_copy(tm_ctx *ctx, tm_proc *proc, tm_memory_range *ranges,
                                     size_t count);
 
+// A piece of a process's addresses, and of what it holds at a moment.
+typedef struct tm_span {
+  uint64_t start, end; // whole pages
+} tm_span;
+typedef struct tm_words {
+  size_t span; // which of the spans
+  uint64_t address;
+  const uint64_t *words; // until fn returns
+  size_t count;
+} tm_words;
+
+// Copies what spans of a process hold, as tm_proc_copy does, and hands it to fn in pieces of whole
+// pages, ascending in a span, until it answers false. Pages that were never touched are left out,
+// so that looking makes none; so is what cannot be read. TM_E_PERM, TM_E_GONE, TM_E_NOMEM,
+// TM_E_CANCELLED. Costs a copy and 8 bytes for each page of the spans; 256 KiB of memory.
+TM_NODISCARD tm_status tm_proc_each_resident(tm_ctx *ctx, tm_proc *proc, const tm_span *spans,
+                                             size_t count,
+                                             bool (*fn)(void *ud, const tm_words *words), void *ud);
+
+// A thread of a process. stack_pointer: where it waits; 0 while it runs or may not be known.
+typedef struct tm_thread_row {
+  int64_t tid;
+  char name[17];
+  uint64_t stack_pointer;
+} tm_thread_row;
+TM_NODISCARD tm_status tm_proc_each_thread(tm_ctx *ctx, tm_proc *proc,
+                                           bool (*fn)(void *ud, const tm_thread_row *row),
+                                           void *ud);
+
 // What a process has of a GPU's memory, one region of one driver. Source: the kernel's
 // Documentation/gpu/drm-usage-stats.rst. Old drivers tell of resident bytes only.
 typedef struct tm_gpu_row {

@@ -84,6 +84,18 @@ tm_status tm_proc_copy(tm_ctx *ctx, tm_proc *proc, tm_memory_range *ranges, size
   return unsupported(ctx, "reading a process's memory");
 }
 
+tm_status tm_proc_each_resident(tm_ctx *ctx, tm_proc *proc, const tm_span *spans, size_t count,
+                                bool (*fn)(void *ud, const tm_words *words), void *ud) {
+  (void)proc, (void)spans, (void)count, (void)fn, (void)ud;
+  return unsupported(ctx, "reading a process's memory");
+}
+
+tm_status tm_proc_each_thread(tm_ctx *ctx, tm_proc *proc,
+                              bool (*fn)(void *ud, const tm_thread_row *row), void *ud) {
+  (void)proc, (void)fn, (void)ud;
+  return unsupported(ctx, "listing a process's threads");
+}
+
 tm_status tm_plat_bulk(tm_ctx *ctx, tm_plat *plat, const tm_bulk_row **out_rows,
                        size_t *out_count) {
   (void)plat, (void)out_rows, (void)out_count;
