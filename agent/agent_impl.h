@@ -12,10 +12,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define TM_LIKELY(x)   __builtin_expect(!!(x), 1)
-#define TM_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define TM_NOINLINE    __attribute__((noinline))
-#define TM_EXPORT      __attribute__((visibility("default")))
+#define TM_LIKELY(x)     __builtin_expect(!!(x), 1)
+#define TM_UNLIKELY(x)   __builtin_expect(!!(x), 0)
+#define TM_NOINLINE      __attribute__((noinline))
+#define TM_ALWAYS_INLINE inline __attribute__((always_inline)) // measured paths only
+#define TM_EXPORT        __attribute__((visibility("default")))
 
 enum {
   TM_AGENT_FRAMES = 128,        // of one stack at most; the outermost are left out

@@ -85,7 +85,7 @@ static uint64_t key_of(const tm_agent_live *row) {
          | (uint64_t)(row->kind & 3) << KIND_SHIFT | row->is_counted;
 }
 
-static place find(table *t, uintptr_t block) {
+static TM_ALWAYS_INLINE place find(table *t, uintptr_t block) {
   uint32_t from = home(t, block);
   for (uint32_t reach = 0; reach < REACH; reach++) {
     bucket *b = &t->buckets[(from + reach) & t->mask];
@@ -97,7 +97,7 @@ static place find(table *t, uintptr_t block) {
 }
 
 // The place of the block (a free of it was missed) or the first free one.
-static place find_room(table *t, uintptr_t block) {
+static TM_ALWAYS_INLINE place find_room(table *t, uintptr_t block) {
   uint32_t from = home(t, block);
   for (uint32_t reach = 0; reach < REACH; reach++) {
     place found = {&t->buckets[(from + reach) & t->mask], WAYS};
@@ -115,7 +115,7 @@ static rest *rest_of(const table *t, place at) {
   return &t->rests[(size_t)(at.bucket - t->buckets) * WAYS + at.way];
 }
 
-static bool put(table *t, const tm_agent_live *row) {
+static TM_ALWAYS_INLINE bool put(table *t, const tm_agent_live *row) {
   place at = find_room(t, row->block);
   if (!at.bucket) return false;
   *rest_of(t, at) = (rest){row->bytes, row->weight, row->epoch, row->slot};
@@ -138,7 +138,7 @@ static void read_row(const table *t, place at, uint64_t key, bool is_whole, tm_a
   out->slot = more->slot;
 }
 
-static bool take(table *t, uintptr_t block, bool is_whole, tm_agent_live *out) {
+static TM_ALWAYS_INLINE bool take(table *t, uintptr_t block, bool is_whole, tm_agent_live *out) {
   place at = t ? find(t, block) : (place){NULL, 0};
   if (!at.bucket) return false;
   _Atomic uint64_t *key = &at.bucket->keys[at.way];
@@ -224,6 +224,16 @@ static bool grow(shard *s) {
 }
 
 // ---- asked by others ----
+
+void tm_live_expect(uintptr_t block) {
+  shard *s = shard_of(
+      tm_agent_hash((const void *)block)); // NOLINT(performance-no-int-to-ptr): only hashed
+  table *t = atomic_load_explicit(&s->table, memory_order_acquire);
+  if (!t) return;
+  place first = {&t->buckets[home(t, block)], 0};
+  __builtin_prefetch(first.bucket, 1);
+  __builtin_prefetch(rest_of(t, first), 1);
+}
 
 bool tm_live_insert(const tm_agent_live *row) {
   shard *s = shard_of(

@@ -117,6 +117,7 @@ uint32_t tm_agent_now_ms(void) {
 
 static void keep(void *block, size_t bytes, uint32_t kind, double weight, const void *frame) {
   bool is_full = tm_agent_sees_all();
+  tm_live_expect((uintptr_t)block);
   tm_agent_live row = {.block = (uintptr_t)block,
                        .bytes = bytes,
                        .weight = (float)weight,
@@ -216,6 +217,7 @@ TM_NOINLINE bool tm_agent_forget(void *block, tm_agent_live *out) {
     return false;
   }
   tm_self.guard = 1;
+  __builtin_prefetch((const uint8_t *)block - 2 * sizeof(size_t), 1); // its free reads there next
   bool is_known = tm_live_remove((uintptr_t)block, out != NULL, &row);
   if (is_known && row.is_counted) {
     filter_add(row.block, -1);

@@ -56,6 +56,7 @@ extern tm_spin tm_stacks_lock;
 enum { TM_SHARDS = 64 };
 
 void tm_live_init(void);
+void tm_live_expect(uintptr_t block); // it will be inserted soon: its place is fetched meanwhile
 bool tm_live_insert(const tm_agent_live *row); // false: no room. Replaces a stale row of the block
 // is_whole false: only block, stack, kind, is_counted and born_ms are wanted.
 bool tm_live_remove(uintptr_t block, bool is_whole, tm_agent_live *out);

@@ -58,7 +58,7 @@ static tm_memo *note(tm_memo *m, const uintptr_t *word) {
   return m;
 }
 
-static bool load(walk *w, uintptr_t at, uintptr_t *out) {
+static TM_ALWAYS_INLINE bool load(walk *w, uintptr_t at, uintptr_t *out) {
   if (at % sizeof *out) return false;
   if (TM_LIKELY(at >= w->low && at < w->high)) {
     const uintptr_t *word = (const uintptr_t *)at; // NOLINT(performance-no-int-to-ptr): an address
@@ -225,7 +225,15 @@ static tm_memo *own_memo(void) {
 
 static bool is_still(const tm_memo *m, const walk *w) {
   if (m->pc != w->pc || m->sp != w->sp || m->fp != w->fp || !m->count) return false;
-  for (uint32_t i = 0; i < m->count; i++)
+  uint32_t i = 0;
+  for (; i + 4 <= m->count; i += 4) { // mostly all are: one branch for four
+    uintptr_t other = *m->words[i].at ^ m->words[i].is;
+    other |= *m->words[i + 1].at ^ m->words[i + 1].is;
+    other |= *m->words[i + 2].at ^ m->words[i + 2].is;
+    other |= *m->words[i + 3].at ^ m->words[i + 3].is;
+    if (other) return false;
+  }
+  for (; i < m->count; i++)
     if (*m->words[i].at != m->words[i].is) return false;
   return m->era == atomic_load_explicit(&era, memory_order_relaxed);
 }
