@@ -59,13 +59,19 @@ static void count_word(tm_block_reference *row, bool is_start) {
   if (*count < UINT32_MAX) ++*count;
 }
 
+static bool is_book(const tm_memory_part *part, const tm_block *block, uint64_t word) {
+  return part->is_books && word % 16 == 0 && block->start + block->bytes - word <= 8;
+}
+
 static tm_status take(tm_ctx *ctx, tm_references *r, const tm_memory_part *part, uint64_t at,
-                      bool is_start, uint32_t block) {
+                      uint64_t word, uint32_t block) {
+  bool is_start = word == r->blocks[block].start;
   uint32_t from = tm_pointers_find(r->pointers, at);
   tm_block_reference *row = &r->rows[block];
   if (from == block) return TM_OK;
   if (from != TM_BLOCK_NONE)
     return tm_vec_push(ctx, &r->edges, (edge){from, block | (is_start ? IS_START : 0)});
+  if (!is_start && is_book(part, &r->blocks[block], word)) return TM_OK;
   if (part->is_heap && r->is_complete) {
     if (row->free_count < UINT32_MAX) row->free_count++;
     return TM_OK;
@@ -87,8 +93,7 @@ tm_status tm_references_add(tm_ctx *ctx, tm_references *r, const tm_memory_part 
     size_t found = tm_pointers_scan(r->pointers, words, count, &from, hits, HITS);
     for (size_t i = 0; i < found; i++) {
       uint32_t word = hits[i].word, block = hits[i].block;
-      bool is_start = words[word] == r->blocks[block].start;
-      TM_TRY(take(ctx, r, part, at + (uint64_t)word * sizeof *words, is_start, block));
+      TM_TRY(take(ctx, r, part, at + (uint64_t)word * sizeof *words, words[word], block));
     }
   }
   return TM_OK;

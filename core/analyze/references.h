@@ -20,6 +20,8 @@ typedef struct tm_memory_part {
   uint32_t rank;   // 0 to 15: of several who refer to a block, the least is named
   bool is_heap;    // the allocator's own: outside of known blocks stand blocks that are not known,
                    // or free ones
+  bool is_books;   // a libc's data: words to the last 8 bytes of a block may mean the free chunk
+                   // behind it, and do not count. Source: glibc's malloc.c (prev_size)
 } tm_memory_part;
 
 typedef struct tm_block_reference {

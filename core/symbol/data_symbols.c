@@ -22,7 +22,7 @@ struct tm_data_symbols {
   tm_allocator alloc;
   int fd;
   Elf *elf;
-  uint64_t base;
+  uint64_t base, end;
   TM_VEC(variable) variables;
 };
 
@@ -54,8 +54,8 @@ static tm_status read_file(tm_ctx *ctx, tm_data_symbols *s) {
   for (size_t i = 0; i < count; i++) {
     GElf_Phdr p;
     if (!gelf_getphdr(s->elf, (int)i, &p) || p.p_type != PT_LOAD) continue;
-    s->base = (p.p_vaddr - p.p_offset) & ~(uint64_t)PAGE_MASK;
-    break; // they are ascending
+    if (!s->end) s->base = (p.p_vaddr - p.p_offset) & ~(uint64_t)PAGE_MASK; // the lowest is first
+    if (p.p_vaddr + p.p_memsz > s->end) s->end = p.p_vaddr + p.p_memsz;
   }
   for (Elf_Scn *section = elf_nextscn(s->elf, NULL); section;
        section = elf_nextscn(s->elf, section)) {
@@ -98,6 +98,10 @@ uint64_t tm_data_symbols_base(const tm_data_symbols *s) {
   return s->base;
 }
 
+uint64_t tm_data_symbols_end(const tm_data_symbols *s) {
+  return s->end;
+}
+
 const char *tm_data_symbols_at(const tm_data_symbols *s, uint64_t address, uint64_t *out_offset) {
   const variable *all = s->variables.items;
   size_t low = 0, high = s->variables.count;
@@ -130,6 +134,11 @@ void tm_data_symbols_free(tm_data_symbols *s) {
 uint64_t tm_data_symbols_base(const tm_data_symbols *s) {
   (void)s;
   return 0;
+}
+
+uint64_t tm_data_symbols_end(const tm_data_symbols *s) {
+  (void)s;
+  return UINT64_MAX;
 }
 
 const char *tm_data_symbols_at(const tm_data_symbols *s, uint64_t address, uint64_t *out_offset) {

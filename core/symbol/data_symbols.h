@@ -15,6 +15,8 @@ void tm_data_symbols_free(tm_data_symbols *symbols);
 // Where the file's first byte would be, by its segments: what its lowest mapping's address has to
 // be lowered by to be the file's load bias.
 uint64_t tm_data_symbols_base(const tm_data_symbols *symbols);
+// Behind its last byte in memory, .bss included: the file's own address.
+uint64_t tm_data_symbols_end(const tm_data_symbols *symbols);
 
 // The variable at the file's own address, or NULL; *out_offset: how far into it. The name lives as
 // long as the symbols.

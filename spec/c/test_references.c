@@ -98,7 +98,7 @@ static tm_block_state state_of(const answer *a) {
 // ---- tests ----
 
 static void add_all(tm_ctx *ctx, tm_references *r, const memory *m) {
-  const tm_memory_part heap = {7, 5, true}, data = {3, 0, false};
+  const tm_memory_part heap = {7, 5, true}, data = {3, 0, false, false};
   const uint32_t piece = 1000; // pieces do not end where blocks do
   for (uint32_t i = 0; i < HEAP_WORDS; i += piece) {
     uint32_t n = HEAP_WORDS - i < piece ? HEAP_WORDS - i : piece;
@@ -168,12 +168,12 @@ static void names_who_holds(void **state) {
   const tm_block_reference *rows;
   tm_ctx_init(&ctx, NULL);
   assert_int_equal(TM_OK, tm_references_new(&ctx, blocks, TM_COUNT(blocks), true, &r));
-  assert_int_equal(TM_OK, tm_references_add(&ctx, r, &(tm_memory_part){1, 5, true}, 0x1000, heap,
-                                            TM_COUNT(heap)));
-  assert_int_equal(TM_OK, tm_references_add(&ctx, r, &(tm_memory_part){2, 1, false}, 0x9000, stack,
-                                            TM_COUNT(stack)));
-  assert_int_equal(TM_OK, tm_references_add(&ctx, r, &(tm_memory_part){3, 0, false}, 0x5000, data,
-                                            TM_COUNT(data)));
+  assert_int_equal(TM_OK, tm_references_add(&ctx, r, &(tm_memory_part){1, 5, true, false}, 0x1000,
+                                            heap, TM_COUNT(heap)));
+  assert_int_equal(TM_OK, tm_references_add(&ctx, r, &(tm_memory_part){2, 1, false, false}, 0x9000,
+                                            stack, TM_COUNT(stack)));
+  assert_int_equal(TM_OK, tm_references_add(&ctx, r, &(tm_memory_part){3, 0, false, false}, 0x5000,
+                                            data, TM_COUNT(data)));
   assert_int_equal(TM_OK, tm_references_settle(&ctx, r, &rows));
   for (size_t i = 0; i < TM_COUNT(blocks); i++) assert_int_equal(states[i], rows[i].state);
   assert_int_equal(3, rows[0].root_region); // rather than the stack
