@@ -3,6 +3,7 @@
 
 #include "bind/lua_account.h"
 #include "bind/lua_census.h"
+#include "bind/lua_leaks.h"
 #include "bind/lua_model.h"
 #include "bind/lua_sites.h"
 #include "bind/lua_stats.h"
@@ -87,6 +88,7 @@ static int open_core(lua_State *L) {
   tm_lua_add_symbols(L);
   tm_lua_add_account(L);
   tm_lua_add_census(L);
+  tm_lua_add_leaks(L);
   tm_lua_add_stats(L);
   return 1;
 }

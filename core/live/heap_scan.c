@@ -25,7 +25,7 @@ typedef struct module {
 typedef struct region {
   uint64_t start, end;
   uint64_t used_from; // a stack's: below it nothing counts
-  tm_root_kind kind;
+  tm_holder_kind kind;
   bool is_heap, is_books;
   int32_t module; // -1 = none
   int64_t tid;
@@ -42,10 +42,10 @@ struct tm_heap_scan {
   TM_VEC(module) modules;
 };
 
-const char *tm_root_kind_name(tm_root_kind kind) {
-  static const char *const names[TM_ROOT_COUNT] = {"data", "stack",  "go",
-                                                   "heap", "shared", "memory"};
-  return kind < TM_ROOT_COUNT ? names[kind] : "";
+const char *tm_holder_kind_name(tm_holder_kind kind) {
+  static const char *const names[TM_HOLDER_COUNT] = {"data", "stack",  "go",
+                                                     "heap", "shared", "memory"};
+  return kind < TM_HOLDER_COUNT ? names[kind] : "";
 }
 
 // ---- regions ----
@@ -80,30 +80,30 @@ static bool is_arena(const tm_mapping_row *row) {
   return row->start % ARENA_BYTES == 0 && row->end - row->start <= ARENA_BYTES;
 }
 
-// What the mapping can hold: TM_ROOT_COUNT = no pointers.
-static tm_root_kind kind_of(const tm_mapping_row *row, bool follows_module) {
+// What the mapping can hold: TM_HOLDER_COUNT = no pointers.
+static tm_holder_kind kind_of(const tm_mapping_row *row, bool follows_module) {
   bool is_writable = row->access[1] == 'w', is_shared = row->access[3] == 's';
-  if (row->access[0] != 'r') return TM_ROOT_COUNT;
+  if (row->access[0] != 'r') return TM_HOLDER_COUNT;
   switch (row->kind) {
   case TM_MAPPING_FILE:
   case TM_MAPPING_DELETED:
-    return is_writable && !is_shared ? TM_ROOT_DATA : TM_ROOT_COUNT;
+    return is_writable && !is_shared ? TM_HOLDER_DATA : TM_HOLDER_COUNT;
   case TM_MAPPING_HEAP:
-    return TM_ROOT_HEAP;
+    return TM_HOLDER_HEAP;
   case TM_MAPPING_STACK:
-    return TM_ROOT_STACK;
+    return TM_HOLDER_STACK;
   case TM_MAPPING_GO_ARENA:
-    return TM_ROOT_GO;
+    return TM_HOLDER_GO;
   case TM_MAPPING_ANON:
-    if (follows_module) return TM_ROOT_DATA; // its .bss
-    return is_arena(row) ? TM_ROOT_HEAP : TM_ROOT_MEMORY;
+    if (follows_module) return TM_HOLDER_DATA; // its .bss
+    return is_arena(row) ? TM_HOLDER_HEAP : TM_HOLDER_MEMORY;
   case TM_MAPPING_NAMED:
-    return strstr(row->name, "Go:") || strstr(row->name, "go:") ? TM_ROOT_GO : TM_ROOT_MEMORY;
+    return strstr(row->name, "Go:") || strstr(row->name, "go:") ? TM_HOLDER_GO : TM_HOLDER_MEMORY;
   case TM_MAPPING_SHM:
   case TM_MAPPING_MEMFD:
-    return is_writable ? TM_ROOT_SHARED : TM_ROOT_COUNT;
+    return is_writable ? TM_HOLDER_SHARED : TM_HOLDER_COUNT;
   default:
-    return TM_ROOT_COUNT;
+    return TM_HOLDER_COUNT;
   }
 }
 
@@ -116,11 +116,11 @@ static bool add_mapping(void *ud, const tm_mapping_row *row) {
     l->is_agent = strstr(last_name(row->name), "libtidemark-malloc") != NULL;
   }
   l->end = is_file && row->access[1] == 'w' ? row->end : 0;
-  tm_root_kind kind = kind_of(row, follows);
-  if (kind == TM_ROOT_COUNT || (kind == TM_ROOT_DATA && l->is_agent)) return l->status == TM_OK;
+  tm_holder_kind kind = kind_of(row, follows);
+  if (kind == TM_HOLDER_COUNT || (kind == TM_HOLDER_DATA && l->is_agent)) return l->status == TM_OK;
   region r = {.start = row->start, .end = row->end, .kind = kind, .module = -1};
-  r.is_heap = kind == TM_ROOT_HEAP;
-  if (kind == TM_ROOT_DATA) {
+  r.is_heap = kind == TM_HOLDER_HEAP;
+  if (kind == TM_HOLDER_DATA) {
     r.module = l->module;
     r.is_books = strncmp(last_name(l->scan->modules.items[l->module].path), "libc.", 5) == 0;
   }
@@ -135,7 +135,7 @@ static bool add_thread(void *ud, const tm_thread_row *row) {
   for (size_t i = s->first; i < s->regions.count; i++) {
     region *r = &s->regions.items[i];
     if (row->stack_pointer < r->start || row->stack_pointer >= r->end) continue;
-    if (r->kind != TM_ROOT_STACK || r->tid) break; // a coroutine's, or a stack over another
+    if (r->kind != TM_HOLDER_STACK || r->tid) break; // a coroutine's, or a stack over another
     r->tid = row->tid;
     memcpy(r->thread, row->name, sizeof r->thread);
     r->used_from = row->stack_pointer - RED_ZONE;
@@ -150,7 +150,7 @@ static bool add_thread(void *ud, const tm_thread_row *row) {
 static void settle_stacks(tm_heap_scan *s) {
   for (size_t i = s->first; i < s->regions.count; i++) {
     region *r = &s->regions.items[i];
-    if (r->kind == TM_ROOT_STACK && !r->tid && !s->look.running) r->kind = TM_ROOT_MEMORY;
+    if (r->kind == TM_HOLDER_STACK && !r->tid && !s->look.running) r->kind = TM_HOLDER_MEMORY;
   }
 }
 
@@ -282,12 +282,12 @@ static const tm_data_symbols *symbols_of(tm_heap_scan *s, module *m) {
   return m->symbols;
 }
 
-static void name_variable(tm_heap_scan *s, const region *r, uint64_t at, tm_root *out) {
+static void name_variable(tm_heap_scan *s, const region *r, uint64_t at, tm_holder *out) {
   module *m = &s->modules.items[r->module];
   const tm_data_symbols *symbols = symbols_of(s, m);
   uint64_t bias = symbols ? m->start - tm_data_symbols_base(symbols) : 0;
   if (symbols && at - bias >= tm_data_symbols_end(symbols)) { // memory that follows its .bss
-    out->kind = TM_ROOT_MEMORY;
+    out->kind = TM_HOLDER_MEMORY;
     return;
   }
   const char *name = symbols ? tm_data_symbols_at(symbols, at - bias, &out->offset) : NULL;
@@ -295,9 +295,9 @@ static void name_variable(tm_heap_scan *s, const region *r, uint64_t at, tm_root
   snprintf(out->module, sizeof out->module, "%.127s", last_name(m->path));
 }
 
-void tm_heap_scan_root(tm_heap_scan *s, const tm_block_reference *row, tm_root *out) {
+void tm_heap_scan_root(tm_heap_scan *s, const tm_block_reference *row, tm_holder *out) {
   const region *r = &s->regions.items[row->root_region];
-  *out = (tm_root){.kind = r->kind, .tid = r->tid};
-  if (r->kind == TM_ROOT_STACK) snprintf(out->name, sizeof out->name, "%s", r->thread);
+  *out = (tm_holder){.kind = r->kind, .tid = r->tid};
+  if (r->kind == TM_HOLDER_STACK) snprintf(out->name, sizeof out->name, "%s", r->thread);
   if (r->module >= 0) name_variable(s, r, row->root_at, out);
 }

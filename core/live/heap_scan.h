@@ -7,25 +7,26 @@
 #include "analyze/references.h"
 
 // Where a root's word stands. In the order in which one of several is named.
-typedef enum tm_root_kind {
-  TM_ROOT_DATA,   // of a module: a global or static variable
-  TM_ROOT_STACK,  // of a thread, in use; what glibc keeps on top of it (thread-local data) too
-  TM_ROOT_GO,     // Go's heap and goroutine stacks
-  TM_ROOT_HEAP,   // the allocator's memory, outside of known blocks
-  TM_ROOT_SHARED, // shared memory
-  TM_ROOT_MEMORY, // other anonymous memory: mappings, pools, stacks of coroutines and ended threads
-  TM_ROOT_COUNT
-} tm_root_kind;
+typedef enum tm_holder_kind {
+  TM_HOLDER_DATA,   // of a module: a global or static variable
+  TM_HOLDER_STACK,  // of a thread, in use; what glibc keeps on top of it (thread-local data) too
+  TM_HOLDER_GO,     // Go's heap and goroutine stacks
+  TM_HOLDER_HEAP,   // the allocator's memory, outside of known blocks
+  TM_HOLDER_SHARED, // shared memory
+  TM_HOLDER_MEMORY, // other anonymous memory: mappings, pools, stacks of coroutines and ended
+                    // threads
+  TM_HOLDER_COUNT
+} tm_holder_kind;
 
-const char *tm_root_kind_name(tm_root_kind kind); // "data", "stack", "go", "heap", ...
+const char *tm_holder_kind_name(tm_holder_kind kind); // "data", "stack", "go", "heap", ...
 
-typedef struct tm_root {
-  tm_root_kind kind;
+typedef struct tm_holder {
+  tm_holder_kind kind;
   char name[128];   // of the variable or the thread; "" = not known
   char module[128]; // data: the file's last name; "" = of no file
   int64_t tid;      // stack: whose
   uint64_t offset;  // data: into the variable
-} tm_root;
+} tm_holder;
 
 typedef struct tm_heap_scan tm_heap_scan;
 
@@ -47,6 +48,6 @@ void tm_heap_scan_free(tm_heap_scan *scan);
 const tm_block_reference *tm_heap_scan_rows(const tm_heap_scan *scan);
 tm_heap_look tm_heap_scan_about(const tm_heap_scan *scan);
 // The root that a held block hangs on. Opens modules when it first names one of their variables.
-void tm_heap_scan_root(tm_heap_scan *scan, const tm_block_reference *row, tm_root *out);
+void tm_heap_scan_root(tm_heap_scan *scan, const tm_block_reference *row, tm_holder *out);
 
 #endif

@@ -53,7 +53,7 @@ static bool lives_on(const tm_native_sites *later, const tm_native_block *block)
 }
 
 static tm_status root_number(summing *s, const tm_block_reference *row, uint32_t *out) {
-  tm_root root;
+  tm_holder root;
   tm_heap_scan_root(s->leaks->scan, row, &root);
   root.offset = 0; // one variable, whichever of its elements
   uint64_t key = tm_hash_add(root.kind, tm_hash_bytes(root.name, strlen(root.name)));

@@ -25,7 +25,7 @@ typedef struct tm_native_leaks {
   TM_VEC(tm_block) blocks;
   tm_heap_scan *scan;            // NULL before
   TM_VEC(tm_leak_states) states; // by site
-  TM_VEC(tm_root) roots;
+  TM_VEC(tm_holder) roots;
   TM_VEC(tm_leak_holder) holders; // by site, the one that holds most bytes first
 } tm_native_leaks;                // zero-initialise; fill sites by tm_native_sites_read
 
