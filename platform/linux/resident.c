@@ -142,13 +142,11 @@ static uint64_t stack_pointer(int task_fd, const char *tid) {
 
 static void read_thread(int task_fd, const char *tid, tm_thread_row *row) {
   char path[64], buf[64];
-  tm_text name;
+  tm_text text, name;
   *row = (tm_thread_row){.tid = strtoll(tid, NULL, 10)};
   snprintf(path, sizeof path, "%.32s/comm", tid);
-  if (tm_plat_head(task_fd, path, buf, sizeof buf, &name) == 0) {
+  if (tm_plat_head(task_fd, path, buf, sizeof buf, &text) == 0 && tm_text_line(&text, &name))
     tm_text_copy(name, row->name, sizeof row->name);
-    row->name[strcspn(row->name, "\n")] = 0;
-  }
   row->stack_pointer = stack_pointer(task_fd, tid);
 }
 
