@@ -2,6 +2,7 @@
 // other (agent_wire.h). It is made when there is something to tell for the first time, never before
 // the program has begun, with all signals blocked, and its guard is always set: what it allocates
 // indirectly is nobody's business.
+#include "agent_hooks.h"
 #include "agent_serve.h"
 #include "agent_tables.h"
 
@@ -20,6 +21,7 @@
 #include <unistd.h>
 
 enum { CLIENTS = 8, STACK_BYTES = 262144, HIGH_FD = 512, WAIT_MS = 1000 };
+enum { LOOK_MS = 50 }; // for libraries that came, where the program was not begun with the agent
 enum { EARLY_MS = 20, EARLY_SAMPLES = 64 }; // programs and children that end sooner are left alone
 
 enum { ASLEEP, AWAKE, OFF };
@@ -105,12 +107,15 @@ static void *serve(void *ud) {
   tm_self.guard = 1;
   prctl(PR_SET_NAME, "tidemark-agent");
   for (int i = 0; i < CLIENTS; i++) clients[i] = -1;
-  while (!atomic_load(&is_over)) {
+  tm_agent_stand_in_front();
+  while (!atomic_exchange(&is_over, false)) {
+    int wait_ms = tm_got_is_patched() ? LOOK_MS : WAIT_MS;
+    tm_got_look();
     if (listener < 0 && !listen_at_path()) poll(NULL, 0, WAIT_MS);
     polled[CLIENTS] = (struct pollfd){.fd = listener, .events = POLLIN};
     for (int i = 0; i < CLIENTS; i++)
       polled[i] = (struct pollfd){.fd = clients[i], .events = POLLIN};
-    if (listener < 0 || poll(polled, CLIENTS + 1, WAIT_MS) <= 0) continue;
+    if (listener < 0 || poll(polled, CLIENTS + 1, wait_ms) <= 0) continue;
     if (polled[CLIENTS].revents & POLLNVAL)
       listener = -1; // the program closed what it did not open
     if (polled[CLIENTS].revents & POLLIN) take_client();
@@ -125,8 +130,7 @@ static void *serve(void *ud) {
   if (listener >= 0) close(listener);
   listener = -1;
   unlink(path);
-  atomic_store(&is_over, false);
-  atomic_store(&state, ASLEEP);
+  atomic_store(&state, OFF);
   return NULL;
 }
 
@@ -161,6 +165,13 @@ void tm_control_stop(void) {
   if (atomic_load(&state) == AWAKE) atomic_store(&is_over, true);
 }
 
+void tm_control_begin_again(void) {
+  int was = OFF;
+  atomic_store(&is_over, false);
+  atomic_compare_exchange_strong(&state, &was, ASLEEP);
+  tm_control_begin();
+}
+
 void tm_control_forked(void) {
   if (atomic_load(&state) == AWAKE) {
     if (listener >= 0) close(listener);
@@ -171,7 +182,7 @@ void tm_control_forked(void) {
   first_sample = tm_live_inserted();
   first_ms = tm_agent_now_ms();
   atomic_store(&is_over, false);
-  atomic_store(&state, ASLEEP);
+  if (atomic_load(&state) == AWAKE) atomic_store(&state, ASLEEP);
 }
 
 // ---- at the end ----

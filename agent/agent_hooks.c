@@ -193,33 +193,22 @@ tm_agent_next tm_next = {.malloc = first_malloc,
 // ---- the names ----
 
 #define HOOK(name)                                                                                 \
-  { #name, (void (*)(void))hook_##name, &tm_next.name, false }
+  { #name, (void (*)(void))hook_##name, &tm_next.name }
 #define MAPPING(name)                                                                              \
-  { #name, (void (*)(void))tm_hook_##name, &tm_next.name, false }
+  { #name, (void (*)(void))tm_hook_##name, &tm_next.name }
 #define ALIAS(name) TM_EXPORT __attribute__((alias("hook_" #name)))
 
 const tm_agent_hook tm_agent_hooks[] = {
-    HOOK(malloc),
-    HOOK(free),
-    HOOK(calloc),
-    HOOK(realloc),
-    HOOK(reallocarray),
-    HOOK(memalign),
-    HOOK(valloc),
-    HOOK(aligned_alloc),
-    HOOK(posix_memalign),
-    HOOK(pvalloc),
-    HOOK(cfree),
-    HOOK(malloc_usable_size),
-    HOOK(free_sized),
-    HOOK(free_aligned_sized),
-    MAPPING(mmap),
-    {"mmap64", (void (*)(void))tm_hook_mmap, &tm_next.mmap, false},
-    MAPPING(munmap),
-    MAPPING(mremap),
-    MAPPING(dlclose),
-    {"dlopen", (void (*)(void))tm_hook_dlopen, &tm_next.dlopen, true},
-    {0},
+    HOOK(malloc),         HOOK(free),
+    HOOK(calloc),         HOOK(realloc),
+    HOOK(reallocarray),   HOOK(memalign),
+    HOOK(valloc),         HOOK(aligned_alloc),
+    HOOK(posix_memalign), HOOK(pvalloc),
+    HOOK(cfree),          HOOK(malloc_usable_size),
+    HOOK(free_sized),     HOOK(free_aligned_sized),
+    MAPPING(mmap),        {"mmap64", (void (*)(void))tm_hook_mmap, &tm_next.mmap},
+    MAPPING(munmap),      MAPPING(mremap),
+    MAPPING(dlclose),     {0},
 };
 
 ALIAS(malloc) void *malloc(size_t bytes);

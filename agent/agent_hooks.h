@@ -10,10 +10,9 @@
 // One function in whose place another is called. `replacement` has the replaced function's
 // signature. It is this library's own code, whatever the name resolves to elsewhere.
 typedef struct tm_agent_hook {
-  const char *name;           // as the dynamic linker knows it: "malloc"
-  void (*replacement)(void);  // cast it back; never called as such
-  void *next;                 // where the pointer to the replaced function is kept (void *[1])
-  bool is_only_when_attached; // preloaded programs do without it: "dlopen"
+  const char *name;          // as the dynamic linker knows it: "malloc"
+  void (*replacement)(void); // cast it back; never called as such
+  void *next;                // where the pointer to the replaced function is kept (void *[1])
 } tm_agent_hook;
 
 // All of them; the last row has no name.
@@ -28,18 +27,26 @@ void tm_agent_resolve(void);
 bool tm_agent_is_preloaded(void);
 
 // Makes the agent ready to record and applies options ("mode=sampled,rate=524288"; NULL = what the
-// environment's TIDEMARK_AGENT_OPTIONS says). The table's slots are not touched: whoever attaches
-// writes them after this has returned true. False: refused, tm_agent_refusal says why.
-// Call it from an ordinary thread, not from inside an allocation. Idempotent.
+// environment's TIDEMARK_AGENT_OPTIONS says). No slots are touched: tm_got_patch does. False:
+// refused, tm_agent_refusal says why. Call it from an ordinary thread, not from inside an
+// allocation. Idempotent.
 bool tm_agent_attach(const char *options);
 const char *tm_agent_refusal(void); // NULL: not refused
+// The agent's thread begins with it: if nobody preloaded this library, the slots are written.
+void tm_agent_stand_in_front(void);
 
-// Stops recording and serving; frees nothing. The slots must have been restored before.
+// Restores the slots, stops recording and serving; frees nothing, for a thread may be in here.
 void tm_agent_detach(void);
 
-// Called (if set) by the replacement of dlopen after a library came, and by the control verb
-// `detach` before anything else. Set by agent_got.c while it is attached.
-extern void (*tm_agent_on_dlopen)(void);
-extern void (*tm_agent_on_detach)(void);
+// ---- programs that run already (agent_got.c) ----
+
+// Puts the replacements into the slots of all modules. False: nobody's malloc leads here, because
+// the program has an allocator of its own. Not for malloc's path.
+bool tm_got_patch(void);
+// Puts the functions back. Who kept the address of a replacement goes on calling it.
+void tm_got_restore(void);
+// Does it for libraries that came meanwhile; cheap when there are none.
+void tm_got_look(void);
+bool tm_got_is_patched(void);
 
 #endif

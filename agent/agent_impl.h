@@ -45,7 +45,6 @@ typedef struct tm_agent_next {
   void *(*mmap)(void *, size_t, int, int, int, off_t);
   int (*munmap)(void *, size_t);
   void *(*mremap)(void *, size_t, size_t, int, ...);
-  void *(*dlopen)(const char *, int);
   int (*dlclose)(void *);
 } tm_agent_next;
 extern tm_agent_next tm_next;
@@ -54,7 +53,6 @@ extern tm_agent_next tm_next;
 void *tm_hook_mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset);
 int tm_hook_munmap(void *at, size_t bytes);
 void *tm_hook_mremap(void *old, size_t old_bytes, size_t new_bytes, int flags, ...);
-void *tm_hook_dlopen(const char *path, int flags);
 int tm_hook_dlclose(void *library);
 
 // Memory for who asks before the allocator is known; never given back. agent_early.c
@@ -77,7 +75,7 @@ typedef struct tm_agent_thread {
   uintptr_t stack_low; // the mapping that the thread's stack is in, for the unwinder
   uintptr_t stack_high;
   struct tm_memo *memo; // full mode: the last stack, see agent_unwind.c
-  uintptr_t last_block; // full mode: what was allocated last, if nothing was since
+  uintptr_t last_block; // full mode: ~ of what was allocated last (no reference to it)
   uint32_t slot;        // in the table of threads, 0 = none
 } tm_agent_thread;
 // Static TLS is scarce in a library that is loaded late.
@@ -147,5 +145,9 @@ void tm_agent_pause(void);
 void tm_agent_reset(void);
 uint32_t tm_agent_now_ms(void);
 bool tm_agent_sees_all(void); // full mode, now or since the last reset
+// From which address on all blocks of the brk heap, and all of other arenas, are known: what stands
+// between them is free. UINT64_MAX: not all blocks are known.
+uint64_t tm_agent_known_from(void);
+void tm_agent_begin_to_know(void); // before the first tm_agent_configure of a preloaded program
 
 #endif

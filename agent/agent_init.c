@@ -196,6 +196,7 @@ bool tm_agent_attach(const char *text) {
     if (!refusal && !tm_stacks_init()) refusal = "no memory for the tables";
     tm_live_init();
     if (!refusal) tm_fork_init();
+    if (tm_agent_is_preloaded()) tm_agent_begin_to_know();
   }
   if (o.exit_path[0]) tm_control_set_exit(o.exit_path);
   is_attached = !refusal;
@@ -209,7 +210,17 @@ const char *tm_agent_refusal(void) {
   return refusal;
 }
 
+static const char *const own_allocator =
+    "the program has an allocator of its own linked into it, which cannot be stood before";
+
+void tm_agent_stand_in_front(void) {
+  if (tm_agent_is_preloaded() || refusal || tm_got_patch()) return;
+  refusal = own_allocator;
+  tm_agent_pause();
+}
+
 void tm_agent_detach(void) {
+  tm_got_restore();
   tm_agent_pause();
   tm_control_stop();
 }
@@ -221,7 +232,7 @@ __attribute__((constructor)) static void begin(void) {
     tm_agent_attach(NULL);
     return;
   }
-  refusal = "the program has an allocator of its own linked into it, which cannot be stood before";
+  refusal = own_allocator;
   tm_agent.pid = syscall(SYS_getpid);
   parse(getenv("TIDEMARK_AGENT_OPTIONS"), &o);
   tm_control_set_exit(o.exit_path);
@@ -232,10 +243,20 @@ __attribute__((destructor)) static void end(void) {
   if ((is_attached || refusal) && tm_agent.pid == syscall(SYS_getpid)) tm_control_say_last();
 }
 
-// For who brings this library into a running program. 0: ready. Not called by preloaded ones.
+// For who brings this library into a running program. 0: the agent's thread goes on from here;
+// whether it could stand before the allocator is what it answers to `hello`. Preloaded ones are
+// started anew after a detach.
 TM_EXPORT int tidemark_agent_start(const char *text);
 int tidemark_agent_start(const char *text) {
+  if (refusal == own_allocator && !tm_agent_is_preloaded())
+    refusal = NULL; // libraries may have come
   if (!tm_agent_attach(text)) return -1;
-  tm_control_begin();
+  tm_control_begin_again();
   return 0;
+}
+
+// Why it answered -1; static.
+TM_EXPORT const char *tidemark_agent_refusal(void);
+const char *tidemark_agent_refusal(void) {
+  return refusal ? refusal : "";
 }

@@ -12,9 +12,6 @@
 
 #define HERE __builtin_frame_address(0)
 
-void (*tm_agent_on_dlopen)(void);
-void (*tm_agent_on_detach)(void);
-
 // Reserved address space and mapped files are not memory that somebody asked for.
 static bool is_memory(size_t bytes, int protection, int flags) {
   return bytes >= TM_AGENT_BIG_BYTES && protection & PROT_WRITE && flags & MAP_ANONYMOUS;
@@ -72,13 +69,6 @@ void *tm_hook_mremap(void *old, size_t old_bytes, size_t new_bytes, int flags, .
   else if (new_bytes >= TM_AGENT_BIG_BYTES)
     tm_agent_record_whole(made, new_bytes, TM_AGENT_MMAP, HERE);
   return made;
-}
-
-// The loader looks at who calls dlopen ($ORIGIN, RUNPATH): only attached programs get this.
-void *tm_hook_dlopen(const char *path, int flags) {
-  void *library = tm_next.dlopen(path, flags);
-  if (library && tm_agent_on_dlopen) tm_agent_on_dlopen();
-  return library;
 }
 
 int tm_hook_dlclose(void *library) {

@@ -8,12 +8,15 @@
 #include <errno.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CHECK_BYTES INT64_C(262144) // idle threads look so often whether somebody wants to listen
 #define ALWAYS_DUE  (INT64_MIN / 2)
 
 _Thread_local tm_agent_thread tm_self __attribute__((tls_model("initial-exec")));
 tm_agent_counters tm_counters;
+static _Atomic uint64_t known_from = UINT64_MAX;
+static _Atomic bool was_early; // somebody allocated before the agent was ready
 
 // ---- the filter ----
 
@@ -141,7 +144,7 @@ static void keep(void *block, size_t bytes, uint32_t kind, double weight, const 
   } else if (row.is_counted) {
     filter_fit(atomic_fetch_add_explicit(&tm_counters.filtered, 1, memory_order_relaxed) + 1);
   }
-  if (is_full) tm_self.last_block = row.block;
+  if (is_full) tm_self.last_block = ~row.block;
 }
 
 static void record_guarded(void *block, size_t bytes, const void *frame) {
@@ -152,6 +155,7 @@ static void record_guarded(void *block, size_t bytes, const void *frame) {
   bool is_new = self->generation != generation;
   double weight = 1.0;
   self->generation = generation;
+  if (generation == 0) atomic_store_explicit(&was_early, true, memory_order_relaxed);
   if (generation == 0 || mode == TM_AGENT_IDLE) {
     if (generation != 0 && (!is_new || bytes >= CHECK_BYTES)) tm_control_wake();
     self->left_bytes = CHECK_BYTES;
@@ -206,7 +210,7 @@ static void count_life(const tm_agent_live *row) {
   uint64_t lived_ms = atomic_load_explicit(&stack->lived_ms, memory_order_relaxed);
   lived_ms += tm_agent_now_ms() - row->born_ms;
   atomic_store_explicit(&stack->lived_ms, lived_ms, memory_order_relaxed);
-  if (tm_self.last_block == row->block)
+  if (tm_self.last_block == ~row->block)
     atomic_fetch_add_explicit(&stack->temporary_count, 1, memory_order_relaxed);
 }
 
@@ -240,12 +244,25 @@ void tm_agent_put_back(const tm_agent_live *row) {
   tm_self.guard = 0;
 }
 
+// ---- what is not known ----
+
+uint64_t tm_agent_known_from(void) {
+  if (!tm_agent_sees_all() || atomic_load(&tm_counters.dropped)) return UINT64_MAX;
+  return atomic_load(&known_from);
+}
+
+// Constructors of other libraries may have been first: their blocks lie in what the heap was then.
+void tm_agent_begin_to_know(void) {
+  atomic_store(&known_from, atomic_load(&was_early) ? (uint64_t)(uintptr_t)sbrk(0) : 0);
+}
+
 // ---- verbs ----
 
 void tm_agent_configure(uint32_t mode, uint64_t rate_bytes, uint64_t min_size_bytes) {
   atomic_store(&tm_agent.rate_bytes, rate_bytes ? rate_bytes : 1);
   atomic_store(&tm_agent.min_size_bytes, min_size_bytes);
   if (mode == TM_AGENT_FULL) atomic_store(&tm_agent.filter, &all_filter);
+  if (mode != TM_AGENT_FULL || min_size_bytes) atomic_store(&known_from, UINT64_MAX);
   atomic_store(&tm_agent.mode, mode);
   // Last, and never 0: threads take over what stands when they see another number.
   if (atomic_fetch_add(&tm_agent.generation, 1) == UINT32_MAX)
@@ -269,6 +286,7 @@ void tm_agent_reset(void) {
         atomic_store_explicit(&filters[i].counts[k], 0, memory_order_relaxed);
   if (atomic_load(&tm_agent.mode) != TM_AGENT_FULL) atomic_store(&tm_agent.filter, &filters[0]);
   tm_stacks_reset();
+  atomic_store(&known_from, UINT64_MAX);
   atomic_store(&tm_agent.epoch, 0);
   tm_self.guard = guard;
 }

@@ -92,6 +92,8 @@ static void about(tm_message *m) {
   value(m, "min_size_bytes", atomic_load(&tm_agent.min_size_bytes));
   value(m, "epoch", atomic_load(&tm_agent.epoch));
   value(m, "is_preloaded", tm_agent_is_preloaded());
+  value(m, "is_patched", tm_got_is_patched());
+  value(m, "known_from", tm_agent_known_from());
   value(m, "samples", tm_live_inserted());
   value(m, "live", tm_live_count());
 }
@@ -159,7 +161,6 @@ static void start(const request *r, tm_message *m) {
 }
 
 static void detach(tm_message *m) {
-  if (tm_agent_on_detach) tm_agent_on_detach();
   tm_agent_detach();
   about(m);
 }
@@ -168,7 +169,9 @@ static void detach(tm_message *m) {
 static void answer(const request *r, tm_message *m) {
   switch (r->fields[TM_AGENT_ASK_VERB]) {
   case TM_AGENT_HELLO:
-    tm_message_text(m, TM_AGENT_REPLY_TEXT, "tidemark " TM_VERSION);
+    if (tm_agent_refusal()) tm_message_number(m, TM_AGENT_REPLY_STATUS, 1);
+    tm_message_text(m, TM_AGENT_REPLY_TEXT,
+                    tm_agent_refusal() ? tm_agent_refusal() : "tidemark " TM_VERSION);
     about(m);
     break;
   case TM_AGENT_START:

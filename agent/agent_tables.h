@@ -26,6 +26,15 @@ static inline void tm_spin_unlock(tm_spin *lock) {
 void *tm_pages_get(size_t bytes);
 void tm_pages_drop(void *pages, size_t bytes);
 
+// ---- mappings (agent_map.c) ----
+
+typedef struct tm_agent_map {
+  uintptr_t begin, end;
+  bool is_writable;
+} tm_agent_map;
+// False: nothing is mapped there, or /proc cannot be read; *out is zero then.
+bool tm_map_find(uintptr_t address, tm_agent_map *out);
+
 // ---- stacks (agent_stacks.c) ----
 
 enum {
@@ -95,9 +104,10 @@ void tm_unwind_init(void);
 
 // ---- serving (agent_control.c) ----
 
-void tm_control_begin(void); // makes sure that somebody listens
-void tm_control_wake(void);  // the same, once there is something to tell
-void tm_control_stop(void);
+void tm_control_begin(void);       // makes sure that somebody listens
+void tm_control_wake(void);        // the same, once there is something to tell
+void tm_control_stop(void);        // nobody listens any more, until:
+void tm_control_begin_again(void); // also after a stop
 void tm_control_set_exit(const char *path);
 void tm_control_say_last(void); // dials the exit socket
 void tm_control_forked(void);   // in the child: thread and socket were the parent's

@@ -7,11 +7,8 @@
 #include "agent_cfi.h"
 #include "agent_tables.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -76,73 +73,11 @@ static TM_ALWAYS_INLINE bool load(walk *w, uintptr_t at, uintptr_t *out) {
   return true;
 }
 
-// ---- the thread's stack ----
-
-// Source: PROCMAP_QUERY of linux/fs.h (6.11); one question instead of reading the whole file.
-typedef struct map_query {
-  uint64_t size, flags, address, begin, end, vma_flags, page_bytes, offset, inode;
-  uint32_t device_major, device_minor, name_bytes, build_id_bytes;
-  uint64_t name_address, build_id_address;
-} map_query;
-#define QUERY_MAP _IOWR('f', 17, map_query)
-
-static uintptr_t hexadecimal(const char **at, const char *end) {
-  uintptr_t value = 0;
-  for (; *at < end; (*at)++) {
-    char c = **at;
-    if (c >= '0' && c <= '9')
-      value = value * 16 + (uintptr_t)(c - '0');
-    else if (c >= 'a' && c <= 'f')
-      value = value * 16 + (uintptr_t)(c - 'a' + 10);
-    else
-      break;
-  }
-  return value;
-}
-
-// Looks for the line of an address in the text; what a read cuts in two is put together.
-static bool find_line(int fd, uintptr_t address, uintptr_t *low, uintptr_t *high) {
-  char text[PAGE_BYTES];
-  size_t have = 0;
-  for (;;) {
-    long got = syscall(SYS_read, fd, text + have, sizeof text - have);
-    if (got <= 0) return false;
-    have += (size_t)got;
-    const char *line = text, *end = text + have, *newline;
-    while ((newline = memchr(line, '\n', (size_t)(end - line)))) {
-      *low = hexadecimal(&line, newline);
-      if (line < newline) line++;
-      *high = hexadecimal(&line, newline);
-      if (address >= *low && address < *high) return true;
-      line = newline + 1;
-    }
-    have = (size_t)(end - line);
-    if (have == sizeof text) have = 0; // a line of 4 KiB: its rest cannot be what we want
-    memmove(text, end - have, have);
-  }
-}
-
 static void find_stack(uintptr_t sp) {
-  static _Atomic bool is_old_kernel;
-  tm_agent_thread *self = &tm_self;
-  map_query query = {.size = sizeof query, .address = sp};
-  bool is_found = false;
-  self->stack_low = self->stack_high = 0;
-  // By number: libc's functions are points at which a thread may be cancelled, malloc is none.
-  int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  if (!atomic_load_explicit(&is_old_kernel, memory_order_relaxed)) {
-    is_found = syscall(SYS_ioctl, fd, QUERY_MAP, &query) == 0;
-    if (is_found) {
-      self->stack_low = query.begin;
-      self->stack_high = query.end;
-    } else if (errno == ENOTTY) {
-      atomic_store_explicit(&is_old_kernel, true, memory_order_relaxed);
-    }
-  }
-  if (!is_found && !find_line(fd, sp, &self->stack_low, &self->stack_high))
-    self->stack_low = self->stack_high = 0;
-  syscall(SYS_close, fd);
+  tm_agent_map map = {0, 0, false};
+  tm_map_find(sp, &map);
+  tm_self.stack_low = map.begin;
+  tm_self.stack_high = map.end;
 }
 
 // ---- the walk ----
