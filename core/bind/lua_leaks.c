@@ -1,7 +1,7 @@
 // core.native_sites(profile, {whole=}) -> NativeSites: a snapshot of the malloc agent by sites.
-//   s:scan(pid, {complete=, passes=}) -> {bytes=, took_ns=, regions=, threads=, running=, blocks=}
-//   s:rows(later) -> {{key=, owner=, caller=, frames={{name=, file=, line=}...}, live_count=, ...}}
-//   s:close(). later: NativeSites of a snapshot after the scan, or nil.
+//   s:scan(pid, {known_from=, passes=}) -> {bytes=, took_ns=, regions=, threads=, running=,
+//   blocks=} s:rows(later) -> {{key=, owner=, caller=, frames={{name=, file=, line=}...},
+//   live_count=, ...}} s:close(). later: NativeSites of a snapshot after the scan, or nil.
 #include "bind/lua_leaks.h"
 
 #include "bind/lua_error.h"
@@ -68,16 +68,18 @@ static int core_native_sites(lua_State *L) {
 
 static int sites_scan(lua_State *L) {
   lua_sites *s = check_sites(L, 1);
-  int64_t pid = luaL_checkinteger(L, 2), passes = 2;
+  int64_t pid = luaL_checkinteger(L, 2), passes = 2, known_from = -1;
   lua_settop(L, 3);
   if (lua_istable(L, 3)) {
     lua_getfield(L, 3, "passes");
     passes = luaL_optinteger(L, -1, passes);
-    lua_pop(L, 1);
+    lua_getfield(L, 3, "known_from"); // -1 is the agent's UINT64_MAX
+    known_from = luaL_optinteger(L, -1, known_from);
+    lua_pop(L, 2);
   }
   luaL_argcheck(L, passes >= 1 && passes <= 100, 3, "passes is 1 to 100");
   tm_lua_work *work = tm_lua_push_work(L);
-  if (tm_native_leaks_scan(&work->ctx, &s->leaks, pid, is_set(L, 3, "complete"), (uint32_t)passes)
+  if (tm_native_leaks_scan(&work->ctx, &s->leaks, pid, (uint64_t)known_from, (uint32_t)passes)
       != TM_OK)
     return tm_lua_failed(L, &work->ctx);
   tm_lua_end_work(work);

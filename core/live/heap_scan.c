@@ -37,6 +37,7 @@ struct tm_heap_scan {
   size_t block_count;
   tm_block_reference *rows;
   tm_heap_look look;
+  uint64_t known_from;
   TM_VEC(region) regions; // of all passes
   size_t first;           // of this pass
   TM_VEC(module) modules;
@@ -107,6 +108,17 @@ static tm_holder_kind kind_of(const tm_mapping_row *row, bool follows_module) {
   }
 }
 
+// The lower part of the brk heap, where blocks from before the agent's time live.
+static void add_unknown(listing *l, region *heap) {
+  uint64_t known = (l->scan->known_from + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+  if (known <= heap->start) return;
+  region lower = *heap;
+  lower.end = known < heap->end ? known : heap->end;
+  lower.is_heap = false;
+  heap->start = lower.end;
+  if (l->status == TM_OK) l->status = tm_vec_push(l->ctx, &l->scan->regions, lower);
+}
+
 static bool add_mapping(void *ud, const tm_mapping_row *row) {
   listing *l = ud;
   bool is_file = row->kind == TM_MAPPING_FILE || row->kind == TM_MAPPING_DELETED;
@@ -119,11 +131,12 @@ static bool add_mapping(void *ud, const tm_mapping_row *row) {
   tm_holder_kind kind = kind_of(row, follows);
   if (kind == TM_HOLDER_COUNT || (kind == TM_HOLDER_DATA && l->is_agent)) return l->status == TM_OK;
   region r = {.start = row->start, .end = row->end, .kind = kind, .module = -1};
-  r.is_heap = kind == TM_HOLDER_HEAP;
+  r.is_heap = kind == TM_HOLDER_HEAP && l->scan->known_from != UINT64_MAX;
   if (kind == TM_HOLDER_DATA) {
     r.module = l->module;
     r.is_books = strncmp(last_name(l->scan->modules.items[l->module].path), "libc.", 5) == 0;
   }
+  if (row->kind == TM_MAPPING_HEAP && r.is_heap) add_unknown(l, &r);
   if (l->status == TM_OK) l->status = tm_vec_push(l->ctx, &l->scan->regions, r);
   return l->status == TM_OK;
 }
@@ -210,10 +223,10 @@ static void merge_rows(tm_heap_scan *s, const tm_block_reference *rows, bool is_
 }
 
 static tm_status one_pass(tm_ctx *ctx, tm_heap_scan *s, tm_proc *proc, const tm_block *blocks,
-                          bool is_complete, bool is_first) {
+                          bool is_first) {
   tm_references *refs;
   const tm_block_reference *rows = NULL;
-  TM_TRY(tm_references_new(ctx, blocks, s->block_count, is_complete, &refs));
+  TM_TRY(tm_references_new(ctx, blocks, s->block_count, true, &refs));
   tm_status status = look_through(ctx, s, proc, refs);
   if (status == TM_OK) status = tm_references_settle(ctx, refs, &rows);
   if (status == TM_OK) merge_rows(s, rows, is_first);
@@ -222,7 +235,7 @@ static tm_status one_pass(tm_ctx *ctx, tm_heap_scan *s, tm_proc *proc, const tm_
 }
 
 static tm_status run_passes(tm_ctx *ctx, tm_heap_scan *s, int64_t pid, const tm_block *blocks,
-                            bool is_complete, uint32_t passes) {
+                            uint32_t passes) {
   tm_plat *plat;
   tm_proc *proc = NULL;
   uint64_t began_ns = tm_clock_mono_ns();
@@ -230,7 +243,7 @@ static tm_status run_passes(tm_ctx *ctx, tm_heap_scan *s, int64_t pid, const tm_
   tm_status status = tm_proc_open(ctx, plat, pid, &proc);
   for (uint32_t i = 0; i < (passes ? passes : 1) && status == TM_OK; i++) {
     status = list_regions(ctx, s, proc);
-    if (status == TM_OK) status = one_pass(ctx, s, proc, blocks, is_complete, i == 0);
+    if (status == TM_OK) status = one_pass(ctx, s, proc, blocks, i == 0);
   }
   tm_proc_close(proc);
   tm_plat_close(plat);
@@ -239,14 +252,15 @@ static tm_status run_passes(tm_ctx *ctx, tm_heap_scan *s, int64_t pid, const tm_
 }
 
 tm_status tm_heap_scan_run(tm_ctx *ctx, int64_t pid, const tm_block *blocks, size_t count,
-                           bool is_complete, uint32_t passes, tm_heap_scan **out) {
+                           uint64_t known_from, uint32_t passes, tm_heap_scan **out) {
   tm_heap_scan *s = tm_calloc(ctx, 1, sizeof *s);
   if (!s) return TM_E_NOMEM;
   s->alloc = ctx->alloc;
   s->block_count = count;
+  s->known_from = known_from;
   s->rows = tm_calloc(ctx, count + 1, sizeof *s->rows);
   tm_status status = s->rows ? TM_OK : TM_E_NOMEM;
-  if (status == TM_OK) status = run_passes(ctx, s, pid, blocks, is_complete, passes);
+  if (status == TM_OK) status = run_passes(ctx, s, pid, blocks, passes);
   if (status == TM_OK) *out = s;
   if (status != TM_OK) tm_heap_scan_free(s);
   return status;

@@ -36,11 +36,13 @@ typedef struct tm_heap_look {
 } tm_heap_look;
 
 // Looks `passes` times (at least 1): a block counts as held when one pass finds it so, because a
-// pointer that wanders may be missed. blocks and is_complete: see tm_references_new; the blocks
-// must outlive the scan. The agent's thread and library are no roots. TM_E_GONE, TM_E_PERM,
-// TM_E_NOMEM, TM_E_CANCELLED. Blocking; free with tm_heap_scan_free.
+// pointer that wanders may be missed. blocks: see tm_references_new; they must outlive the scan.
+// known_from: the agent's value of that name, from which address on the allocator's memory outside
+// of the blocks is free, so that words there are leftovers; UINT64_MAX = others may live too. The
+// agent's thread and library are no roots. TM_E_GONE, TM_E_PERM, TM_E_NOMEM, TM_E_CANCELLED.
+// Blocking; free with tm_heap_scan_free.
 TM_NODISCARD tm_status tm_heap_scan_run(tm_ctx *ctx, int64_t pid, const tm_block *blocks,
-                                        size_t count, bool is_complete, uint32_t passes,
+                                        size_t count, uint64_t known_from, uint32_t passes,
                                         tm_heap_scan **out);
 void tm_heap_scan_free(tm_heap_scan *scan);
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *l, int64_t pid, bool is_complete,
+tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *l, int64_t pid, uint64_t known_from,
                                uint32_t passes) {
   l->blocks.count = 0;
   for (size_t i = 0; i < l->sites.blocks.count; i++) {
@@ -16,8 +16,7 @@ tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *l, int64_t pid, boo
   }
   tm_heap_scan_free(l->scan);
   l->scan = NULL;
-  return tm_heap_scan_run(ctx, pid, l->blocks.items, l->blocks.count, is_complete, passes,
-                          &l->scan);
+  return tm_heap_scan_run(ctx, pid, l->blocks.items, l->blocks.count, known_from, passes, &l->scan);
 }
 
 void tm_native_leaks_fini(tm_ctx *ctx, tm_native_leaks *l) {
@@ -74,7 +73,8 @@ static tm_status add_holder(summing *s, const tm_native_block *block,
   if (row->from_block != TM_BLOCK_NONE)
     holder.from_site = l->sites.blocks.items[row->from_block].site;
   holder.is_interior = row->state == TM_BLOCK_INTERIOR;
-  uint64_t key = tm_hash_add(holder.site, (uint64_t)holder.from_site << 32 | holder.root);
+  uint64_t key =
+      tm_hash_add(tm_hash_mix(holder.site), (uint64_t)holder.from_site << 32 | holder.root);
   key = tm_hash_add(key, holder.is_interior) >> 1;
   uint32_t at = tm_idmap_get(&s->holders, key);
   if (at == TM_IDMAP_NONE) {

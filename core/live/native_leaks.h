@@ -31,7 +31,7 @@ typedef struct tm_native_leaks {
 
 // Looks through the process for who refers to the blocks of the sites. See tm_heap_scan_run.
 TM_NODISCARD tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *leaks, int64_t pid,
-                                            bool is_complete, uint32_t passes);
+                                            uint64_t known_from, uint32_t passes);
 
 // Sums up. later: the sites of a snapshot that was taken after the look; blocks that are not in it
 // were freed under our eyes and count no more. NULL: all count.
