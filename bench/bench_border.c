@@ -91,7 +91,15 @@ int main(void) {
       {"a call on a model (#f)", lengths, CALLS, 60},
       {"a field of a model", calls, CALLS, 60},
       {"1 M rows filtered and summed by verbs", "return f:over('last', 500):sum('delta')", ROWS, 5},
-      {"each row to a Lua function", "local n = 0 f:each(function(r) n = n + 1 end)", ROWS, 40},
+      {"each: a row to a Lua function", "local n = 0 f:each(function(r) n = n + 1 end)", ROWS, 40},
+      {"each: two columns to a Lua function",
+       "local n = 0 f:each({'last', 'delta'}, function(last, delta) n = n + last - delta end)",
+       ROWS, 40},
+      {"each: a row, of which two fields are read",
+       "local n = 0 f:each(function(r) n = n + r.last - r.delta end)", ROWS, 0},
+      {"each: key and a number to a Lua function",
+       "local n = 0 f:each({'key', 'last'}, function(key, last) n = n + last end)", ROWS, 0},
+      {"each: a row copied to a table", "f:each(function(r) local t = r:copy() end)", ROWS, 0},
   };
   printf("%-40s %10s %8s\n", "ns", "best of 7", "bar");
   printf("%-40s %10.2f\n", "the same filter and sum in C, a row", best_in_c(base->table));

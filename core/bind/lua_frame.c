@@ -1,8 +1,7 @@
 // A frame is a list of row numbers over a shared table; filters make shorter lists and copy no
 // cell. Rows become Lua tables only when a rule looks at them one by one.
-#include "bind/lua_frame.h"
-
 #include "base/glob.h"
+#include "bind/lua_frame_impl.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -12,12 +11,6 @@
 #define FRAME_META "tidemark.Frame"
 
 enum { TRACE_FRAMES = 32, FINDINGS_MAX = 50 };
-
-typedef struct frame {
-  tm_frame_base *base; // NULL = no snapshot yet
-  size_t count;
-  uint32_t rows[];
-} frame;
 
 // ---- names ----
 
@@ -89,12 +82,17 @@ void tm_frame_base_release(tm_frame_base *base) {
   free(base);
 }
 
-static frame *check_frame(lua_State *L) {
-  return luaL_checkudata(L, 1, FRAME_META);
+tm_frame *tm_lua_check_frame(lua_State *L) {
+  if (lua_getmetatable(L, 1)) {
+    bool same = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+    if (same) return lua_touserdata(L, 1);
+  }
+  return luaL_checkudata(L, 1, FRAME_META); // raises
 }
 
 static int frame_gc(lua_State *L) {
-  frame *f = check_frame(L);
+  tm_frame *f = tm_lua_check_frame(L);
   tm_frame_base_release(f->base);
   f->base = NULL;
   f->count = 0;
@@ -102,9 +100,9 @@ static int frame_gc(lua_State *L) {
 }
 
 // An empty frame with room for so many rows.
-static frame *push_frame(lua_State *L, tm_frame_base *base, size_t room) {
-  frame *f = lua_newuserdatauv(L, sizeof *f + room * sizeof *f->rows, 0);
-  *f = (frame){base, 0};
+static tm_frame *push_frame(lua_State *L, tm_frame_base *base, size_t room) {
+  tm_frame *f = lua_newuserdatauv(L, sizeof *f + room * sizeof *f->rows, 0);
+  *f = (tm_frame){base, 0};
   if (base) base->references++;
   luaL_setmetatable(L, FRAME_META);
   return f;
@@ -112,25 +110,26 @@ static frame *push_frame(lua_State *L, tm_frame_base *base, size_t room) {
 
 // ---- cells ----
 
-static const char *const columns[] = {"key",   "first",    "last",       "delta", "steps",
-                                      "falls", "per_hour", "confidence", NULL};
+const char *const tm_frame_columns[] = {"key",   "first",    "last",       "delta", "steps",
+                                        "falls", "per_hour", "confidence", NULL};
 
-static size_t column_of(lua_State *L, const frame *f, const char *name) {
-  if (f->base && strcmp(name, f->base->by) == 0) name = "key";
-  tm_lua_check_name(L, "column", name, columns);
+size_t tm_frame_column(lua_State *L, const tm_frame *f, const char *name) {
+  if (!f->base) return 0; // by what it is pivoted is not known, either
+  if (strcmp(name, f->base->by) == 0) name = "key";
+  tm_lua_check_name(L, "column", name, tm_frame_columns);
   if (strcmp(name, "confidence") == 0) name = "confidence_ratio";
-  return f->base ? tm_table_find_column(f->base->table, name) : 0;
+  return tm_table_find_column(f->base->table, name);
 }
 
-static const char *key_of(const frame *f, size_t i) {
+static const char *key_of(const tm_frame *f, size_t i) {
   return tm_table_text(f->base->table, f->rows[i], 0);
 }
 
-static double number_of(const frame *f, size_t i, size_t column) {
+static double number_of(const tm_frame *f, size_t i, size_t column) {
   return column ? tm_table_real(f->base->table, f->rows[i], column) : NAN;
 }
 
-static void push_cell(lua_State *L, const frame *f, size_t i, size_t column) {
+void tm_frame_push_cell(lua_State *L, const tm_frame *f, size_t i, size_t column) {
   const tm_table *t = f->base->table;
   if (column == 0)
     lua_pushstring(L, key_of(f, i));
@@ -140,29 +139,22 @@ static void push_cell(lua_State *L, const frame *f, size_t i, size_t column) {
     lua_pushnumber(L, tm_table_real(t, f->rows[i], column));
 }
 
-enum { COLUMN_COUNT = TM_COUNT(columns) - 1 };
-
-// Where each column is, once for all rows. The names come onto the stack, so that a row's table is
-// filled without a look at their text.
-typedef struct row_shape {
-  size_t column[COLUMN_COUNT];
-  int names; // stack index of the first
-} row_shape;
-
-static void begin_rows(lua_State *L, const frame *f, row_shape *out) {
-  luaL_checkstack(L, COLUMN_COUNT + 8, "rows of a frame");
-  out->names = lua_gettop(L) + 1;
-  for (size_t i = 0; i < COLUMN_COUNT; i++) {
-    out->column[i] = column_of(L, f, columns[i]);
-    lua_pushstring(L, columns[i]);
-  }
+void tm_frame_find_columns(lua_State *L, const tm_frame *f, size_t out[TM_FRAME_COLUMNS]) {
+  for (size_t i = 0; i < TM_FRAME_COLUMNS; i++) out[i] = tm_frame_column(L, f, tm_frame_columns[i]);
 }
 
-static void push_row(lua_State *L, const frame *f, const row_shape *shape, size_t i) {
-  lua_createtable(L, 0, COLUMN_COUNT);
-  for (size_t c = 0; c < COLUMN_COUNT; c++) {
-    lua_pushvalue(L, shape->names + (int)c);
-    push_cell(L, f, i, shape->column[c]);
+int tm_frame_push_names(lua_State *L) {
+  luaL_checkstack(L, TM_FRAME_COLUMNS + 8, "rows of a frame");
+  for (size_t i = 0; i < TM_FRAME_COLUMNS; i++) lua_pushstring(L, tm_frame_columns[i]);
+  return lua_gettop(L) - TM_FRAME_COLUMNS + 1;
+}
+
+void tm_frame_push_row(lua_State *L, const tm_frame *f, const size_t column[TM_FRAME_COLUMNS],
+                       int names, size_t i) {
+  lua_createtable(L, 0, TM_FRAME_COLUMNS);
+  for (size_t c = 0; c < TM_FRAME_COLUMNS; c++) {
+    lua_pushvalue(L, names + (int)c);
+    tm_frame_push_cell(L, f, i, column[c]);
     lua_rawset(L, -3);
   }
 }
@@ -193,16 +185,16 @@ static bool option_true(lua_State *L, int index, const char *name) {
 // as there were snapshots to rise between) and by min_delta in all; strict: in every step.
 static int frame_monotonic(lua_State *L) {
   static const char *const allowed[] = {"steps", "min_delta", "strict", NULL};
-  frame *f = check_frame(L);
+  tm_frame *f = tm_lua_check_frame(L);
   tm_lua_check_options(L, 2, allowed);
   size_t between = f->base && f->base->snapshot_count ? f->base->snapshot_count - 1 : 0;
   double steps = option(L, 2, "steps", between ? (double)between : 1);
   double least = option(L, 2, "min_delta", 1);
   if (option_true(L, 2, "strict") && (double)between > steps) steps = (double)between;
-  frame *out = push_frame(L, f->base, f->count);
+  tm_frame *out = push_frame(L, f->base, f->count);
   if (!f->base) return 1;
-  size_t rises = column_of(L, f, "steps"), falls = column_of(L, f, "falls");
-  size_t delta = column_of(L, f, "delta");
+  size_t rises = tm_frame_column(L, f, "steps"), falls = tm_frame_column(L, f, "falls");
+  size_t delta = tm_frame_column(L, f, "delta");
   for (size_t i = 0; i < f->count; i++)
     if (number_of(f, i, falls) == 0 && number_of(f, i, rises) >= steps
         && number_of(f, i, delta) >= least)
@@ -227,9 +219,9 @@ static bool fits(lua_State *L, int index, const char *key) {
 }
 
 static int keep_matching(lua_State *L, bool matching) {
-  frame *f = check_frame(L);
+  tm_frame *f = tm_lua_check_frame(L);
   if (lua_type(L, 2) != LUA_TSTRING) luaL_checktype(L, 2, LUA_TTABLE);
-  frame *out = push_frame(L, f->base, f->count);
+  tm_frame *out = push_frame(L, f->base, f->count);
   for (size_t i = 0; i < f->count; i++)
     if (fits(L, 2, key_of(f, i)) == matching) out->rows[out->count++] = f->rows[i];
   return 1;
@@ -244,10 +236,10 @@ static int frame_reject(lua_State *L) {
 }
 
 static int frame_over(lua_State *L) { // over("last", 10000)
-  frame *f = check_frame(L);
-  size_t column = column_of(L, f, luaL_checkstring(L, 2));
+  tm_frame *f = tm_lua_check_frame(L);
+  size_t column = tm_frame_column(L, f, luaL_checkstring(L, 2));
   double least = luaL_checknumber(L, 3);
-  frame *out = push_frame(L, f->base, f->count);
+  tm_frame *out = push_frame(L, f->base, f->count);
   for (size_t i = 0; i < f->count; i++)
     if (number_of(f, i, column) > least) out->rows[out->count++] = f->rows[i];
   return 1;
@@ -255,11 +247,11 @@ static int frame_over(lua_State *L) { // over("last", 10000)
 
 // top(n) by the rank of steady growth; top(n, "last") by a column, largest first.
 static int frame_top(lua_State *L) {
-  frame *f = check_frame(L);
+  tm_frame *f = tm_lua_check_frame(L);
   lua_Integer n = luaL_checkinteger(L, 2);
   size_t room = n < 0 ? 0 : (uint64_t)n < f->count ? (size_t)n : f->count;
-  size_t column = lua_isnoneornil(L, 3) ? 0 : column_of(L, f, luaL_checkstring(L, 3));
-  frame *out = push_frame(L, f->base, room);
+  size_t column = lua_isnoneornil(L, 3) ? 0 : tm_frame_column(L, f, luaL_checkstring(L, 3));
+  tm_frame *out = push_frame(L, f->base, room);
   for (size_t i = 0; i < f->count && room; i++) { // an insertion into the best so far
     double value = number_of(f, i, column);
     size_t at = out->count;
@@ -275,37 +267,16 @@ static int frame_top(lua_State *L) {
 // ---- terminals ----
 
 static int frame_sum(lua_State *L) { // sum("last"); default "delta"
-  frame *f = check_frame(L);
-  size_t column = column_of(L, f, luaL_optstring(L, 2, "delta"));
+  tm_frame *f = tm_lua_check_frame(L);
+  size_t column = tm_frame_column(L, f, luaL_optstring(L, 2, "delta"));
   double sum = 0;
   for (size_t i = 0; i < f->count; i++) sum += number_of(f, i, column);
   lua_pushnumber(L, sum);
   return 1;
 }
 
-static int frame_each(lua_State *L) { // each(fn(row)) -> list of what was returned
-  frame *f = check_frame(L);
-  luaL_checktype(L, 2, LUA_TFUNCTION);
-  lua_settop(L, 2);
-  lua_newtable(L);
-  row_shape shape;
-  begin_rows(L, f, &shape);
-  lua_Integer kept = 0;
-  for (size_t i = 0; i < f->count; i++) {
-    lua_pushvalue(L, 2);
-    push_row(L, f, &shape, i);
-    lua_call(L, 1, 1);
-    if (lua_isnil(L, -1))
-      lua_pop(L, 1);
-    else
-      lua_rawseti(L, 3, ++kept);
-  }
-  lua_pushvalue(L, 3);
-  return 1;
-}
-
 // The stack of the key's largest sample in the newest snapshot, as text; or nil.
-static void push_stack(lua_State *L, const frame *f, size_t i) {
+static void push_stack(lua_State *L, const tm_frame *f, size_t i) {
   const tm_shot_column *c = f->base->newest;
   const char *key = key_of(f, i);
   uint32_t id = c ? tm_strtab_find(&c->pivot.keys, key, strlen(key)) : UINT32_MAX;
@@ -327,7 +298,7 @@ static void push_stack(lua_State *L, const frame *f, size_t i) {
 }
 
 static int frame_stack(lua_State *L) { // stack(i)
-  frame *f = check_frame(L);
+  tm_frame *f = tm_lua_check_frame(L);
   lua_Integer i = luaL_optinteger(L, 2, 1);
   if (i < 1 || (uint64_t)i > f->count)
     lua_pushnil(L);
@@ -344,7 +315,7 @@ static const char *text_option(lua_State *L, int index, const char *name, const 
   return text;
 }
 
-static const char *unit_of(const frame *f, const char *column) {
+static const char *unit_of(const tm_frame *f, const char *column) {
   if (strcmp(column, "steps") == 0 || strcmp(column, "falls") == 0) return "count";
   if (strcmp(column, "confidence") == 0) return "ratio";
   return strcmp(f->base->unit, "bytes") == 0 ? "bytes" : "count";
@@ -355,23 +326,24 @@ static const char *unit_of(const frame *f, const char *column) {
 static int frame_findings(lua_State *L) {
   static const char *const allowed[] = {"key", "value", "level", "trace", "n", NULL};
   static const char *const traces[] = {"sample_stack", NULL};
-  frame *f = check_frame(L);
+  tm_frame *f = tm_lua_check_frame(L);
   tm_lua_check_options(L, 2, allowed);
   const char *value = text_option(L, 2, "value", "delta"),
              *level = text_option(L, 2, "level", NULL);
   const char *trace = text_option(L, 2, "trace", NULL);
-  size_t key = column_of(L, f, text_option(L, 2, "key", "key"));
-  size_t column = column_of(L, f, value);
+  size_t key = tm_frame_column(L, f, text_option(L, 2, "key", "key"));
+  size_t column = tm_frame_column(L, f, value);
   if (trace) tm_lua_check_name(L, "trace", trace, traces);
   double most = option(L, 2, "n", FINDINGS_MAX);
-  row_shape shape;
-  begin_rows(L, f, &shape);
+  size_t place[TM_FRAME_COLUMNS];
+  tm_frame_find_columns(L, f, place);
+  int names = tm_frame_push_names(L);
   lua_newtable(L);
   for (size_t i = 0; i < f->count && (double)i < most; i++) {
-    push_row(L, f, &shape, i);
-    push_cell(L, f, i, key);
+    tm_frame_push_row(L, f, place, names, i);
+    tm_frame_push_cell(L, f, i, key);
     lua_setfield(L, -2, "key");
-    push_cell(L, f, i, column);
+    tm_frame_push_cell(L, f, i, column);
     lua_setfield(L, -2, "value");
     lua_pushstring(L, unit_of(f, value));
     lua_setfield(L, -2, "unit");
@@ -394,40 +366,69 @@ static int frame_findings(lua_State *L) {
 
 // ---- fields ----
 
-static int frame_index(lua_State *L) {
-  frame *f = check_frame(L);
-  if (lua_isinteger(L, 2)) {
-    lua_Integer i = lua_tointeger(L, 2);
-    row_shape shape;
-    if (i < 1 || (uint64_t)i > f->count) return 0;
-    begin_rows(L, f, &shape);
-    push_row(L, f, &shape, (size_t)i - 1);
-    return 1;
+typedef enum frame_field {
+  FIELD_SNAPSHOTS,
+  FIELD_HOURS,
+  FIELD_FIRST_TOTAL,
+  FIELD_LAST_TOTAL,
+  FIELD_UNIT,
+  FIELD_TYPE
+} frame_field;
+
+static const char *const fields[] = {"snapshots",  "hours", "first_total",
+                                     "last_total", "unit",  "type"};
+
+static void push_field(lua_State *L, const tm_frame_base *b, frame_field field) {
+  static const tm_frame_base none;
+  if (!b) b = &none;
+  switch (field) {
+  case FIELD_SNAPSHOTS:
+    lua_pushinteger(L, (lua_Integer)b->snapshot_count);
+    break;
+  case FIELD_HOURS:
+    lua_pushnumber(L, b->hours);
+    break;
+  case FIELD_FIRST_TOTAL:
+    lua_pushinteger(L, b->first_total);
+    break;
+  case FIELD_LAST_TOTAL:
+    lua_pushinteger(L, b->last_total);
+    break;
+  case FIELD_UNIT:
+    lua_pushstring(L, b->unit);
+    break;
+  case FIELD_TYPE:
+    lua_pushstring(L, b->type);
+    break;
   }
-  const char *name = luaL_checkstring(L, 2);
+}
+
+static int push_row_at(lua_State *L, const tm_frame *f, lua_Integer i) {
+  size_t place[TM_FRAME_COLUMNS];
+  if (i < 1 || (uint64_t)i > f->count) return 0;
+  tm_frame_find_columns(L, f, place);
+  tm_frame_push_row(L, f, place, tm_frame_push_names(L), (size_t)i - 1);
+  return 1;
+}
+
+// Upvalue 2 has the number of each field and the function of each method.
+static int frame_index(lua_State *L) {
+  const tm_frame *f = tm_lua_check_frame(L);
   lua_pushvalue(L, 2);
-  lua_rawget(L, lua_upvalueindex(1));
-  if (!lua_isnil(L, -1)) return 1;
-  const tm_frame_base *b = f->base;
-  if (strcmp(name, "snapshots") == 0)
-    lua_pushinteger(L, b ? (lua_Integer)b->snapshot_count : 0);
-  else if (strcmp(name, "hours") == 0)
-    lua_pushnumber(L, b ? b->hours : 0);
-  else if (strcmp(name, "first_total") == 0)
-    lua_pushinteger(L, b ? b->first_total : 0);
-  else if (strcmp(name, "last_total") == 0)
-    lua_pushinteger(L, b ? b->last_total : 0);
-  else if (strcmp(name, "unit") == 0)
-    lua_pushstring(L, b ? b->unit : "");
-  else if (strcmp(name, "type") == 0)
-    lua_pushstring(L, b ? b->type : "");
-  else
-    return luaL_error(L, "a frame has no field or method '%s'", name);
+  int is_field;
+  lua_rawget(L, lua_upvalueindex(2));
+  lua_Integer field = lua_tointegerx(L, -1, &is_field);
+  if (is_field)
+    push_field(L, f->base, (frame_field)field);
+  else if (lua_isnil(L, -1) && lua_isinteger(L, 2))
+    return push_row_at(L, f, lua_tointeger(L, 2));
+  else if (lua_isnil(L, -1))
+    return luaL_error(L, "a frame has no field or method '%s'", luaL_checkstring(L, 2));
   return 1;
 }
 
 static int frame_len(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)check_frame(L)->count);
+  lua_pushinteger(L, (lua_Integer)tm_lua_check_frame(L)->count);
   return 1;
 }
 
@@ -438,18 +439,25 @@ static void make_metatable(lua_State *L) {
                                      {"over", frame_over},
                                      {"top", frame_top},
                                      {"sum", frame_sum},
-                                     {"each", frame_each},
+                                     {"each", tm_frame_each},
                                      {"findings", frame_findings},
                                      {"stack", frame_stack},
                                      {NULL, NULL}};
+  static const luaL_Reg events[] = {
+      {"__index", frame_index}, {"__gc", frame_gc}, {"__len", frame_len}, {NULL, NULL}};
   if (luaL_newmetatable(L, FRAME_META)) {
-    luaL_newlib(L, methods);
-    lua_pushcclosure(L, frame_index, 1);
-    lua_setfield(L, -2, "__index");
-    lua_pushcfunction(L, frame_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, frame_len);
-    lua_setfield(L, -2, "__len");
+    int meta = lua_gettop(L);
+    luaL_newlibtable(L, methods);
+    for (size_t i = 0; i < TM_COUNT(fields); i++) {
+      lua_pushinteger(L, (lua_Integer)i);
+      lua_setfield(L, -2, fields[i]);
+    }
+    lua_pushvalue(L, meta);
+    tm_frame_push_book(L);
+    luaL_setfuncs(L, methods, 2);
+    lua_pushvalue(L, meta);
+    lua_rotate(L, -2, 1); // the metatable, then the fields and methods
+    luaL_setfuncs(L, events, 2);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
   }
@@ -459,7 +467,7 @@ static void make_metatable(lua_State *L) {
 void tm_lua_push_frame(lua_State *L, tm_frame_base *base) {
   make_metatable(L);
   size_t count = base ? tm_table_row_count(base->table) : 0;
-  frame *f = push_frame(L, base, count);
+  tm_frame *f = push_frame(L, base, count);
   for (size_t i = 0; i < count; i++) f->rows[i] = (uint32_t)i;
   f->count = count;
 }

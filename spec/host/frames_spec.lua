@@ -62,6 +62,101 @@ describe("frames of rules", function()
     assert.same({ "sum 357 357 3" }, lines)
   end)
 
+  -- What the body of a check says with `say(...)`: its values, joined.
+  local function said(body)
+    local lines, problem = over(heap, "local out = {} local function say(...) for _, v in ipairs { ... } do out[#out + 1] = tostring(v) end end\n" .. body
+      .. '\nreturn c:finding { key = table.concat(out, " "), value = 0, delta = 0, steps = 0 }', growing)
+    assert.is_nil(problem)
+    assert.equal(1, #lines)
+    return lines[1]:match("^(.*) 0 0 0$")
+  end
+  local frame = 'local f = c.h:pivot("function"):over("last", 40):top(2, "last")\n'
+
+  describe("give rows one by one", function()
+    it("as a row whose fields are read when asked for", function()
+      assert.equal("leak 300 200 flat 50 0", said(frame .. "f:each(function(row) say(row.key, math.tointeger(row.last), math.tointeger(row.delta)) end)"))
+      assert.equal("leak leak", said(frame .. 'f:top(1):each(function(row) say(row["function"], row.key) end)'))
+    end)
+
+    it("as the columns that are named", function()
+      assert.equal("300 leak 50 flat", said(frame .. 'f:each({ "last", "key" }, function(last, key) say(math.tointeger(last), key) end)'))
+      assert.equal("main flat", said('say(table.unpack(c.h:pivot("path"):top(2, "last"):each({ "path" }, function(path) '
+        .. 'return path:match("leak") and "main" or path:match("%a+$") end)))'))
+    end)
+
+    it("and keep what the function returns, a row as a table of its own", function()
+      assert.equal("2 50 table", said(frame .. "local all = f:each(function(row) return row end)\n"
+        .. "if #all == 2 then say(#all, math.tointeger(all[2].last), type(all[1])) end"))
+      assert.equal("1 flat", said(frame .. "local some = f:each(function(row) if row.last < 100 then return row:copy() end end)\n"
+        .. "say(#some, some[1] and some[1].key)"))
+    end)
+
+    it("of which none turns into another", function()
+      assert.equal("leak true false", said(frame .. [[
+        local first, same, other
+        f:each(function(row)
+          if not first then first = row same = row == first return end
+          say(first.key) other = row == first
+        end)
+        say(same, other)]]))
+    end)
+
+    it("and answer an error for a row whose each has ended", function()
+      local stale = "the row was read too late"
+      assert.equal(stale, said(frame .. [[
+        local kept
+        f:each(function(row) kept = kept or row end)
+        f:each(function() local ok, why = pcall(function() return kept.key end)
+          if not ok and why:find("its each%(%) had ended") then out[1] = "the row was read too late" end end)]]))
+    end)
+
+    it("within one another, of the same frame and of others", function()
+      assert.equal("leak leak leak, leak flat leak, leak; flat leak leak, flat flat leak, flat;", said(frame .. [[
+        f:each(function(a)
+          f:each(function(b) f:top(1, "last"):each(function(d) say(a.key, b.key, d.key .. ",") end) end)
+          say(a.key .. ";")
+        end)]]))
+    end)
+
+    it("until one raises, which leaves no row behind", function()
+      assert.equal("no more true leak", said(frame .. [[
+        local kept
+        local ok, why = pcall(f.each, f, function(row) kept = row error("no more", 0) end)
+        say(why, not pcall(function() return kept.key end))
+        f:top(1, "last"):each(function(row) say(row.key) end)]]))
+    end)
+
+    it("as what cannot be changed, but counted through", function()
+      assert.equal("true 8 row 1 of a frame", said(frame .. [[
+        f:top(1, "last"):each(function(row)
+          local ok, why = pcall(function() row.last = 1 end)
+          local n = 0
+          for name, value in pairs(row) do if row[name] == value then n = n + 1 end end
+          say(not ok and why:find("row:copy()", 1, true) ~= nil, n, row)
+        end)]]))
+    end)
+
+    it("in a finding as tables", function()
+      assert.equal("table 300", said(frame .. [[
+        f:top(1, "last"):each(function(row)
+          local kept = c:finding { key = row.key, value = 0, row = row }.evidence.row
+          say(type(kept), math.tointeger(kept.last))
+        end)]]))
+    end)
+
+    for what, case in pairs {
+      ["a column of a row"] = { 'c.h:pivot("path"):each(function(row) return row.lst end)', "unknown column 'lst'; did you mean 'last'%?" },
+      ["a named column"] = { 'c.h:pivot("path"):each({ "kye" }, print)', "unknown column 'kye'; did you mean 'key'%?" },
+      ["no column"] = { 'c.h:pivot("path"):each({}, print)', "each%(%) takes 1 to 16 names of columns, not 0" },
+      ["no function"] = { 'c.h:pivot("path"):each({ "key" })', "function expected" },
+    } do
+      it("and refuse " .. what, function()
+        local _, problem = over(heap, case[1], growing)
+        assert.matches(case[2], problem or "no error")
+      end)
+    end
+  end)
+
   local dump = "goroutine 1 [running]:\nmain.main()\n\t/a/main.go:3 +0x1\n\n" .. ("goroutine 7 [chan receive, 3 minutes]:\nmain.wait()\n\t/a/main.go:9 +0x1\n"
     .. "created by main.start in goroutine 1\n\t/a/main.go:5 +0x1\n\n"):rep(4) .. "goroutine 9 [select]:\nmain.loop()\n\t/a/main.go:12 +0x1\n"
     .. "created by main.start in goroutine 1\n\t/a/main.go:6 +0x1\n"

@@ -320,8 +320,10 @@ end
 local finding_mark = {}
 local plain_keys = { level = true, key = true, value = true, unit = true, text = true, of_frame = true }
 
--- A frame in a finding is kept as its rows.
+-- A frame in a finding is kept as its rows, a row as a table of its own.
 local function rows_of(value)
+  local copied, copy = pcall(function() return value:copy() end)
+  if copied then return copy end
   local ok, rows = pcall(function() return value.findings and value:each(function(row) return row end) end)
   return ok and rows or tostring(value)
 end
