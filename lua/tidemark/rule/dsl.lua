@@ -322,8 +322,8 @@ local plain_keys = { level = true, key = true, value = true, unit = true, text =
 
 -- A frame in a finding is kept as its rows, a row as a table of its own.
 local function rows_of(value)
-  local copied, copy = pcall(function() return value:copy() end)
-  if copied then return copy end
+  local copied, own = pcall(function() return value:copy() end)
+  if copied then return own end
   local ok, rows = pcall(function() return value.findings and value:each(function(row) return row end) end)
   return ok and rows or tostring(value)
 end
