@@ -239,6 +239,18 @@ TM_NODISCARD tm_status tm_proc_each_thread(tm_ctx *ctx, tm_proc *proc,
                                            bool (*fn)(void *ud, const tm_thread_row *row),
                                            void *ud);
 
+// Calls fn with the general registers of each thread until it answers false. Stops each thread for
+// itself, some 30 us (a call that the kernel never restarts, like epoll_wait, then returns EINTR).
+// Threads that do not stop are left out. TM_E_PERM: also when somebody traces the process already.
+typedef struct tm_registers {
+  int64_t tid;
+  size_t count;
+  uint64_t words[40];
+} tm_registers;
+TM_NODISCARD tm_status tm_proc_each_registers(tm_ctx *ctx, tm_proc *proc,
+                                              bool (*fn)(void *ud, const tm_registers *registers),
+                                              void *ud);
+
 // What a process has of a GPU's memory, one region of one driver. Source: the kernel's
 // Documentation/gpu/drm-usage-stats.rst. Old drivers tell of resident bytes only.
 typedef struct tm_gpu_row {

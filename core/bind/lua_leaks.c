@@ -1,6 +1,6 @@
 // core.native_sites(profile, {whole=}) -> NativeSites: a snapshot of the malloc agent by sites.
-//   s:scan(pid, {known_from=, passes=}) -> {bytes=, took_ns=, regions=, threads=, running=,
-//   blocks=} s:rows(later) -> {{key=, owner=, caller=, frames={{name=, file=, line=}...},
+//   s:scan(pid, {known_from=, passes=, registers=}) -> {bytes=, took_ns=, regions=, threads=,
+//   running=, blocks=} s:rows(later) -> {{key=, owner=, caller=, frames={{name=, file=, line=}...},
 //   live_count=, ...}} s:close(). later: NativeSites of a snapshot after the scan, or nil.
 #include "bind/lua_leaks.h"
 
@@ -78,9 +78,11 @@ static int sites_scan(lua_State *L) {
     lua_pop(L, 2);
   }
   luaL_argcheck(L, passes >= 1 && passes <= 100, 3, "passes is 1 to 100");
+  const tm_heap_scan_options options = {.passes = (uint32_t)passes,
+                                        .known_from = (uint64_t)known_from,
+                                        .with_registers = is_set(L, 3, "registers")};
   tm_lua_work *work = tm_lua_push_work(L);
-  if (tm_native_leaks_scan(&work->ctx, &s->leaks, pid, (uint64_t)known_from, (uint32_t)passes)
-      != TM_OK)
+  if (tm_native_leaks_scan(&work->ctx, &s->leaks, pid, &options) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
   tm_lua_end_work(work);
   tm_heap_look look = tm_heap_scan_about(s->leaks.scan);
@@ -90,6 +92,7 @@ static int sites_scan(lua_State *L) {
   set_integer(L, "regions", look.regions);
   set_integer(L, "threads", look.threads);
   set_integer(L, "running", look.running);
+  set_integer(L, "registers", look.registers);
   set_integer(L, "blocks", (int64_t)s->leaks.blocks.count);
   return 1;
 }

@@ -38,6 +38,7 @@ struct tm_heap_scan {
   tm_block_reference *rows;
   tm_heap_look look;
   uint64_t known_from;
+  TM_VEC(tm_registers) registers;
   TM_VEC(region) regions; // of all passes
   size_t first;           // of this pass
   TM_VEC(module) modules;
@@ -216,6 +217,22 @@ static tm_status look_through(tm_ctx *ctx, tm_heap_scan *s, tm_proc *proc, tm_re
   return p.status != TM_OK ? p.status : status;
 }
 
+// Registers stand at no address: a part of their own, named as the thread's stack is.
+static tm_status look_at_registers(tm_ctx *ctx, tm_heap_scan *s, tm_references *refs) {
+  for (size_t i = 0; i < s->registers.count; i++) {
+    const tm_registers *r = &s->registers.items[i];
+    uint32_t number = (uint32_t)s->regions.count;
+    const tm_memory_part part = {number, TM_HOLDER_STACK, false, false};
+    region of_thread = {.kind = TM_HOLDER_STACK, .module = -1, .tid = r->tid};
+    for (size_t k = s->first; k < s->regions.count; k++)
+      if (s->regions.items[k].tid == r->tid)
+        memcpy(of_thread.thread, s->regions.items[k].thread, sizeof of_thread.thread);
+    TM_TRY(tm_vec_push(ctx, &s->regions, of_thread));
+    TM_TRY(tm_references_add(ctx, refs, &part, 0, r->words, (uint32_t)r->count));
+  }
+  return TM_OK;
+}
+
 // Held in one pass is held.
 static void merge_rows(tm_heap_scan *s, const tm_block_reference *rows, bool is_first) {
   for (size_t i = 0; i < s->block_count; i++)
@@ -228,20 +245,41 @@ static tm_status one_pass(tm_ctx *ctx, tm_heap_scan *s, tm_proc *proc, const tm_
   const tm_block_reference *rows = NULL;
   TM_TRY(tm_references_new(ctx, blocks, s->block_count, true, &refs));
   tm_status status = look_through(ctx, s, proc, refs);
+  if (status == TM_OK) status = look_at_registers(ctx, s, refs);
   if (status == TM_OK) status = tm_references_settle(ctx, refs, &rows);
   if (status == TM_OK) merge_rows(s, rows, is_first);
   tm_references_free(ctx, refs);
   return status;
 }
 
+typedef struct keeping {
+  tm_ctx *ctx;
+  tm_heap_scan *scan;
+  tm_status status;
+} keeping;
+
+static bool keep_registers(void *ud, const tm_registers *registers) {
+  keeping *k = ud;
+  k->status = tm_vec_push(k->ctx, &k->scan->registers, *registers);
+  return k->status == TM_OK;
+}
+
+static tm_status read_registers(tm_ctx *ctx, tm_heap_scan *s, tm_proc *proc) {
+  keeping k = {ctx, s, TM_OK};
+  if (tm_proc_each_registers(ctx, proc, keep_registers, &k) != TM_OK) tm_ctx_clear(ctx);
+  s->look.registers = (uint32_t)s->registers.count;
+  return k.status;
+}
+
 static tm_status run_passes(tm_ctx *ctx, tm_heap_scan *s, int64_t pid, const tm_block *blocks,
-                            uint32_t passes) {
+                            const tm_heap_scan_options *options) {
   tm_plat *plat;
   tm_proc *proc = NULL;
   uint64_t began_ns = tm_clock_mono_ns();
   TM_TRY(tm_plat_open(ctx, NULL, NULL, &plat));
   tm_status status = tm_proc_open(ctx, plat, pid, &proc);
-  for (uint32_t i = 0; i < (passes ? passes : 1) && status == TM_OK; i++) {
+  if (status == TM_OK && options->with_registers) status = read_registers(ctx, s, proc);
+  for (uint32_t i = 0; i < (options->passes ? options->passes : 1) && status == TM_OK; i++) {
     status = list_regions(ctx, s, proc);
     if (status == TM_OK) status = one_pass(ctx, s, proc, blocks, i == 0);
   }
@@ -252,15 +290,15 @@ static tm_status run_passes(tm_ctx *ctx, tm_heap_scan *s, int64_t pid, const tm_
 }
 
 tm_status tm_heap_scan_run(tm_ctx *ctx, int64_t pid, const tm_block *blocks, size_t count,
-                           uint64_t known_from, uint32_t passes, tm_heap_scan **out) {
+                           const tm_heap_scan_options *options, tm_heap_scan **out) {
   tm_heap_scan *s = tm_calloc(ctx, 1, sizeof *s);
   if (!s) return TM_E_NOMEM;
   s->alloc = ctx->alloc;
   s->block_count = count;
-  s->known_from = known_from;
+  s->known_from = options->known_from;
   s->rows = tm_calloc(ctx, count + 1, sizeof *s->rows);
   tm_status status = s->rows ? TM_OK : TM_E_NOMEM;
-  if (status == TM_OK) status = run_passes(ctx, s, pid, blocks, passes);
+  if (status == TM_OK) status = run_passes(ctx, s, pid, blocks, options);
   if (status == TM_OK) *out = s;
   if (status != TM_OK) tm_heap_scan_free(s);
   return status;
@@ -272,6 +310,7 @@ void tm_heap_scan_free(tm_heap_scan *s) {
   for (size_t i = 0; i < s->modules.count; i++) tm_data_symbols_free(s->modules.items[i].symbols);
   tm_vec_free(&ctx, &s->modules);
   tm_vec_free(&ctx, &s->regions);
+  tm_vec_free(&ctx, &s->registers);
   tm_free(&ctx, s->rows, (s->block_count + 1) * sizeof *s->rows);
   tm_free(&ctx, s, sizeof *s);
 }

@@ -33,16 +33,23 @@ typedef struct tm_heap_scan tm_heap_scan;
 typedef struct tm_heap_look {
   uint64_t bytes, took_ns;            // of all passes
   uint32_t regions, threads, running; // running: stacks whose used part is not known
+  uint32_t registers;                 // threads whose registers were looked at
 } tm_heap_look;
 
-// Looks `passes` times (at least 1): a block counts as held when one pass finds it so, because a
-// pointer that wanders may be missed. blocks: see tm_references_new; they must outlive the scan.
-// known_from: the agent's value of that name, from which address on the allocator's memory outside
-// of the blocks is free, so that words there are leftovers; UINT64_MAX = others may live too. The
-// agent's thread and library are no roots. TM_E_GONE, TM_E_PERM, TM_E_NOMEM, TM_E_CANCELLED.
-// Blocking; free with tm_heap_scan_free.
+typedef struct tm_heap_scan_options {
+  uint32_t passes;     // at least 1: a block counts as held when one pass finds it so, because a
+                       // pointer that wanders may be missed
+  uint64_t known_from; // the agent's value of that name, from which address on the allocator's
+                       // memory outside of the blocks is free, so that words there are leftovers;
+                       // UINT64_MAX = others may live too
+  bool with_registers; // stop each thread for a moment, see tm_proc_each_registers
+} tm_heap_scan_options;
+
+// blocks: see tm_references_new; they must outlive the scan. The agent's thread and library are no
+// roots. Registers that may not be looked at are no error (about says how many were). TM_E_GONE,
+// TM_E_PERM, TM_E_NOMEM, TM_E_CANCELLED. Blocking; free with tm_heap_scan_free.
 TM_NODISCARD tm_status tm_heap_scan_run(tm_ctx *ctx, int64_t pid, const tm_block *blocks,
-                                        size_t count, uint64_t known_from, uint32_t passes,
+                                        size_t count, const tm_heap_scan_options *options,
                                         tm_heap_scan **out);
 void tm_heap_scan_free(tm_heap_scan *scan);
 

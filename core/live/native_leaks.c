@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *l, int64_t pid, uint64_t known_from,
-                               uint32_t passes) {
+tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *l, int64_t pid,
+                               const tm_heap_scan_options *options) {
   l->blocks.count = 0;
   for (size_t i = 0; i < l->sites.blocks.count; i++) {
     const tm_native_block *b = &l->sites.blocks.items[i];
@@ -16,7 +16,7 @@ tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *l, int64_t pid, uin
   }
   tm_heap_scan_free(l->scan);
   l->scan = NULL;
-  return tm_heap_scan_run(ctx, pid, l->blocks.items, l->blocks.count, known_from, passes, &l->scan);
+  return tm_heap_scan_run(ctx, pid, l->blocks.items, l->blocks.count, options, &l->scan);
 }
 
 void tm_native_leaks_fini(tm_ctx *ctx, tm_native_leaks *l) {
@@ -92,6 +92,8 @@ static tm_status add_block(summing *s, size_t number) {
   const tm_native_block *block = &l->sites.blocks.items[number];
   const tm_block_reference *row = &tm_heap_scan_rows(l->scan)[number];
   tm_leak_states *states = &l->states.items[block->site];
+  bool is_lost = row->state == TM_BLOCK_LOST || row->state == TM_BLOCK_LOST_TOO;
+  if (is_lost && block->age == 0) return TM_OK; // who made it may just be about to put it somewhere
   states->count[row->state] += block->count;
   states->bytes[row->state] += block->weight_bytes;
   bool is_held = row->state == TM_BLOCK_REFERENCED || row->state == TM_BLOCK_INTERIOR;

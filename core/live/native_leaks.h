@@ -7,7 +7,8 @@
 #include "analyze/native_sites.h"
 #include "live/heap_scan.h"
 
-// Blocks of a site by what the look found; what was freed meanwhile stands in none.
+// Blocks of a site by what the look found. What was freed meanwhile stands in none, and lost ones
+// that are younger than a second neither.
 typedef struct tm_leak_states {
   int64_t count[TM_BLOCK_STATE_COUNT], bytes[TM_BLOCK_STATE_COUNT];
 } tm_leak_states;
@@ -31,7 +32,7 @@ typedef struct tm_native_leaks {
 
 // Looks through the process for who refers to the blocks of the sites. See tm_heap_scan_run.
 TM_NODISCARD tm_status tm_native_leaks_scan(tm_ctx *ctx, tm_native_leaks *leaks, int64_t pid,
-                                            uint64_t known_from, uint32_t passes);
+                                            const tm_heap_scan_options *options);
 
 // Sums up. later: the sites of a snapshot that was taken after the look; blocks that are not in it
 // were freed under our eyes and count no more. NULL: all count.

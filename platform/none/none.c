@@ -96,6 +96,12 @@ tm_status tm_proc_each_thread(tm_ctx *ctx, tm_proc *proc,
   return unsupported(ctx, "listing a process's threads");
 }
 
+tm_status tm_proc_each_registers(tm_ctx *ctx, tm_proc *proc,
+                                 bool (*fn)(void *ud, const tm_registers *registers), void *ud) {
+  (void)proc, (void)fn, (void)ud;
+  return unsupported(ctx, "reading a process's registers");
+}
+
 tm_status tm_plat_bulk(tm_ctx *ctx, tm_plat *plat, const tm_bulk_row **out_rows,
                        size_t *out_count) {
   (void)plat, (void)out_rows, (void)out_count;
