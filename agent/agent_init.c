@@ -243,20 +243,14 @@ __attribute__((destructor)) static void end(void) {
   if ((is_attached || refusal) && tm_agent.pid == syscall(SYS_getpid)) tm_control_say_last();
 }
 
-// For who brings this library into a running program. 0: the agent's thread goes on from here;
-// whether it could stand before the allocator is what it answers to `hello`. Preloaded ones are
-// started anew after a detach.
+// For who brings this library into a running program. The agent's thread goes on from here: whether
+// it could stand before the allocator, or why it refuses (-1), is what it answers to `hello`.
+// Preloaded ones are started anew after a detach.
 TM_EXPORT int tidemark_agent_start(const char *text);
 int tidemark_agent_start(const char *text) {
   if (refusal == own_allocator && !tm_agent_is_preloaded())
     refusal = NULL; // libraries may have come
-  if (!tm_agent_attach(text)) return -1;
+  bool is_ready = tm_agent_attach(text);
   tm_control_begin_again();
-  return 0;
-}
-
-// Why it answered -1; static.
-TM_EXPORT const char *tidemark_agent_refusal(void);
-const char *tidemark_agent_refusal(void) {
-  return refusal ? refusal : "";
+  return is_ready ? 0 : -1;
 }

@@ -251,6 +251,27 @@ TM_NODISCARD tm_status tm_proc_each_registers(tm_ctx *ctx, tm_proc *proc,
                                               bool (*fn)(void *ud, const tm_registers *registers),
                                               void *ud);
 
+// Loads a library into a running process and calls int entry(const char *argument) of it, which
+// must return at once.
+typedef struct tm_inject {
+  const char *library; // its path here; the process need not see it there
+  const char *entry, *argument;
+  uint64_t timeout_ns; // 0 = 5 s
+} tm_inject;
+typedef struct tm_inject_result {
+  int64_t returned;    // by entry
+  int64_t thread;      // that made the calls
+  uint64_t stopped_ns; // for which that thread was away; the others ran on
+  uint64_t tried_count;
+} tm_inject_result;
+
+// One thread of the process makes the calls and is put back where it was. TM_E_UNSUPPORTED what the
+// process is speaks against it (static, another libc, a sanitizer, traced, stopped, a child of this
+// one), TM_E_PERM, TM_E_GONE, TM_E_TIMEOUT no thread could be taken, or the loader was busy. What
+// it has loaded stays. Blocking; the calling thread is its tracer.
+TM_NODISCARD tm_status tm_proc_inject(tm_ctx *ctx, tm_proc *proc, const tm_inject *options,
+                                      tm_inject_result *out);
+
 // What a process has of a GPU's memory, one region of one driver. Source: the kernel's
 // Documentation/gpu/drm-usage-stats.rst. Old drivers tell of resident bytes only.
 typedef struct tm_gpu_row {

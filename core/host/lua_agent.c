@@ -3,6 +3,7 @@
 #include "host/lua_capture.h"
 #include "host/lua_fields.h"
 #include "live/agent_link.h"
+#include "platform/platform.h"
 
 #include <lauxlib.h>
 #include <string.h>
@@ -77,6 +78,36 @@ static int core_malloc_agent(lua_State *L) {
   return 2;
 }
 
+// core.inject(pid, library, {argument=, timeout_ns=} | nil) -> {thread=, stopped_ns=, returned=,
+// tried_count=} | nil, err. The entry of the malloc agent is called.
+static int core_inject(lua_State *L) {
+  int64_t pid = luaL_checkinteger(L, 1);
+  tm_plat *plat = NULL;
+  tm_proc *proc = NULL;
+  tm_inject_result done = {0};
+  tm_lua_waiting w;
+  lua_settop(L, 3);
+  const char *argument = option_string(L, 3, "argument");
+  const tm_inject options = {.library = luaL_checkstring(L, 2),
+                             .entry = "tidemark_agent_start",
+                             .argument = argument ? argument : "",
+                             .timeout_ns = (uint64_t)option_integer(L, 3, "timeout_ns", 0)};
+  tm_lua_wait_begin(L, 3, &w);
+  tm_status status = tm_plat_open(&w.ctx, NULL, NULL, &plat);
+  if (status == TM_OK) status = tm_proc_open(&w.ctx, plat, pid, &proc);
+  if (status == TM_OK) status = tm_proc_inject(&w.ctx, proc, &options, &done);
+  tm_proc_close(proc);
+  tm_plat_close(plat);
+  tm_lua_wait_end(&w);
+  if (status != TM_OK) return tm_lua_failed(L, &w.ctx);
+  lua_createtable(L, 0, 4);
+  set_integer(L, "thread", done.thread);
+  set_integer(L, "stopped_ns", (int64_t)done.stopped_ns);
+  set_integer(L, "returned", done.returned);
+  set_integer(L, "tried_count", (int64_t)done.tried_count);
+  return 1;
+}
+
 // ---- the keeper ----
 
 typedef struct lua_keeper {
@@ -142,8 +173,10 @@ static int core_malloc_keeper(lua_State *L) {
 void tm_lua_add_agent(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"path", keeper_path}, {"watch", keeper_watch}, {"finish", keeper_finish}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {
-      {"malloc_agent", core_malloc_agent}, {"malloc_keeper", core_malloc_keeper}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"malloc_agent", core_malloc_agent},
+                                       {"malloc_keeper", core_malloc_keeper},
+                                       {"inject", core_inject},
+                                       {NULL, NULL}};
   luaL_newmetatable(L, KEEPER_META);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

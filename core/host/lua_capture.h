@@ -34,7 +34,7 @@ void tm_lua_add_capture(lua_State *L);
 // Adds core.private_folder, move_private, remove_folder, disk_free, ports, ask_inspector.
 void tm_lua_add_private(lua_State *L);
 
-// Adds core.malloc_agent, malloc_keeper.
+// Adds core.malloc_agent, malloc_keeper, inject.
 void tm_lua_add_agent(lua_State *L);
 
 // Adds core.redact.

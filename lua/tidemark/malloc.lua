@@ -94,6 +94,46 @@ function M.forget(pid)
   end
 end
 
+-- ---- programs that run already ----
+
+local MS <const> = 1000000
+
+-- Waits until the agent's thread stands before the allocator, or says why it does not.
+local function wait_for(pid)
+  local about, err
+  for _ = 1, 100 do
+    about, err = core.malloc_agent(pid, "hello", { timeout_ns = 1000 * MS })
+    if about and (about.is_preloaded == 1 or about.is_patched == 1) then return about end
+    if err and err.code == "unsupported" then break end
+    if not core.describe(pid) then return nil, { code = "gone", message = ("process %d ended meanwhile"):format(pid) } end
+    core.pause(20 * MS)
+  end
+  return nil, err or { code = "timeout", message = ("the agent in process %d does not answer"):format(pid) }
+end
+
+--- Brings the agent into a program that runs: one of its threads loads it. Whoever has it already is only started.
+---@param options table  mode, rate, timeout_ns
+---@return table|nil row  { pid, thread, stopped_ns, took_ns, mode, rate_bytes, was_there }
+---@return table|nil err
+function M.inject(pid, options)
+  local _, began = core.now()
+  local mode, rate = options.mode or "sampled", options.rate or 512 << 10
+  local about = core.malloc_agent(pid, "hello", { timeout_ns = 1000 * MS })
+  local done, err = { stopped_ns = 0 }
+  local was_there = about ~= nil and (about.is_preloaded == 1 or about.is_patched == 1)
+  if was_there then
+    about, err = core.malloc_agent(pid, "start", { mode = mode, rate = rate })
+  else
+    done, err = core.inject(pid, M.find(), { argument = ("mode=%s,rate=%d"):format(mode, rate), timeout_ns = options.timeout_ns })
+    if done then about, err = wait_for(pid) end
+    if done and not about and err.code == "unsupported" then core.malloc_agent(pid, "detach", { timeout_ns = 1000 * MS }) end
+  end
+  if not done or not about then return nil, err end
+  local _, now = core.now()
+  return { pid = pid, thread = done.thread, stopped_ns = done.stopped_ns, took_ns = now - began, mode = mode, rate_bytes = about.rate_bytes,
+    was_there = was_there }
+end
+
 -- ---- profiles ----
 
 --- Names the functions of an agent's profile and writes it; returns the file's size.

@@ -55,6 +55,12 @@ tm_status tm_proc_each_handle(tm_ctx *ctx, tm_proc *proc,
   return unsupported(ctx, "listing descriptors");
 }
 
+tm_status tm_proc_inject(tm_ctx *ctx, tm_proc *proc, const tm_inject *options,
+                         tm_inject_result *out) {
+  (void)proc, (void)options, (void)out;
+  return unsupported(ctx, "loading a library into a process");
+}
+
 tm_status tm_proc_each_gpu_region(tm_ctx *ctx, tm_proc *proc,
                                   void (*fn)(void *ud, const tm_gpu_row *row), void *ud) {
   (void)proc, (void)fn, (void)ud;

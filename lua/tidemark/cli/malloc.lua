@@ -9,7 +9,7 @@ local verbs = { hello = true, start = true, stop = true, stats = true, mark = tr
 local function row_of(about)
   local row = { mode = modes[about.mode], text = about.text ~= "" and about.text or nil }
   for name, value in pairs(about) do
-    if name ~= "mode" and name ~= "text" then row[name] = value end
+    if name ~= "mode" and name ~= "text" and name ~= "known_from" then row[name] = value end
   end
   if row.allocator_is_libc == 0 then -- libc's books say nothing of another allocator
     for _, name in ipairs { "arena_bytes", "used_bytes", "free_bytes", "top_bytes" } do row[name] = nil end
