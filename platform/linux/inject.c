@@ -53,7 +53,7 @@ tm_status tm_proc_inject(tm_ctx *ctx, tm_proc *proc, const tm_inject *options,
 
 enum {
   SCRATCH_BYTES = 512 * 1024, // a stack for dlopen, and above it what follows
-  TOP_BYTES = 16 * 1024,      // code, words, texts, the frame
+  TOP_BYTES = 8 * 1024,       // code, words, texts, the frame
   STATE_BYTES = 12 * 1024,    // of the vector registers, at most
   TEXT_BYTES = 1024,
   CANDIDATES = 64
@@ -163,7 +163,8 @@ typedef struct thread {
   uint8_t state[STATE_BYTES] __attribute__((aligned(64)));
   size_t state_bytes;
   uint64_t mask, stopped_at_ns, scratch;
-  int remote_fd; // of the library, where its path says nothing to the program
+  uint8_t image[TOP_BYTES]; // what is written to the upper part of the scratch
+  int remote_fd;            // of the library, where its path says nothing to the program
   bool is_gone;
 } thread;
 
@@ -280,7 +281,7 @@ static bool is_visible(const tm_inject_plan *plan, const char *path) {
 }
 
 static bool copy_file(int from, int to) {
-  char bytes[65536];
+  char bytes[8192];
   ssize_t got;
   while ((got = read(from, bytes, sizeof bytes)) > 0)
     if (write(to, bytes, (size_t)got) != got) return false;
@@ -345,19 +346,18 @@ static bool write_top(thread *t, const tm_inject *options) {
              .argument = texts + 2 * (uint64_t)TEXT_BYTES,
              .frame = at + AT_FRAME};
   frame f;
-  uint8_t local[TOP_BYTES] = {0};
-  char *text = (char *)local + AT_TEXTS;
+  char *text = (char *)t->image + AT_TEXTS;
   fill_frame(t, &f);
-  memcpy(local, tm_inject_code, code_bytes);
-  memcpy(local + AT_WORDS, &w, sizeof w);
+  memcpy(t->image, tm_inject_code, code_bytes);
+  memcpy(t->image + AT_WORDS, &w, sizeof w);
   if (t->remote_fd >= 0)
     snprintf(text, TEXT_BYTES, "/proc/self/fd/%d", t->remote_fd);
   else
     snprintf(text, TEXT_BYTES, "%s", options->library);
   snprintf(text + TEXT_BYTES, TEXT_BYTES, "%s", options->entry);
   snprintf(text + 2 * (size_t)TEXT_BYTES, TEXT_BYTES, "%s", options->argument);
-  memcpy(local + AT_FRAME, &f, sizeof f);
-  return tm_inject_write(t->plan->pid, at, local, sizeof local);
+  memcpy(t->image + AT_FRAME, &f, sizeof f);
+  return tm_inject_write(t->plan->pid, at, t->image, sizeof t->image);
 }
 
 static bool read_words(const thread *t, words *out) {

@@ -39,17 +39,23 @@ function M.run(command, mode, extra)
   return result, profile, reason
 end
 
---- Starts a command whose first line of output is its pid, and which ends with its input: { pid, stop() }.
+--- Starts a command whose first line of output is its pid, and which ends with its input: { pid, say(line), read(), stop() }.
+--- mode false: without the agent.
 function M.start(command, mode, extra)
   local folder = helper.folder()
   local fifo = folder .. "/pid"
   assert(os.execute("mkfifo " .. fifo))
-  local input = assert(io.popen(environment(mode, nil, extra) .. command .. " >" .. fifo, "w"))
+  local before = mode == false and "timeout -k 5 50 env -u LD_PRELOAD XDG_RUNTIME_DIR= " or environment(mode, nil, extra)
+  local input = assert(io.popen(before .. command .. " >" .. fifo, "w"))
   local output = assert(io.open(fifo))
   local pid = math.tointeger(tonumber(output:read("l")))
-  return { pid = pid, stop = function()
-    input:close()
+  return { pid = pid, say = function(line)
+    input:write(line, "\n")
+    input:flush()
+  end, read = function() return output:read("l") end, stop = function()
+    local _, _, code = input:close()
     output:close()
+    return code
   end }
 end
 

@@ -1,0 +1,198 @@
+// Programs into which the agent is brought while they are busy with something: inject_cases CASE.
+// Prints its pid, does its case, prints "ok", and ends with its input. Whatever goes wrong that
+// would not without the agent ends it with a number.
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LINE_BLOCKS = 1000, LINE_BYTES = 100 };
+static const double wait_s = 1.0;
+
+void *volatile sink;
+
+__attribute__((noinline)) void leak_line(void) {
+  for (int i = 0; i < LINE_BLOCKS; i++) sink = malloc(LINE_BYTES);
+  __asm__ volatile("" ::: "memory");
+}
+
+static double now_s(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void say(const char *text) {
+  printf("%s\n", text);
+  fflush(stdout);
+}
+
+// Each line of input leaks; "dlopen PATH" loads a library and "call" calls its leak.
+static int lines(void) {
+  char line[512];
+  void *library = NULL;
+  void (*leak)(void) = NULL;
+  for (;;) {
+    size_t n = 0;
+    ssize_t got = 0;
+    while (n + 1 < sizeof line && (got = read(0, line + n, 1)) == 1 && line[n] != '\n') n++;
+    if (got < 0) return 3;
+    if (got == 0) return 0;
+    line[n] = '\0';
+    if (strncmp(line, "dlopen ", 7) == 0) {
+      library = dlopen(line + 7, RTLD_NOW);
+      if (!library) return 4;
+      *(void **)&leak = dlsym(library, "leak_in_library");
+    } else if (strcmp(line, "call") == 0) {
+      leak();
+    } else if (strcmp(line, "dlclose") == 0) {
+      dlclose(library);
+    } else {
+      leak_line();
+    }
+    say(line);
+  }
+}
+
+static int timed(const char *name) {
+  double began = now_s(), took;
+  long answer = 0;
+  errno = 0;
+  if (strcmp(name, "nanosleep") == 0) {
+    const struct timespec t = {.tv_sec = (time_t)wait_s};
+    answer = nanosleep(&t, NULL);
+  } else if (strcmp(name, "poll") == 0) {
+    answer = poll(NULL, 0, (int)(wait_s * 1000));
+  } else if (strcmp(name, "select") == 0) {
+    struct timeval t = {.tv_sec = (time_t)wait_s};
+    answer = select(0, NULL, NULL, NULL, &t);
+  } else if (strcmp(name, "epoll") == 0) {
+    struct epoll_event event;
+    answer = epoll_wait(epoll_create1(0), &event, 1, (int)(wait_s * 1000));
+  } else if (strcmp(name, "condition") == 0) {
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    t.tv_sec += (time_t)wait_s;
+    pthread_mutex_lock(&mutex);
+    do answer = pthread_cond_timedwait(&condition, &mutex, &t);
+    while (answer == 0);
+    answer = answer == ETIMEDOUT ? 0 : answer;
+  } else if (strcmp(name, "wait") == 0) {
+    pid_t child = fork();
+    if (child == 0) {
+      usleep((useconds_t)(wait_s * 1e6));
+      _exit(0);
+    }
+    answer = waitpid(child, NULL, 0) == child ? 0 : -1;
+  } else if (strcmp(name, "recv") == 0) {
+    int pair[2];
+    struct timeval t = {.tv_sec = (time_t)wait_s};
+    char byte;
+    socketpair(AF_UNIX, SOCK_STREAM, 0, pair);
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
+    answer = recv(pair[0], &byte, 1, 0) == -1 && errno == EAGAIN ? 0 : -1;
+    errno = 0;
+  } else {
+    return 2;
+  }
+  took = now_s() - began;
+  if (answer != 0 || errno != 0) {
+    fprintf(stderr, "%s: %ld, %s\n", name, answer, strerror(errno));
+    return 5;
+  }
+  if (took < wait_s - 0.01) {
+    fprintf(stderr, "%s: %g s\n", name, took);
+    return 6;
+  }
+  return 0;
+}
+
+// Nothing but arithmetic, in registers of all kinds.
+static int spin(void) {
+  double until = now_s() + wait_s;
+  do {
+    double sum = 0, other = 1;
+    uint64_t mixed = 1;
+    for (int i = 1; i < 2000000; i++) {
+      sum += 1.0 / i;
+      other = other * 1.0000001 + sum;
+      mixed = mixed * 6364136223846793005u + (uint64_t)i;
+    }
+    static double first_sum, first_other;
+    static uint64_t first_mixed;
+    if (!first_mixed) {
+      first_sum = sum;
+      first_other = other;
+      first_mixed = mixed;
+    }
+    if (sum != first_sum || other != first_other || mixed != first_mixed) return 7;
+  } while (now_s() < until);
+  return 0;
+}
+
+static volatile int is_over;
+
+static void *storm_thread(void *ud) {
+  enum { KEPT = 64 };
+  unsigned char *blocks[KEPT] = {0};
+  size_t sizes[KEPT] = {0};
+  unsigned random = (unsigned)(uintptr_t)ud * 2654435761u + 1;
+  while (!is_over) {
+    random = random * 1664525 + 1013904223;
+    unsigned i = random >> 8 & (KEPT - 1);
+    for (size_t k = 0; k < sizes[i]; k++)
+      if (blocks[i][k] != (unsigned char)i) abort();
+    free(blocks[i]);
+    sizes[i] = random >> 16 & 4095;
+    blocks[i] = malloc(sizes[i] + 1);
+    memset(blocks[i], (int)i, sizes[i]);
+  }
+  for (int i = 0; i < KEPT; i++) free(blocks[i]);
+  return NULL;
+}
+
+// No thread sleeps.
+static int storm(int count) {
+  pthread_t threads[64];
+  double until = now_s() + 3 * wait_s;
+  for (int i = 1; i < count; i++)
+    pthread_create(&threads[i], NULL, storm_thread, (void *)(intptr_t)i);
+  for (volatile unsigned i = 0; now_s() < until; i++) free(malloc(i & 1023));
+  is_over = 1;
+  for (int i = 1; i < count; i++) pthread_join(threads[i], NULL);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  const char *name = argc > 1 ? argv[1] : "";
+  int problem;
+  printf("%d\n", getpid());
+  fflush(stdout);
+  if (strcmp(name, "lines") == 0)
+    problem = lines();
+  else if (strcmp(name, "spin") == 0)
+    problem = spin();
+  else if (strcmp(name, "storm") == 0)
+    problem = storm(argc > 2 ? atoi(argv[2]) : 16);
+  else
+    problem = timed(name);
+  if (problem) return problem;
+  say("ok");
+  while (getchar() != EOF) continue;
+  return 0;
+}
