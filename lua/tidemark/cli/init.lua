@@ -9,7 +9,7 @@ local M = {}
 
 -- The overview's order. A new command = its name here and a file of that name beside this one.
 M.groups = {
-  { "Live", "watch", "run", "attach", "account", "snap", "malloc", "inject", "sessions", "record", "replay", "report", "demo" },
+  { "Live", "watch", "run", "attach", "account", "snap", "malloc", "leaks", "inject", "sessions", "record", "replay", "report", "demo" },
   { "Profiles", "top", "tree", "peek", "list", "disasm", "weblist", "traces", "tags", "raw", "comments",
     "flame", "graph", "diff", "growth", "rate", "survival", "pprof" },
   { "Verdicts", "hotspots", "gate" },
