@@ -96,17 +96,18 @@ local function judge(rows, history, about)
   return sites
 end
 
-local function books_of(stats)
-  if not stats then return {} end
-  stats.allocator_is_libc = stats.allocator_is_libc == 1
-  return stats
-end
-
 local function rss_of(pid)
   local f = io.open(("/proc/%d/status"):format(pid))
   local kib = f and f:read("a"):match("VmRSS:%s+(%d+)")
   if f then f:close() end
   return kib and math.tointeger(tonumber(kib)) << 10 or 0
+end
+
+local function books_of(pid)
+  local books = core.malloc_agent(pid, "stats", {})
+  if not books then return {} end
+  books.allocator_is_libc, books.rss_bytes = books.allocator_is_libc == 1, rss_of(pid)
+  return books
 end
 
 local function try_trim(pid, books)
@@ -169,7 +170,7 @@ function M.watch(pid, options)
   local seen, rows
   seen, rows, err = look(pid, shot, options)
   if not rows then return nil, err end
-  local books = books_of(core.malloc_agent(pid, "stats", {}))
+  local books = books_of(pid)
   if options.trim then
     local done
     done, err = try_trim(pid, books)

@@ -97,10 +97,8 @@ local function meta_of(r)
   if meta.files then meta.files = text.array(meta.files) end
   for key, value in pairs(r.total) do meta[key] = value end
   meta.evidence = text.array(r.total.evidence)
-  if r.scan then
-    meta.scan = r.scan
-  end
-  for _, name in ipairs { "arena_bytes", "used_bytes", "free_bytes", "top_bytes", "trimmed_bytes", "trim_ns" } do
+  meta.scan = r.scan
+  for _, name in ipairs { "arena_bytes", "used_bytes", "free_bytes", "top_bytes", "rss_bytes", "trimmed_bytes", "trim_ns" } do
     if r.books.allocator_is_libc or name:match "^trim" then meta[name] = r.books[name] end
   end
   return meta

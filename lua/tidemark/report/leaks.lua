@@ -143,21 +143,21 @@ local function sum_by_verdict(sites)
   return sums
 end
 
-local function retention(books, live)
+-- What was given back by a trim stays in the allocator's books as free: no more of it can be resident than RSS leaves room for.
+local function retention(books)
   local arena, free = books.arena_bytes or 0, books.free_bytes or 0
-  if not books.allocator_is_libc or arena == 0 then return nil end
-  local trim = books.trimmed_bytes
-  local is_large = free >= HELD_BYTES and free >= arena * HELD_RATIO
-  local line = ("the allocator holds %s free of %s (%.0f %%), %s of it at the top"):format(bytes(free), bytes(arena), free / arena * 100,
-    bytes(books.top_bytes or 0))
-  if trim then
-    line = line .. ("; a trim gave %s of RSS back"):format(bytes(math.max(trim, 0)))
-    is_large = is_large or trim >= HELD_BYTES and trim > live * HELD_RATIO
-  end
-  return is_large, line, trim and 0.95 or 0.75
+  if not books.allocator_is_libc or arena == 0 then return nil, nil, 0, 0 end
+  local trim, held = books.trimmed_bytes, free
+  if books.rss_bytes then held = math.max(0, math.min(free, books.rss_bytes - (books.used_bytes or 0))) end
+  local line = ("the allocator holds %s free of %s (%.0f %%)"):format(bytes(free), bytes(arena), free / arena * 100)
+  if held < free then line = line .. (", at most %s of it resident"):format(bytes(held)) end
+  if trim then line = line .. ("; a trim gave %s of RSS back"):format(bytes(math.max(trim, 0))) end
+  if trim then return trim >= HELD_BYTES and trim >= arena * HELD_RATIO, line, trim, 0.95 end
+  return held >= HELD_BYTES and held >= arena * HELD_RATIO, line, held, 0.75
 end
 
---- The verdict of the heap. books: of `stats` (arena_bytes, used_bytes, free_bytes, allocator_is_libc), with trimmed_bytes after a trial trim.
+--- The verdict of the heap. books: of `stats` (arena_bytes, used_bytes, free_bytes, allocator_is_libc), rss_bytes,
+--- trimmed_bytes after a trial trim.
 function M.total(sites, books, about)
   local sums, live, slope, lost_count, lost_bytes = sum_by_verdict(sites), 0, 0, 0, 0
   for _, s in ipairs(sites) do
@@ -166,7 +166,7 @@ function M.total(sites, books, about)
   end
   local t = { live_bytes = live, slope_bytes_per_s = slope, lost_count = lost_count, lost_bytes = lost_bytes, evidence = {} }
   local function say(...) t.evidence[#t.evidence + 1] = (...):format(select(2, ...)) end
-  local is_held, held_line, held_confidence = retention(books, live)
+  local is_held, held_line, held_bytes, held_confidence = retention(books)
   local flat = math.abs(slope * (about.seconds or 0)) <= live * NOISE_RATIO
   say("live blocks: %s, %s in %.3g s", bytes(live), flat and "flat" or per_second(slope), about.seconds or 0)
   if lost_count > 0 then say("nothing points to %d blocks (%s)", lost_count, bytes(lost_bytes)) end
@@ -175,7 +175,7 @@ function M.total(sites, books, about)
     if sum.sites > 0 then say("%s: %d %s with %s, %s", name, sum.sites, sum.sites == 1 and "site" or "sites", bytes(sum.bytes), per_second(sum.slope)) end
   end
   if held_line then say("%s", held_line) end
-  local outweighs = is_held and (books.free_bytes or 0) > sums.leak.bytes and sums.leak.slope * 60 < (books.free_bytes or 0)
+  local outweighs = is_held and held_bytes > sums.leak.bytes and sums.leak.slope * 60 < held_bytes
   if sums.leak.sites > 0 and not outweighs then t.verdict, t.confidence = "leak", sums.leak.confidence
   elseif is_held then t.verdict, t.confidence = "retention", held_confidence
   elseif sums.grows.sites > 0 and not flat then t.verdict, t.confidence = "grows", sums.grows.confidence
