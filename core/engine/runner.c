@@ -5,10 +5,10 @@
 #include "base/clock.h"
 #include "base/vec.h"
 #include "engine/account_feed.h"
+#include "engine/mailbox.h"
 #include "engine/shot_feed.h"
 #include "live/app_counters.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,14 +18,8 @@
 #include <uv.h>
 
 #define SECOND_NS UINT64_C(1000000000)
-
-typedef struct posted {
-  struct posted *next;
-  void (*fn)(void *arg);
-  void *arg;
-} posted;
-
-enum { SPARE_POSTS = 64 }; // for moments without memory: a lost post would lose what it owns
+// As long as one callback may keep the loop from others, such as the keys of a prompt.
+#define SLICE_NS UINT64_C(1000000)
 
 typedef struct watched {
   tm_runner *runner;
@@ -64,10 +58,9 @@ struct tm_runner {
   tm_plat *plat;
   uv_loop_t own_loop, *loop;
   uv_timer_t timer;
+  uint64_t timer_due_ns; // UINT64_MAX = it stands still
   uv_async_t async;
-  pthread_mutex_t post_lock;
-  posted *first, *last;
-  posted spare[SPARE_POSTS], *spare_first;
+  tm_mailbox mail;
   TM_VEC(watched *) watched;
   TM_VEC(ticker *) tickers;
   TM_VEC(spawned *) spawned;
@@ -93,18 +86,7 @@ static void follow_wall_clock(tm_runner *runner) {
 // ---- posting ----
 
 void tm_runner_post(tm_runner *runner, void (*fn)(void *arg), void *arg) {
-  posted *p = runner->ctx->alloc.realloc_fn(runner->ctx->alloc.ud, NULL, 0, sizeof *p);
-  pthread_mutex_lock(&runner->post_lock);
-  if (!p && (p = runner->spare_first)) runner->spare_first = p->next;
-  if (p) {
-    *p = (posted){NULL, fn, arg};
-    if (runner->last)
-      runner->last->next = p;
-    else
-      runner->first = p;
-    runner->last = p;
-  }
-  pthread_mutex_unlock(&runner->post_lock);
+  tm_mailbox_post(&runner->mail, fn, arg);
   uv_async_send(&runner->async);
 }
 
@@ -112,28 +94,8 @@ void tm_runner_post_fn(void *runner, void (*fn)(void *arg), void *arg) {
   tm_runner_post(runner, fn, arg);
 }
 
-static void end_post(tm_runner *runner, posted *p) {
-  if (p < runner->spare || p >= runner->spare + SPARE_POSTS) {
-    tm_free(runner->ctx, p, sizeof *p);
-    return;
-  }
-  pthread_mutex_lock(&runner->post_lock);
-  p->next = runner->spare_first;
-  runner->spare_first = p;
-  pthread_mutex_unlock(&runner->post_lock);
-}
-
 static void run_posted(tm_runner *runner) {
-  pthread_mutex_lock(&runner->post_lock);
-  posted *p = runner->first;
-  runner->first = runner->last = NULL;
-  pthread_mutex_unlock(&runner->post_lock);
-  while (p) {
-    posted *next = p->next;
-    p->fn(p->arg);
-    end_post(runner, p);
-    p = next;
-  }
+  if (tm_mailbox_run(&runner->mail, SLICE_NS)) uv_async_send(&runner->async);
 }
 
 // ---- ticks ----
@@ -172,11 +134,13 @@ static void end_target(tm_runner *runner, tm_target *target, const char *why) {
   stop_when_idle(runner);
 }
 
+// What is still due after a slice is so at the next tick, which then follows at once.
 static void sample_due(tm_runner *runner, int64_t now_ns) {
   uint64_t mono = tm_clock_mono_ns(), cpu = tm_clock_thread_cpu_ns();
   for (size_t i = 0; i < runner->watched.count;) {
     watched *w = runner->watched.items[i];
     if (tm_sampler_next_due_ns(w->sampler) <= mono) {
+      if (tm_clock_mono_ns() - mono > SLICE_NS) break;
       feeding f = {runner, w->target};
       tm_ctx_clear(runner->ctx);
       tm_status status = tm_sampler_tick(runner->ctx, w->sampler, mono, now_ns, on_sample, &f);
@@ -194,6 +158,20 @@ static void sample_due(tm_runner *runner, int64_t now_ns) {
 }
 
 static void on_timer(uv_timer_t *timer);
+
+static void set_timer(tm_runner *runner, uint64_t due_ns) {
+  runner->timer_due_ns = due_ns;
+  if (due_ns == UINT64_MAX) {
+    uv_timer_stop(&runner->timer);
+    return;
+  }
+  uint64_t now_ns = tm_clock_mono_ns();
+  uv_update_time(runner->loop);
+  // Rounded up: a timer that fires early would only spin once more. Never 0: libuv would run it
+  // before it looks at its other handles.
+  uint64_t wait_ms = due_ns > now_ns ? (due_ns - now_ns + 999999) / 1000000 : 1;
+  uv_timer_start(&runner->timer, on_timer, wait_ms, 0);
+}
 
 static void schedule(tm_runner *runner) {
   if (runner->closing) return;
@@ -214,14 +192,13 @@ static void schedule(tm_runner *runner) {
        || tm_actions_busy(tm_engine_actions(runner->engine)))
       && due > mono + SECOND_NS)
     due = mono + SECOND_NS;
-  if (due == UINT64_MAX) {
-    uv_timer_stop(&runner->timer);
-    return;
-  }
-  uv_update_time(runner->loop);
-  // Rounded up: a timer that fires early would only spin once more.
-  uint64_t wait_ms = due > mono ? (due - mono + 999999) / 1000000 : 0;
-  uv_timer_start(&runner->timer, on_timer, wait_ms, 0);
+  set_timer(runner, due);
+}
+
+// The same after a change of one sampler: a timer that stands too early does no harm.
+static void schedule_sampler(tm_runner *runner, const tm_sampler *sampler) {
+  uint64_t due = tm_sampler_next_due_ns(sampler);
+  if (!runner->closing && due < runner->timer_due_ns) set_timer(runner, due);
 }
 
 static void tick(tm_runner *runner) {
@@ -325,7 +302,7 @@ static void plan_changed(void *ud, tm_target *target) {
   if (tm_shot_feed_plan(runner->ctx, runner, target, &runner->fetching, &w->shots) != TM_OK)
     tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "snapshots", "%s",
                 runner->ctx->error.message);
-  schedule(runner);
+  schedule_sampler(runner, w->sampler);
 }
 
 // ---- targets ----
@@ -588,10 +565,6 @@ tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine, const tm_runner_options 
   if (!runner->options.every_ns) runner->options.every_ns = 5 * SECOND_NS;
   if (runner->options.sampling_budget_ratio <= 0) runner->options.sampling_budget_ratio = 0.005;
   runner->exit_code = -1;
-  for (size_t i = 0; i < SPARE_POSTS; i++) {
-    runner->spare[i].next = runner->spare_first;
-    runner->spare_first = &runner->spare[i];
-  }
   tm_status status = tm_plat_open(ctx, options->proc_root, options->sys_root, &runner->plat);
   if (status != TM_OK) {
     tm_free(ctx, runner, sizeof *runner);
@@ -603,10 +576,11 @@ tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine, const tm_runner_options 
     tm_free(ctx, runner, sizeof *runner);
     return tm_fail(ctx, TM_E_IO, TM_NO_OFFSET, "cannot make an event loop");
   }
-  pthread_mutex_init(&runner->post_lock, NULL);
+  tm_mailbox_init(&runner->mail, ctx);
   uv_timer_init(runner->loop, &runner->timer);
   uv_async_init(runner->loop, &runner->async, on_async);
   runner->timer.data = runner->async.data = runner;
+  runner->timer_due_ns = UINT64_MAX;
   runner->wall_base_ns = tm_clock_wall_ns();
   runner->mono_base_ns = runner->stats.started_mono_ns = tm_clock_mono_ns();
   tm_engine_advance(engine, tm_runner_now_ns(runner));
@@ -625,7 +599,7 @@ void tm_runner_free(tm_runner *runner) {
   if (!runner) return;
   runner->closing = true;
   tm_ctx *ctx = runner->ctx;
-  run_posted(runner);
+  tm_mailbox_run_all(&runner->mail);
   while (runner->watched.count)
     tm_engine_remove_target(runner->engine, runner->watched.items[0]->target, "the watch ended");
   tm_engine_unobserve(runner->engine, runner);
@@ -641,7 +615,7 @@ void tm_runner_free(tm_runner *runner) {
   if (runner->loop == &runner->own_loop) {
     while (uv_loop_close(&runner->own_loop) == UV_EBUSY) uv_run(&runner->own_loop, UV_RUN_ONCE);
   }
-  run_posted(runner);
+  tm_mailbox_run_all(&runner->mail);
   for (size_t i = 0; i < runner->tickers.count; i++)
     tm_free(ctx, runner->tickers.items[i], sizeof(ticker));
   for (size_t i = 0; i < runner->spawned.count; i++)
@@ -651,7 +625,7 @@ void tm_runner_free(tm_runner *runner) {
   tm_vec_free(ctx, &runner->pressures);
   tm_vec_free(ctx, &runner->watched);
   tm_plat_close(runner->plat);
-  pthread_mutex_destroy(&runner->post_lock);
+  tm_mailbox_fini(&runner->mail);
   tm_free(ctx, runner, sizeof *runner);
 }
 
