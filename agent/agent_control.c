@@ -153,6 +153,12 @@ void tm_control_begin(void) {
   tm_self.guard = guard;
 }
 
+bool tm_control_holds(int fd) {
+  bool is_own = fd == listener;
+  for (int i = 0; i < CLIENTS; i++) is_own = is_own || (fd == clients[i] && fd > 0);
+  return is_own;
+}
+
 void tm_control_wake(void) {
   if (TM_LIKELY(atomic_load_explicit(&state, memory_order_relaxed) != ASLEEP)) return;
   if (tm_agent_sees_all() && tm_live_inserted() - first_sample < EARLY_SAMPLES

@@ -4,6 +4,7 @@
 // is not bound yet), so what must be put back is known, and modules may come and go meanwhile.
 // Slots that lead elsewhere, to an allocator of the program's own, are left alone.
 // Source: the ELF specification; _dl_relocate_object and _dl_protect_relro of glibc.
+#include "agent_handles.h"
 #include "agent_hooks.h"
 #include "agent_tables.h"
 
@@ -102,8 +103,10 @@ static bool read_module(const struct dl_phdr_info *info, module *m) {
 // ---- its slots ----
 
 static const tm_agent_hook *hook_of(const char *name) {
-  for (const tm_agent_hook *hook = tm_agent_hooks; hook->name; hook++)
-    if (hook->name[0] == name[0] && strcmp(hook->name, name) == 0) return hook;
+  const tm_agent_hook *const tables[] = {tm_agent_hooks, tm_descriptor_hooks, tm_pixmap_hooks};
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+    for (const tm_agent_hook *hook = tables[i]; hook->name; hook++)
+      if (hook->name[0] == name[0] && strcmp(hook->name, name) == 0) return hook;
   return NULL;
 }
 
@@ -210,7 +213,10 @@ void tm_got_look(void) {
   unsigned long long count = modules_seen;
   if (!atomic_load(&is_patched)) return;
   dl_iterate_phdr(count_modules, &count);
-  if (count != modules_seen) looks_left = SETTLED_AFTER;
+  if (count != modules_seen) {
+    looks_left = SETTLED_AFTER;
+    tm_handles_look();
+  }
   if (!looks_left) return;
   change c = change_all(false);
   looks_left = c.changed_count || c.skipped_count ? SETTLED_AFTER : looks_left - 1;

@@ -23,6 +23,12 @@ extern const tm_agent_hook tm_agent_hooks[];
 // needs no memory but a static one.
 void tm_agent_resolve(void);
 
+// The function that a name means behind this library: next in the order of lookup if it was
+// preloaded, else what a library of the program defines. NULL: there is none.
+void *tm_agent_find_next(const char *name);
+// The first one that a loaded library defines itself, however it was loaded.
+void *tm_agent_find_loaded(const char *name);
+
 // True if the names of the table lead to this library already: it was preloaded.
 bool tm_agent_is_preloaded(void);
 

@@ -1,5 +1,6 @@
 // Beginning and end: finding the functions that are replaced, memory for who asks before they are
 // found, options, and the programs in which the agent does not belong.
+#include "agent_handles.h"
 #include "agent_hooks.h"
 #include "agent_tables.h"
 
@@ -68,7 +69,7 @@ static int on_object(struct dl_phdr_info *info, size_t size, void *ud) {
 }
 
 // Of who came later: the first library, in the order of lookup, that has the function itself.
-static void *find_definition(const char *name) {
+void *tm_agent_find_loaded(const char *name) {
   struct link_map *map = NULL;
   void *program = dlopen(NULL, RTLD_LAZY), *found = NULL;
   if (!program || dlinfo(program, RTLD_DI_LINKMAP, &map) != 0) return NULL;
@@ -84,6 +85,10 @@ static void *find_definition(const char *name) {
   return found;
 }
 
+void *tm_agent_find_next(const char *name) {
+  return is_preloaded ? dlsym(RTLD_NEXT, name) : tm_agent_find_loaded(name);
+}
+
 void tm_agent_resolve(void) {
   static order o; // before main there is one thread only
   int state = UNRESOLVED;
@@ -91,7 +96,7 @@ void tm_agent_resolve(void) {
   dl_iterate_phdr(on_object, &o);
   is_preloaded = o.own < o.libc;
   for (const tm_agent_hook *hook = tm_agent_hooks; hook->name; hook++) {
-    void *found = is_preloaded ? dlsym(RTLD_NEXT, hook->name) : find_definition(hook->name);
+    void *found = tm_agent_find_next(hook->name);
     void (*own)(void) = hook->replacement;
     if (found && memcmp(&found, &own, sizeof found) != 0) memcpy(hook->next, &found, sizeof found);
   }
@@ -221,6 +226,7 @@ void tm_agent_stand_in_front(void) {
 
 void tm_agent_detach(void) {
   tm_got_restore();
+  tm_handles_detach();
   tm_agent_pause();
   tm_control_stop();
 }
@@ -228,6 +234,7 @@ void tm_agent_detach(void) {
 __attribute__((constructor)) static void begin(void) {
   options o = {0};
   if (!tm_agent_is_preloaded()) return;
+  tm_handles_resolve(tm_descriptor_hooks);
   if (is_in_front()) {
     tm_agent_attach(NULL);
     return;

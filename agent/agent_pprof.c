@@ -2,6 +2,7 @@
 // from addresses to locations and one from (stack, labels) to sums. Blocks of one stack, thread,
 // age and epoch become one sample with in-use values; what a stack ever allocated is one more
 // sample. Sums are rounded with the remainder carried on, so that totals are right.
+#include "agent_handles.h"
 #include "agent_images.h"
 #include "agent_proto.h"
 #include "agent_tables.h"
@@ -31,13 +32,16 @@ enum { // fields of pprof's messages. Source: google/pprof, proto/profile.proto
 };
 
 enum { VALUES = 6, NAME_BYTES = 64 };
+enum { FIRST_HANDLE = TM_AGENT_FD + 1, KIND_TEXTS = FIRST_HANDLE + TM_AGENT_HANDLE_KINDS };
 
 typedef struct sum { // one row of in-use values
   uint32_t stack;    // 0 with no row: a free place
   uint16_t slot, epoch;
   uint32_t age_s;
+  uint32_t kind;   // number of its text
   uintptr_t block; // only if addresses were asked for
   double count, bytes;
+  bool is_unseen; // a handle of which nobody knows the opener
 } sum;
 
 typedef struct location {
@@ -47,7 +51,7 @@ typedef struct location {
 
 typedef struct writer {
   tm_agent_sink *sink;
-  bool ok, is_full;
+  bool ok, is_full, is_of_handles;
   const tm_agent_filter_ask *ask;
   uint32_t strings, mappings, locations, location_room, sums, sum_room;
   location *location_rows;
@@ -55,8 +59,9 @@ typedef struct writer {
   double carried[VALUES];
   uint32_t thread_names[TM_THREADS]; // string numbers, 0 = not said yet
   uint32_t mapping_ids[TM_IMAGES];
-  uint32_t text_thread, text_age, text_epoch, text_kind, text_state, text_seconds, text_live;
-  uint32_t text_address, text_bytes, text_kinds[3];
+  uint32_t text_thread, text_age, text_epoch, text_kind, text_state, text_seconds, text_live,
+      text_unseen;
+  uint32_t text_address, text_bytes, text_kinds[KIND_TEXTS];
   tm_message inner, outer;
 } writer;
 
@@ -188,25 +193,33 @@ static uint32_t thread_text(writer *w, uint32_t slot) {
   return w->thread_names[slot];
 }
 
+static uint32_t values_of(const writer *w) {
+  if (w->is_of_handles) return 2;
+  return w->is_full ? VALUES : 4;
+}
+
 // The stack goes first: its locations are written, as messages of their own, before the sample is.
 static void put_sample(writer *w, const tm_stack *stack, const double values[VALUES],
                        const sum *live) {
-  uint32_t count = stack->kind_and_count & 0xffff, kind = stack->kind_and_count >> 16, known = 0;
+  uint32_t count = stack->kind_and_count & 0xffff, known = 0;
+  uint32_t kind = live ? live->kind : stack->kind_and_count >> 16;
+  bool is_unseen = live && live->is_unseen;
+  if (is_unseen) count = 0;
   const uintptr_t *frames = tm_stack_frames(stack);
   uint32_t ids[TM_AGENT_FRAMES];
   tm_message packed, *m;
   tm_message_clear(&packed);
   while (known < count && (ids[known] = location_of(w, frames[known] - 1))) known++;
   for (uint32_t i = 0; i < known; i++) tm_message_varint(&packed, ids[i]);
-  uint32_t thread = live ? thread_text(w, live->slot) : 0;
+  uint32_t thread = live && !is_unseen ? thread_text(w, live->slot) : 0;
   m = fresh(w);
   tm_message_block(m, 1, packed.data, packed.size);
   packed.size = 0;
-  for (uint32_t i = 0; i < (w->is_full ? VALUES : 4u); i++)
-    tm_message_varint(&packed, rounded(w, i, values[i]));
+  for (uint32_t i = 0; i < values_of(w); i++) tm_message_varint(&packed, rounded(w, i, values[i]));
   tm_message_block(m, 2, packed.data, packed.size);
   label(m, w->text_kind, w->text_kinds[kind], 0, 0);
-  if (live) {
+  if (is_unseen) label(m, w->text_state, w->text_unseen, 0, 0);
+  if (live && !is_unseen) {
     label(m, w->text_thread, thread, 0, 0);
     label(m, w->text_age, 0, live->age_s, w->text_seconds);
     label(m, w->text_epoch, 0, live->epoch, w->text_epoch); // a 0 without a unit is no label
@@ -219,7 +232,8 @@ static void put_sample(writer *w, const tm_stack *stack, const double values[VAL
 
 static uint64_t sum_hash(const sum *s) {
   uint64_t key = (uint64_t)s->stack << 32 | (uint32_t)s->slot << 16 | s->epoch;
-  return ((key ^ (uint64_t)s->age_s << 20 ^ (uint64_t)s->block) * UINT64_C(0x9e3779b97f4a7c15))
+  return ((key ^ (uint64_t)s->age_s << 20 ^ (uint64_t)s->kind << 40 ^ (uint64_t)s->block)
+          * UINT64_C(0x9e3779b97f4a7c15))
          >> 32;
 }
 
@@ -227,7 +241,8 @@ static sum *sum_place(sum *rows, uint32_t room, const sum *key) {
   uint32_t at = (uint32_t)sum_hash(key) & (room - 1);
   for (; rows[at].count > 0; at = (at + 1) & (room - 1))
     if (rows[at].stack == key->stack && rows[at].slot == key->slot && rows[at].epoch == key->epoch
-        && rows[at].age_s == key->age_s && rows[at].block == key->block)
+        && rows[at].age_s == key->age_s && rows[at].block == key->block
+        && rows[at].kind == key->kind && rows[at].is_unseen == key->is_unseen)
       break;
   return &rows[at];
 }
@@ -252,21 +267,56 @@ static bool add(writer *w, const sum *row) {
   return true;
 }
 
-static void add_block(writer *w, const tm_agent_live *live, uint32_t now_ms) {
+static uint32_t step_of(uint32_t age_ms) {
   static const uint32_t ages_s[] = {86400, 21600, 3600, 600, 60, 10, 1, 0};
-  uint32_t age_ms = now_ms - live->born_ms, i = 0;
+  uint32_t i = 0;
+  while (age_ms / 1000 < ages_s[i]) i++;
+  return ages_s[i];
+}
+
+static void add_block(writer *w, const tm_agent_live *live, uint32_t now_ms) {
+  uint32_t age_ms = now_ms - live->born_ms;
   if (live->epoch < w->ask->since_epoch || age_ms < w->ask->min_age_ms) return;
   if (!(w->ask->kinds & 1u << live->kind)) return;
-  while (age_ms / 1000 < ages_s[i]) i++;
   bool is_apart = w->ask->flags & TM_AGENT_ADDRESSES;
   sum row = {.stack = live->stack,
              .slot = live->slot,
              .epoch = live->epoch,
-             .age_s = ages_s[i],
+             .age_s = step_of(age_ms),
+             .kind = live->kind,
              .block = is_apart ? live->block : 0,
              .count = (double)live->weight,
              .bytes = (double)live->weight * (double)live->bytes};
   if (!add(w, &row)) w->ok = false;
+}
+
+// Those whose opener nobody saw are as old as nobody knows: part of what is held at all only.
+static void add_handle(void *ud, const tm_handle_row *handle) {
+  writer *w = ud;
+  uint32_t age_ms = tm_agent_now_ms() - handle->born_ms;
+  bool is_chosen = w->ask->since_epoch || w->ask->min_age_ms;
+  if (is_chosen
+      && (!handle->is_seen || handle->epoch < w->ask->since_epoch || age_ms < w->ask->min_age_ms))
+    return;
+  sum row = {.kind = FIRST_HANDLE + handle->kind,
+             .is_unseen = !handle->is_seen,
+             .count = 1,
+             .bytes = (double)handle->bytes};
+  if (handle->is_seen) {
+    row.stack = handle->stack;
+    row.slot = handle->slot;
+    row.epoch = handle->epoch;
+    row.age_s = step_of(age_ms);
+  }
+  if (!add(w, &row)) w->ok = false;
+}
+
+static void put_sums(writer *w) {
+  for (uint32_t i = 0; i < w->sum_room && w->ok; i++) {
+    const sum *s = &w->sum_rows[i];
+    const double values[VALUES] = {s->count, s->bytes, 0, 0, 0, 0};
+    if (s->count > 0) put_sample(w, tm_stack_at(s->stack), values, s);
+  }
 }
 
 static void put_live(writer *w) {
@@ -278,11 +328,7 @@ static void put_live(writer *w) {
     for (uint32_t i = 0; i < count; i++) add_block(w, &rows[i], now_ms);
   }
   tm_pages_drop(rows, room * sizeof *rows);
-  for (uint32_t i = 0; i < w->sum_room && w->ok; i++) {
-    const sum *s = &w->sum_rows[i];
-    const double values[VALUES] = {s->count, s->bytes, 0, 0, 0, 0};
-    if (s->count > 0) put_sample(w, tm_stack_at(s->stack), values, s);
-  }
+  put_sums(w);
 }
 
 static void put_stacks(writer *w) {
@@ -311,9 +357,16 @@ static void put_type(writer *w, uint32_t field, uint32_t type, uint32_t unit) {
   put(w, field, m);
 }
 
-static void put_head(writer *w) {
-  struct timespec now;
-  put_string(w, "");
+static void put_types_of_handles(writer *w) {
+  uint32_t handles = put_string(w, "handles"), count = put_string(w, "count");
+  put_type(w, PROFILE_TYPE, handles, count);
+  put_type(w, PROFILE_TYPE, put_string(w, "space"), put_string(w, "bytes"));
+  put_number(w, PROFILE_DEFAULT_TYPE, handles);
+  put_type(w, PROFILE_PERIOD_TYPE, handles, count);
+  put_number(w, PROFILE_PERIOD, 1);
+}
+
+static void put_types(writer *w) {
   uint32_t count = put_string(w, "count"), bytes = put_string(w, "bytes");
   put_type(w, PROFILE_TYPE, put_string(w, "inuse_objects"), count);
   uint32_t in_use = put_string(w, "inuse_space");
@@ -327,6 +380,15 @@ static void put_head(writer *w) {
   put_number(w, PROFILE_DEFAULT_TYPE, in_use);
   put_type(w, PROFILE_PERIOD_TYPE, put_string(w, "space"), bytes);
   put_number(w, PROFILE_PERIOD, w->is_full ? 1 : atomic_load(&tm_agent.rate_bytes));
+}
+
+static void put_head(writer *w) {
+  struct timespec now;
+  put_string(w, "");
+  if (w->is_of_handles)
+    put_types_of_handles(w);
+  else
+    put_types(w);
   clock_gettime(CLOCK_REALTIME, &now);
   put_number(w, PROFILE_TIME, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
   put_number(w, PROFILE_DURATION, (uint64_t)tm_agent_now_ms() * 1000000u);
@@ -342,6 +404,9 @@ static void put_head(writer *w) {
   w->text_kinds[TM_AGENT_MALLOC] = put_string(w, "malloc");
   w->text_kinds[TM_AGENT_MMAP] = put_string(w, "mmap");
   w->text_kinds[TM_AGENT_FD] = put_string(w, "fd");
+  for (uint32_t i = 0; w->is_of_handles && i < TM_AGENT_HANDLE_KINDS; i++)
+    w->text_kinds[FIRST_HANDLE + i] = put_string(w, tm_handle_kind_text(i));
+  if (w->is_of_handles) w->text_unseen = put_string(w, "unseen");
   if (atomic_load(&tm_counters.dropped))
     put_number(w, PROFILE_COMMENT, put_string(w, "the tables were full: blocks are missing"));
 }
@@ -353,12 +418,18 @@ bool tm_pprof_write(const tm_agent_filter_ask *ask, tm_agent_sink *sink) {
   w->ask = ask;
   w->ok = true;
   w->is_full = tm_agent_sees_all();
+  w->is_of_handles = ask->kinds == 1u << TM_AGENT_FD;
   tm_images_update();
   put_head(w);
   for (uint32_t i = 0; i < tm_images_count(); i++) // the program itself is the first mapping
     if (tm_image_at(i)->is_main && tm_image_at(i)->is_here) put_image(w, i);
-  put_live(w);
-  put_stacks(w);
+  if (w->is_of_handles) {
+    tm_handles_list(add_handle, w);
+    put_sums(w);
+  } else {
+    put_live(w);
+    put_stacks(w);
+  }
   bool ok = w->ok;
   tm_pages_drop(w->location_rows, w->location_room * sizeof *w->location_rows);
   tm_pages_drop(w->sum_rows, w->sum_room * sizeof *w->sum_rows);

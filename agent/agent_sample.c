@@ -3,6 +3,7 @@
 // is caught with the same chance, whatever the sizes are. A block of n bytes is caught with
 // p = 1 - exp(-n / rate) and stands for 1/p blocks like it, so sums over samples are unbiased;
 // p is settled when the sample is taken, so the rate may change at any time.
+#include "agent_handles.h"
 #include "agent_tables.h"
 
 #include <errno.h>
@@ -285,6 +286,7 @@ void tm_agent_reset(void) {
       if (atomic_load_explicit(&filters[i].counts[k], memory_order_relaxed))
         atomic_store_explicit(&filters[i].counts[k], 0, memory_order_relaxed);
   if (atomic_load(&tm_agent.mode) != TM_AGENT_FULL) atomic_store(&tm_agent.filter, &filters[0]);
+  tm_handles_reset();
   tm_stacks_reset();
   atomic_store(&known_from, UINT64_MAX);
   atomic_store(&tm_agent.epoch, 0);

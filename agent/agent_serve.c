@@ -1,6 +1,7 @@
 // What each verb does, and its words on the wire (agent_wire.h).
 #include "agent_serve.h"
 
+#include "agent_handles.h"
 #include "agent_hooks.h"
 #include "agent_proto.h"
 #include "agent_tables.h"
@@ -96,6 +97,8 @@ static void about(tm_message *m) {
   value(m, "known_from", tm_agent_known_from());
   value(m, "samples", tm_live_inserted());
   value(m, "live", tm_live_count());
+  value(m, "handles_on", tm_handles_are_on());
+  value(m, "handles_seen", tm_handles_seen());
 }
 
 static bool is_allocator_of_libc(void) {
@@ -133,13 +136,17 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static void refuse(tm_message *m, const char *why) {
+  tm_message_number(m, TM_AGENT_REPLY_STATUS, 1);
+  tm_message_text(m, TM_AGENT_REPLY_TEXT, why);
+}
+
 static void trim(tm_message *m) {
   int (*trimmer)(size_t);
   void *found = dlsym(RTLD_DEFAULT, "malloc_trim");
   memcpy(&trimmer, &found, sizeof trimmer);
   if (!trimmer || !is_allocator_of_libc()) {
-    tm_message_number(m, TM_AGENT_REPLY_STATUS, 1);
-    tm_message_text(m, TM_AGENT_REPLY_TEXT, "the program's allocator is not libc's");
+    refuse(m, "the program's allocator is not libc's");
     return;
   }
   uint64_t began = now_ns();
@@ -150,8 +157,7 @@ static void trim(tm_message *m) {
 static void start(const request *r, tm_message *m) {
   uint64_t mode = field_or(r, TM_AGENT_ASK_MODE, TM_AGENT_SAMPLED);
   if (mode > TM_AGENT_FULL) {
-    tm_message_number(m, TM_AGENT_REPLY_STATUS, 1);
-    tm_message_text(m, TM_AGENT_REPLY_TEXT, "no such mode");
+    refuse(m, "no such mode");
     return;
   }
   tm_agent_configure((uint32_t)mode,
@@ -194,12 +200,19 @@ static void answer(const request *r, tm_message *m) {
   case TM_AGENT_TRIM:
     trim(m);
     break;
+  case TM_AGENT_HANDLES_START:
+    if (!tm_handles_start()) refuse(m, "no memory for the table of handles");
+    about(m);
+    break;
+  case TM_AGENT_HANDLES_STOP:
+    tm_handles_stop();
+    about(m);
+    break;
   case TM_AGENT_DETACH:
     detach(m);
     break;
   default:
-    tm_message_number(m, TM_AGENT_REPLY_STATUS, 1);
-    tm_message_text(m, TM_AGENT_REPLY_TEXT, "no such verb");
+    refuse(m, "no such verb");
   }
 }
 

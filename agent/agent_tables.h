@@ -110,6 +110,7 @@ void tm_control_stop(void);        // nobody listens any more, until:
 void tm_control_begin_again(void); // also after a stop
 void tm_control_set_exit(const char *path);
 void tm_control_say_last(void); // dials the exit socket
+bool tm_control_holds(int fd);  // one of its own descriptors
 void tm_control_forked(void);   // in the child: thread and socket were the parent's
 // How the profile leaves: false = the reader went.
 typedef struct tm_agent_sink {

@@ -21,15 +21,17 @@ enum {
 
 // The verbs.
 enum {
-  TM_AGENT_HELLO = 1, // text: version; the names and values of `stats` that cost nothing
-  TM_AGENT_START,     // begins to record: mode, rate, min_size
-  TM_AGENT_STOP,      // records no new blocks; frees of known ones are still seen
-  TM_AGENT_SNAPSHOT,  // the profile; since_epoch, min_age_ms, kinds, flags
-  TM_AGENT_MARK,      // begins a new epoch; value "epoch"
-  TM_AGENT_RESET,     // forgets everything
-  TM_AGENT_STATS,     // counters of the agent, mallinfo2 of the allocator
-  TM_AGENT_TRIM,      // malloc_trim(0); values "trim_ns", "arena_bytes" before and after
-  TM_AGENT_DETACH,    // stops, takes attached hooks out, closes the socket
+  TM_AGENT_HELLO = 1,          // text: version; the names and values of `stats` that cost nothing
+  TM_AGENT_START,              // begins to record: mode, rate, min_size
+  TM_AGENT_STOP,               // records no new blocks; frees of known ones are still seen
+  TM_AGENT_SNAPSHOT,           // the profile; since_epoch, min_age_ms, kinds, flags
+  TM_AGENT_MARK,               // begins a new epoch; value "epoch"
+  TM_AGENT_RESET,              // forgets everything
+  TM_AGENT_STATS,              // counters of the agent, mallinfo2 of the allocator
+  TM_AGENT_TRIM,               // malloc_trim(0); values "trim_ns", "arena_bytes" before and after
+  TM_AGENT_DETACH,             // stops, takes attached hooks out, closes the socket
+  TM_AGENT_HANDLES_START = 16, // records who opens descriptors and makes pixmaps
+  TM_AGENT_HANDLES_STOP,       // records no new ones; closed ones are still seen
 };
 
 // Fields of a request; all but `verb` are optional.
@@ -53,7 +55,9 @@ enum {
 };
 
 enum { TM_AGENT_IDLE = 0, TM_AGENT_SAMPLED = 1, TM_AGENT_FULL = 2 }; // modes
-enum { TM_AGENT_MALLOC = 0, TM_AGENT_MMAP = 1, TM_AGENT_FD = 2 };    // kinds
+// Kinds. Handles are asked for alone, 1 << TM_AGENT_FD: the profile has the types handles and
+// space.
+enum { TM_AGENT_MALLOC = 0, TM_AGENT_MMAP = 1, TM_AGENT_FD = 2 };
 enum { TM_AGENT_ADDRESSES = 1 }; // flag of a snapshot: one row per block with its address
 
 #endif
