@@ -55,6 +55,12 @@ static bool is_own(const reading *r, uint32_t frame) {
          == TM_FRAME_OWN;
 }
 
+// Source: cmd/cgo/out.go.
+static bool is_wrapper(const reading *r, uint32_t frame) {
+  const char *name = name_of(r, frame);
+  return strstr(name, "._Cfunc_") || strstr(name, "._cgo_");
+}
+
 // Behind runtime.asmcgocall stand the wrapper that cgo made and the function that called it.
 static uint32_t find_go_caller(const reading *r) {
   uint32_t i = 0;
@@ -62,7 +68,7 @@ static uint32_t find_go_caller(const reading *r) {
          && strcmp(name_of(r, i), "runtime.asmcgocall.abi0") != 0)
     i++;
   for (; i < r->count; i++)
-    if (is_own(r, i) && r->frames[i].name && !strstr(name_of(r, i), "._Cfunc_")) return i;
+    if (is_own(r, i) && r->frames[i].name && !is_wrapper(r, i)) return i;
   return UINT32_MAX;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/vec.h"
+#include "live/exe_runtime.h"
 #include "platform/platform.h"
 #include "symbol/data_symbols.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 
 enum { PAGE = 4096, RED_ZONE = 128 };
+#define GO_ENDS     UINT64_C(0x7e0000000000)
 #define ARENA_BYTES (UINT64_C(64) << 20) // Source: glibc's malloc/arena.c, HEAP_MAX_SIZE on 64 bits
 
 typedef struct module {
@@ -38,6 +40,7 @@ struct tm_heap_scan {
   tm_block_reference *rows;
   tm_heap_look look;
   uint64_t known_from;
+  bool is_go;
   TM_VEC(tm_registers) registers;
   TM_VEC(region) regions; // of all passes
   size_t first;           // of this pass
@@ -78,12 +81,18 @@ static int32_t module_of(listing *l, const tm_mapping_row *row) {
   return (int32_t)s->modules.count - 1;
 }
 
+// At 0xc000000000, or since 1.26 at a random address below where mappings are put.
+// Source: Go's runtime/malloc.go, mallocinit.
+static bool is_go_heap(const listing *l, const tm_mapping_row *row) {
+  return l->scan->is_go && row->start % (4u << 20) == 0 && row->start < GO_ENDS;
+}
+
 static bool is_arena(const tm_mapping_row *row) {
   return row->start % ARENA_BYTES == 0 && row->end - row->start <= ARENA_BYTES;
 }
 
 // What the mapping can hold: TM_HOLDER_COUNT = no pointers.
-static tm_holder_kind kind_of(const tm_mapping_row *row, bool follows_module) {
+static tm_holder_kind kind_of(const listing *l, const tm_mapping_row *row, bool follows_module) {
   bool is_writable = row->access[1] == 'w', is_shared = row->access[3] == 's';
   if (row->access[0] != 'r') return TM_HOLDER_COUNT;
   switch (row->kind) {
@@ -98,6 +107,7 @@ static tm_holder_kind kind_of(const tm_mapping_row *row, bool follows_module) {
     return TM_HOLDER_GO;
   case TM_MAPPING_ANON:
     if (follows_module) return TM_HOLDER_DATA; // its .bss
+    if (is_go_heap(l, row)) return TM_HOLDER_GO;
     return is_arena(row) ? TM_HOLDER_HEAP : TM_HOLDER_MEMORY;
   case TM_MAPPING_NAMED:
     return strstr(row->name, "Go:") || strstr(row->name, "go:") ? TM_HOLDER_GO : TM_HOLDER_MEMORY;
@@ -129,7 +139,7 @@ static bool add_mapping(void *ud, const tm_mapping_row *row) {
     l->is_agent = strstr(last_name(row->name), "libtidemark-malloc") != NULL;
   }
   l->end = is_file && row->access[1] == 'w' ? row->end : 0;
-  tm_holder_kind kind = kind_of(row, follows);
+  tm_holder_kind kind = kind_of(l, row, follows);
   if (kind == TM_HOLDER_COUNT || (kind == TM_HOLDER_DATA && l->is_agent)) return l->status == TM_OK;
   region r = {.start = row->start, .end = row->end, .kind = kind, .module = -1};
   r.is_heap = kind == TM_HOLDER_HEAP && l->scan->known_from != UINT64_MAX;
@@ -271,12 +281,21 @@ static tm_status read_registers(tm_ctx *ctx, tm_heap_scan *s, tm_proc *proc) {
   return k.status;
 }
 
+static bool is_go_program(tm_ctx *ctx, int64_t pid) {
+  char path[64];
+  tm_exe_runtime runtime = {.name = ""};
+  snprintf(path, sizeof path, "/proc/%lld/exe", (long long)pid);
+  if (tm_exe_find_runtime(ctx, path, &runtime) != TM_OK) tm_ctx_clear(ctx);
+  return strcmp(runtime.name, "go") == 0;
+}
+
 static tm_status run_passes(tm_ctx *ctx, tm_heap_scan *s, int64_t pid, const tm_block *blocks,
                             const tm_heap_scan_options *options) {
   tm_plat *plat;
   tm_proc *proc = NULL;
   uint64_t began_ns = tm_clock_mono_ns();
   TM_TRY(tm_plat_open(ctx, NULL, NULL, &plat));
+  s->is_go = is_go_program(ctx, pid);
   tm_status status = tm_proc_open(ctx, plat, pid, &proc);
   if (status == TM_OK && options->with_registers) status = read_registers(ctx, s, proc);
   for (uint32_t i = 0; i < (options->passes ? options->passes : 1) && status == TM_OK; i++) {

@@ -62,7 +62,7 @@ end
 
 local function held_by(row)
   local h = row.holders and row.holders[1]
-  return h and ", still held by " .. M.holder(h) or ""
+  return h and ((row.lost_count or 0) > 0 and ", others" or ", still") .. " held by " .. M.holder(h) or ""
 end
 
 --- Who holds, in words.
@@ -89,7 +89,7 @@ local function judge_lost(row, m)
   local share = row.live_count > 0 and m.lost_count / row.live_count or 0
   local growing = m.delta_count > 0 and (", and %d more came"):format(m.delta_count) or ""
   return leak(m.lost_count >= 3 and 0.99 or 0.9,
-    ("nothing points to %d of %d blocks (%s, %.0f %%)%s"):format(m.lost_count, row.live_count, bytes(m.lost_bytes), share * 100, growing))
+    ("nothing points to %d of %d blocks (%s, %.0f %%)%s%s"):format(m.lost_count, row.live_count, bytes(m.lost_bytes), share * 100, growing, held_by(row)))
 end
 
 local function judge_growth(row, m, series, samples)
