@@ -27,6 +27,7 @@ static void in_child(void) {
   tm_self.slot = 0;
   tm_self.random = 0; // or it would sample what its parent samples
   tm_control_forked();
+  tm_handles_forked();
   release();
 }
 

@@ -75,12 +75,12 @@ static TM_NOINLINE bool is_found(const char *name, void *slot) {
 }
 
 static inline int opened(int fd, const void *frame) {
-  if (tm_handles_are_on() && fd >= 0) tm_handle_opened(fd, frame);
+  if (tm_handles_are_asked() && fd >= 0) tm_handle_opened(fd, frame);
   return fd;
 }
 
 static inline int opened_both(int answer, const int pair[2], const void *frame) {
-  if (tm_handles_are_on() && answer == 0) {
+  if (tm_handles_are_asked() && answer == 0) {
     tm_handle_opened(pair[0], frame);
     tm_handle_opened(pair[1], frame);
   }
@@ -164,7 +164,7 @@ static void received(const struct msghdr *message, const void *frame) {
 
 static ssize_t hook_recvmsg(int fd, struct msghdr *message, int flags) {
   ssize_t got = CALL(recvmsg, -1, fd, message, flags);
-  if (tm_handles_are_on() && got >= 0 && message->msg_controllen) received(message, HERE);
+  if (tm_handles_are_asked() && got >= 0 && message->msg_controllen) received(message, HERE);
   return got;
 }
 
@@ -215,7 +215,7 @@ static int hook_ioctl(int fd, unsigned long request, ...) { // NOLINT(google-run
   void *argument = va_arg(rest, void *);
   va_end(rest);
   int answer = CALL(ioctl, -1, fd, request, argument);
-  if (tm_handles_are_on() && answer >= 0)
+  if (tm_handles_are_asked() && answer >= 0)
     tm_handle_opened(fd_of_request((uint32_t)request, answer, argument), HERE);
   return answer;
 }
@@ -242,7 +242,7 @@ static int hook_signalfd(int fd, const sigset_t *mask,
 // ---- streams ----
 
 static inline FILE *opened_stream(FILE *stream, const void *frame) {
-  if (tm_handles_are_on() && stream) tm_handle_opened(fileno(stream), frame);
+  if (tm_handles_are_asked() && stream) tm_handle_opened(fileno(stream), frame);
   return stream;
 }
 
@@ -271,7 +271,7 @@ static FILE *hook_popen(const char *command, const char *mode) {
 
 static DIR *hook_opendir(const char *path) {
   DIR *folder = CALL(opendir, NULL, path);
-  if (tm_handles_are_on() && folder) tm_handle_opened(dirfd(folder), HERE);
+  if (tm_handles_are_asked() && folder) tm_handle_opened(dirfd(folder), HERE);
   return folder;
 }
 

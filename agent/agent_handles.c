@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-_Atomic uint32_t tm_handles_state;
+_Atomic uint32_t tm_handles_state = TM_HANDLES_ASLEEP;
 
 typedef struct fd_row {
   _Atomic uint64_t who; // 0: nothing is known; see pack
@@ -33,6 +33,34 @@ static bool is_not_ours(void) {
   return tm_self.guard || tm_agent.pid != syscall(SYS_getpid);
 }
 
+// ---- before anybody asks ----
+
+// A program that allocates little has nobody who listens. Who opens so many, and lives so long, may
+// leak them; shorter ones are left alone.
+static bool is_asleep(void) {
+  enum { OPENED = 32, AGE_MS = 1000 };
+  static _Atomic uint32_t opened;
+  uint32_t asleep = TM_HANDLES_ASLEEP;
+  if (atomic_load_explicit(&tm_handles_state, memory_order_relaxed) != asleep) return false;
+  if (!atomic_load_explicit(&tm_agent.generation, memory_order_relaxed)) return true;
+  if (atomic_fetch_add_explicit(&opened, 1, memory_order_relaxed) < OPENED
+      || tm_agent_now_ms() < AGE_MS)
+    return true;
+  atomic_store(&opened, 0);
+  if (atomic_compare_exchange_strong(&tm_handles_state, &asleep, TM_HANDLES_OFF))
+    tm_control_begin();
+  return true;
+}
+
+// Sets the guard; false: nothing is to be recorded.
+static bool begin_to_record(void) {
+  if (is_not_ours()) return false;
+  tm_self.guard = 1;
+  if (!is_asleep() && tm_handles_are_on()) return true;
+  tm_self.guard = 0;
+  return false;
+}
+
 // ---- descriptors ----
 
 uint32_t tm_handle_ident(int fd) {
@@ -43,9 +71,11 @@ uint32_t tm_handle_ident(int fd) {
 }
 
 TM_NOINLINE void tm_handle_opened(int fd, const void *frame) {
-  if (fd < 0 || fd >= TM_FDS || is_not_ours()) return;
   int kept_errno = errno;
-  tm_self.guard = 1;
+  if (fd < 0 || fd >= TM_FDS || !begin_to_record()) {
+    errno = kept_errno;
+    return;
+  }
   fd_row *row = &fds[fd];
   uint32_t stack = tm_unwind_stack(frame, TM_AGENT_FD, false);
   uint32_t epoch = atomic_load_explicit(&tm_agent.epoch, memory_order_relaxed);
@@ -57,7 +87,7 @@ TM_NOINLINE void tm_handle_opened(int fd, const void *frame) {
   uint32_t end = atomic_load_explicit(&fd_end, memory_order_relaxed);
   while (end <= (uint32_t)fd
          && !atomic_compare_exchange_weak_explicit(&fd_end, &end, (uint32_t)fd + 1,
-                                                   memory_order_relaxed, memory_order_relaxed))
+                                                   memory_order_release, memory_order_relaxed))
     ;
   atomic_fetch_add_explicit(&seen, 1, memory_order_relaxed);
   tm_self.guard = 0;
@@ -66,7 +96,7 @@ TM_NOINLINE void tm_handle_opened(int fd, const void *frame) {
 
 // Before it is done: another thread may get the number at once.
 TM_NOINLINE void tm_handle_closing(int fd) {
-  if (fd < 0 || (uint32_t)fd >= atomic_load_explicit(&fd_end, memory_order_relaxed)) return;
+  if (fd < 0 || (uint32_t)fd >= atomic_load_explicit(&fd_end, memory_order_acquire)) return;
   int kept_errno = errno;
   if (!is_not_ours()) atomic_store_explicit(&fds[fd].who, 0, memory_order_relaxed);
   errno = kept_errno;
@@ -78,7 +108,7 @@ void tm_handle_closing_range(uint32_t first, uint32_t last) {
 }
 
 bool tm_handle_record_of(int fd, uint32_t ident, tm_handle_row *out) {
-  if (fd < 0 || (uint32_t)fd >= atomic_load_explicit(&fd_end, memory_order_relaxed)) return false;
+  if (fd < 0 || (uint32_t)fd >= atomic_load_explicit(&fd_end, memory_order_acquire)) return false;
   uint64_t who = atomic_load_explicit(&fds[fd].who, memory_order_acquire);
   out->born_ms = atomic_load_explicit(&fds[fd].born_ms, memory_order_relaxed);
   uint32_t known = atomic_load_explicit(&fds[fd].ident, memory_order_acquire);
@@ -139,16 +169,13 @@ static void take_out(pixmap *row) {
   pixmap_count--;
 }
 
-static bool begin_pixmaps(void) {
-  if (is_not_ours()) return false;
-  tm_self.guard = 1;
-  return true;
-}
-
 TM_NOINLINE void tm_pixmap_made(uint64_t id, const void *connection, uint64_t bytes,
                                 const void *frame) {
   int kept_errno = errno;
-  if (!id || !begin_pixmaps()) return;
+  if (!id || !begin_to_record()) {
+    errno = kept_errno;
+    return;
+  }
   pixmap made = {.id = id,
                  .connection = connection,
                  .bytes = bytes,
@@ -172,10 +199,11 @@ TM_NOINLINE void tm_pixmap_made(uint64_t id, const void *connection, uint64_t by
 
 TM_NOINLINE void tm_pixmap_freeing(uint64_t id) {
   int kept_errno = errno;
-  if (!id || !begin_pixmaps()) return;
+  if (!pixmap_room || is_not_ours()) return;
+  tm_self.guard = 1;
   tm_spin_lock(&pixmaps_lock);
-  pixmap *place = pixmap_room ? place_of(id) : NULL;
-  if (place && place->id) take_out(place);
+  pixmap *place = place_of(id);
+  if (id && place->id) take_out(place);
   tm_spin_unlock(&pixmaps_lock);
   tm_self.guard = 0;
   errno = kept_errno;
@@ -183,7 +211,8 @@ TM_NOINLINE void tm_pixmap_freeing(uint64_t id) {
 
 void tm_pixmaps_closing(const void *connection) {
   int kept_errno = errno;
-  if (!begin_pixmaps()) return;
+  if (!pixmap_room || is_not_ours()) return;
+  tm_self.guard = 1;
   tm_spin_lock(&pixmaps_lock);
   for (uint32_t i = 0; i < pixmap_room; i++) // another one may have moved to the place
     while (pixmaps[i].id && pixmaps[i].connection == connection) take_out(&pixmaps[i]);
@@ -277,6 +306,15 @@ void tm_handles_reset(void) {
   tm_spin_unlock(&pixmaps_lock);
   atomic_store(&seen, 0);
   tm_self.guard = guard;
+}
+
+bool tm_handles_are_on(void) {
+  return atomic_load_explicit(&tm_handles_state, memory_order_acquire) == TM_HANDLES_ON;
+}
+
+void tm_handles_forked(void) {
+  uint32_t off = TM_HANDLES_OFF;
+  atomic_compare_exchange_strong(&tm_handles_state, &off, TM_HANDLES_ASLEEP);
 }
 
 uint64_t tm_handles_seen(void) {

@@ -10,13 +10,18 @@
 
 enum { TM_FDS = 1 << 20 }; // numbers from there on are not recorded
 
-enum { TM_HANDLES_OFF, TM_HANDLES_KEPT, TM_HANDLES_ON }; // kept: new ones are not recorded
+enum {
+  TM_HANDLES_OFF,
+  TM_HANDLES_KEPT,   // new ones are not recorded, closed ones are still seen
+  TM_HANDLES_ASLEEP, // as off; nobody listens yet, and who opens many should have somebody who does
+  TM_HANDLES_ON
+};
 extern _Atomic uint32_t tm_handles_state;
-static inline bool tm_handles_are_on(void) {
+static inline bool tm_handles_are_asked(void) { // what is opened or made is told the recorder
   return TM_UNLIKELY(atomic_load_explicit(&tm_handles_state, memory_order_relaxed)
-                     == TM_HANDLES_ON);
+                     >= TM_HANDLES_ASLEEP);
 }
-static inline bool tm_handles_are_known(void) {
+static inline bool tm_handles_are_known(void) { // and what is closed
   return TM_UNLIKELY(atomic_load_explicit(&tm_handles_state, memory_order_relaxed)
                      != TM_HANDLES_OFF);
 }
@@ -26,6 +31,8 @@ bool tm_handles_start(void);
 void tm_handles_stop(void);   // records no new ones; closed ones are still seen
 void tm_handles_reset(void);  // forgets all
 void tm_handles_detach(void); // sees nothing any more
+void tm_handles_forked(void); // in the child
+bool tm_handles_are_on(void);
 uint64_t tm_handles_seen(void);
 
 // A call that the program made answered a descriptor, or is about to give one back. frame: of the

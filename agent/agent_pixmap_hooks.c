@@ -35,7 +35,7 @@ static xid hook_XCreatePixmap(void *display, xid drawable, unsigned width, unsig
                               unsigned depth) {
   if (!IS_FOUND(XCreatePixmap)) return 0;
   xid made = next.XCreatePixmap(display, drawable, width, height, depth);
-  if (tm_handles_are_on()) tm_pixmap_made(made, display, bytes_of(width, height, depth), HERE);
+  if (tm_handles_are_asked()) tm_pixmap_made(made, display, bytes_of(width, height, depth), HERE);
   return made;
 }
 
@@ -43,7 +43,7 @@ static xid hook_XShmCreatePixmap(void *display, xid drawable, char *data, void *
                                  unsigned width, unsigned height, unsigned depth) {
   if (!IS_FOUND(XShmCreatePixmap)) return 0;
   xid made = next.XShmCreatePixmap(display, drawable, data, segment, width, height, depth);
-  if (tm_handles_are_on()) tm_pixmap_made(made, display, bytes_of(width, height, depth), HERE);
+  if (tm_handles_are_asked()) tm_pixmap_made(made, display, bytes_of(width, height, depth), HERE);
   return made;
 }
 
@@ -60,7 +60,8 @@ static int hook_XCloseDisplay(void *display) {
 static xcb_cookie hook_xcb_create_pixmap(void *connection, uint8_t depth, uint32_t pixmap,
                                          uint32_t drawable, uint16_t width, uint16_t height) {
   if (!IS_FOUND(xcb_create_pixmap)) return (xcb_cookie){0};
-  if (tm_handles_are_on()) tm_pixmap_made(pixmap, connection, bytes_of(width, height, depth), HERE);
+  if (tm_handles_are_asked())
+    tm_pixmap_made(pixmap, connection, bytes_of(width, height, depth), HERE);
   return next.xcb_create_pixmap(connection, depth, pixmap, drawable, width, height);
 }
 
@@ -68,7 +69,8 @@ static xcb_cookie hook_xcb_create_pixmap_checked(void *connection, uint8_t depth
                                                  uint32_t drawable, uint16_t width,
                                                  uint16_t height) {
   if (!IS_FOUND(xcb_create_pixmap_checked)) return (xcb_cookie){0};
-  if (tm_handles_are_on()) tm_pixmap_made(pixmap, connection, bytes_of(width, height, depth), HERE);
+  if (tm_handles_are_asked())
+    tm_pixmap_made(pixmap, connection, bytes_of(width, height, depth), HERE);
   return next.xcb_create_pixmap_checked(connection, depth, pixmap, drawable, width, height);
 }
 

@@ -14,10 +14,17 @@
 static const struct {
   const char *name;
   uint32_t verb;
-} verbs[] = {
-    {"hello", TM_AGENT_HELLO},       {"start", TM_AGENT_START}, {"stop", TM_AGENT_STOP},
-    {"snapshot", TM_AGENT_SNAPSHOT}, {"mark", TM_AGENT_MARK},   {"reset", TM_AGENT_RESET},
-    {"stats", TM_AGENT_STATS},       {"trim", TM_AGENT_TRIM},   {"detach", TM_AGENT_DETACH}};
+} verbs[] = {{"hello", TM_AGENT_HELLO},
+             {"start", TM_AGENT_START},
+             {"stop", TM_AGENT_STOP},
+             {"snapshot", TM_AGENT_SNAPSHOT},
+             {"mark", TM_AGENT_MARK},
+             {"reset", TM_AGENT_RESET},
+             {"stats", TM_AGENT_STATS},
+             {"trim", TM_AGENT_TRIM},
+             {"detach", TM_AGENT_DETACH},
+             {"handles_start", TM_AGENT_HANDLES_START},
+             {"handles_stop", TM_AGENT_HANDLES_STOP}};
 
 static const struct {
   const char *name;
