@@ -107,8 +107,8 @@ static void *serve(void *ud) {
   tm_self.guard = 1;
   prctl(PR_SET_NAME, "tidemark-agent");
   for (int i = 0; i < CLIENTS; i++) clients[i] = -1;
-  tm_agent_stand_in_front();
   while (!atomic_exchange(&is_over, false)) {
+    tm_agent_stand_in_front();
     int wait_ms = tm_got_is_patched() ? LOOK_MS : WAIT_MS;
     tm_got_look();
     if (listener < 0 && !listen_at_path()) poll(NULL, 0, WAIT_MS);

@@ -38,7 +38,8 @@ bool tm_agent_is_preloaded(void);
 // allocation. Idempotent.
 bool tm_agent_attach(const char *options);
 const char *tm_agent_refusal(void); // NULL: not refused
-// The agent's thread begins with it: if nobody preloaded this library, the slots are written.
+// What the agent's thread does first and now and then: attaches if somebody asked for it from
+// outside, and writes the slots if nobody preloaded this library.
 void tm_agent_stand_in_front(void);
 
 // Restores the slots, stops recording and serving; frees nothing, for a thread may be in here.

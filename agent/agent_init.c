@@ -89,12 +89,20 @@ void *tm_agent_find_next(const char *name) {
   return is_preloaded ? dlsym(RTLD_NEXT, name) : tm_agent_find_loaded(name);
 }
 
-void tm_agent_resolve(void) {
-  static order o; // before main there is one thread only
-  int state = UNRESOLVED;
-  if (!atomic_compare_exchange_strong(&resolving, &state, RESOLVING)) return;
+bool tm_agent_is_preloaded(void) {
+  static _Atomic bool is_known;
+  order o = {0, 0, 0};
+  if (atomic_load(&is_known)) return is_preloaded;
   dl_iterate_phdr(on_object, &o);
   is_preloaded = o.own < o.libc;
+  atomic_store(&is_known, true);
+  return is_preloaded;
+}
+
+void tm_agent_resolve(void) {
+  int state = UNRESOLVED;
+  if (!atomic_compare_exchange_strong(&resolving, &state, RESOLVING)) return;
+  tm_agent_is_preloaded();
   for (const tm_agent_hook *hook = tm_agent_hooks; hook->name; hook++) {
     void *found = tm_agent_find_next(hook->name);
     void (*own)(void) = hook->replacement;
@@ -113,11 +121,6 @@ static bool is_in_front(void) {
   bool is_here = tm_self.left_bytes != before;
   if (is_here) tm_next.free(block); // else it is not ours to free
   return is_here;
-}
-
-bool tm_agent_is_preloaded(void) {
-  tm_agent_resolve();
-  return is_preloaded;
 }
 
 // ---- options ----
@@ -191,6 +194,7 @@ static const char *who_is_here(void) {
 
 bool tm_agent_attach(const char *text) {
   options o = {.mode = TM_AGENT_SAMPLED, .rate_bytes = TM_AGENT_RATE_BYTES};
+  uint32_t guard = tm_self.guard;
   tm_agent_resolve();
   tm_self.guard = 1;
   parse(text ? text : getenv("TIDEMARK_AGENT_OPTIONS"), &o);
@@ -207,7 +211,7 @@ bool tm_agent_attach(const char *text) {
   is_attached = !refusal;
   if (!refusal) tm_agent_configure(o.mode, o.rate_bytes, o.min_size_bytes);
   if (o.is_for_this_only) leave_the_environment();
-  tm_self.guard = 0;
+  tm_self.guard = guard;
   return !refusal;
 }
 
@@ -218,8 +222,13 @@ const char *tm_agent_refusal(void) {
 static const char *const own_allocator =
     "the program has an allocator of its own linked into it, which cannot be stood before";
 
+static char start_options[256];
+static _Atomic bool is_to_start;
+
 void tm_agent_stand_in_front(void) {
-  if (tm_agent_is_preloaded() || refusal || tm_got_patch()) return;
+  if (!atomic_exchange(&is_to_start, false)) return;
+  if (refusal == own_allocator) refusal = NULL; // libraries may have come
+  if (!tm_agent_attach(start_options) || tm_agent_is_preloaded() || tm_got_patch()) return;
   refusal = own_allocator;
   tm_agent_pause();
 }
@@ -250,14 +259,15 @@ __attribute__((destructor)) static void end(void) {
   if ((is_attached || refusal) && tm_agent.pid == syscall(SYS_getpid)) tm_control_say_last();
 }
 
-// For who brings this library into a running program. The agent's thread goes on from here: whether
-// it could stand before the allocator, or why it refuses (-1), is what it answers to `hello`.
-// Preloaded ones are started anew after a detach.
+// For who brings this library into a running program; preloaded ones are started anew after a
+// detach. Returns at once, because the program may be standing still for it: all is done by the
+// agent's thread, and how it went is what that answers to `hello`.
 TM_EXPORT int tidemark_agent_start(const char *text);
 int tidemark_agent_start(const char *text) {
-  if (refusal == own_allocator && !tm_agent_is_preloaded())
-    refusal = NULL; // libraries may have come
-  bool is_ready = tm_agent_attach(text);
+  if (atomic_load(&is_to_start)) return -1; // by another, a moment ago
+  snprintf(start_options, sizeof start_options, "%s", text ? text : "");
+  tm_agent.pid = syscall(SYS_getpid);
+  atomic_store(&is_to_start, true);
   tm_control_begin_again();
-  return is_ready ? 0 : -1;
+  return 0;
 }
