@@ -84,6 +84,7 @@ function tm.growth(profiles, options) end
 ---of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.
 ---Of "jvm:PID", "node:PORT", "chrome:PORT" and Go apps with an agent also "dump", "histogram", "gc" and
 ---what else `tidemark snap` takes of them: a Graph and its file, or rows. {output=, force=, redact=}
+---tm.snap(pid, "malloc"): the native heap of a process with the malloc agent. {since_epoch=}
 ---@param target tidemark.Target|string|integer
 ---@param kind string
 ---@param options? table  {gc=, seconds=}
@@ -281,6 +282,22 @@ function tm.describe(pid) end
 ---@return { code: string, message: string, advice: string? }? error
 function tm.account(target, options) end
 
+---Brings the malloc agent into a running program; one of its threads is away for some milliseconds.
+---mode: sampled, full, idle. Then tm.snap(pid, "malloc"), tm.malloc(pid, "detach").
+---@param pid integer
+---@param options? table  {mode="sampled", rate=}
+---@return table|nil
+---@return { code: string, message: string, advice: string? }? error
+function tm.inject(pid, options) end
+
+---Speaks to the malloc agent in a program: hello, start, stop, stats, mark, reset, trim, detach.
+---@param pid integer
+---@param verb any
+---@param options? table  {mode=, rate=, min_size=}
+---@return table|nil
+---@return { code: string, message: string, advice: string? }? error
+function tm.malloc(pid, verb, options) end
+
 ---What the rules found: firing and pending.
 ---@return table[]|nil
 ---@return { code: string, message: string, advice: string? }? error
@@ -384,10 +401,11 @@ function tm.plot(target, word, word2) end
 ---@class tidemark.Engine
 local Engine = {}
 
----what is watched
+---what is watched; of one process
+---@param pid integer
 ---@return table[]|nil
 ---@return { code: string, message: string, advice: string? }? error
-function Engine:targets() end
+function Engine:targets(pid) end
 
 ---the signals of a target
 ---@param id any

@@ -138,12 +138,18 @@ define("snap", 'tm.snap(target, kind, {gc=, seconds=}) -> Profile',
   'Takes a profile of a running app: "heap", "allocs", "goroutine", "cpu", "mutex", "block" or one\n'
   .. "of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.\n"
   .. 'Of "jvm:PID", "node:PORT", "chrome:PORT" and Go apps with an agent also "dump", "histogram", "gc" and\n'
-  .. "what else `tidemark snap` takes of them: a Graph and its file, or rows. {output=, force=, redact=}", function(target, kind, options)
+  .. "what else `tidemark snap` takes of them: a Graph and its file, or rows. {output=, force=, redact=}\n"
+  .. 'tm.snap(pid, "malloc"): the native heap of a process with the malloc agent. {since_epoch=}', function(target, kind, options)
   options = check("tm.snap", options, { "gc", "seconds", "timeout", "debug", "host_header", "headers", "max_bytes", "ca_file", "output", "force",
-    "gz", "redact" })
+    "gz", "redact", "since_epoch", "kinds" })
   local captured = kind and require("tidemark.capture").target(type(target) == "table" and tostring(target.pid) or tostring(target), kind,
     type(target) == "table" and target.endpoint or nil)
   if captured and require("tidemark.capture").has(captured, kind) then return take_capture(captured, kind, options) end
+  if kind == "malloc" then
+    local pid = math.tointeger(tonumber(type(target) == "table" and target.pid or target))
+    if not pid then return nil, { code = "argument", message = "tm.snap: the native heap is a process's", advice = 'tm.snap(4711, "malloc")' } end
+    return require("tidemark.malloc").take(pid, { since_epoch = options.since_epoch, kinds = options.kinds })
+  end
   local ok, fetch = pcall(require, "tidemark.fetch")
   if not ok then return nil, { code = "unsupported", message = "this build takes no profiles of apps" } end
   local address = target
@@ -204,6 +210,7 @@ define("path", "tm.path(dump, node, {follow=}) -> Table", "The way from a root t
   options = check("tm.path", options, { "follow" })
   local g, err = as_graph("tm.path", dump)
   if not g then return nil, err end
+  if not math.tointeger(node) then error("tm.path: a node is needed, such as g:find(id) or set:nodes(1)[1] answer", 2) end
   return g:path(node, { follow = options.follow })
 end)
 define("suspects", "tm.suspects(dump, {share=0.1, follow=}) -> rows", "What piles up in a heap dump, where it hangs, who holds it: in words.",
@@ -398,6 +405,20 @@ define("account", "tm.account(target, {endpoint=, outside=}) -> rows", "Who owns
   if not r then return nil, err end
   return docs.rows({ "owner", "bytes", "share", "detail" }, r.rows)
 end)
+define("inject", 'tm.inject(pid, {mode="sampled", rate=}) -> table',
+  "Brings the malloc agent into a running program; one of its threads is away for some milliseconds.\n"
+  .. "mode: sampled, full, idle. Then tm.snap(pid, \"malloc\"), tm.malloc(pid, \"detach\").", function(pid, options)
+  options = check("tm.inject", options, { "mode", "rate", "timeout" })
+  return targets.guarded(function()
+    local row, err = require("tidemark.malloc").inject(pid, { mode = options.mode, rate = options.rate, timeout_ns = options.timeout })
+    if not row then error(err, 0) end
+    return row
+  end)
+end)
+define("malloc", 'tm.malloc(pid, verb, {mode=, rate=, min_size=}) -> table',
+  "Speaks to the malloc agent in a program: hello, start, stop, stats, mark, reset, trim, detach.", function(pid, verb, options)
+  return core.malloc_agent(pid, verb, check("tm.malloc", options, { "mode", "rate", "min_size" }))
+end)
 define("alerts", "tm.alerts() -> rows", "What the rules found: firing and pending.", function()
   local s, rows = targets.session(false), {}
   for _, a in ipairs(s and s.engine:alerts() or {}) do
@@ -554,7 +575,7 @@ docs.type("tidemark.Growth", "what rises over profiles", {
   { "close", "g:close()", "frees it now" },
 })
 docs.type("tidemark.Engine", "the engine of the session", {
-  { "targets", "e:targets() -> list", "what is watched" }, { "tracks", "e:tracks(id) -> rows", "the signals of a target" },
+  { "targets", "e:targets(pid) -> list", "what is watched; of one process" }, { "tracks", "e:tracks(id) -> rows", "the signals of a target" },
   { "alerts", "e:alerts() -> list", "alerts with their evidence" }, { "rules", "e:rules() -> list", "rules with their costs" },
   { "stats", "e:stats() -> table", "what tidemark itself costs" }, { "mark", "e:mark(text)", "a mark in the history" },
 })

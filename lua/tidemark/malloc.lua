@@ -136,13 +136,23 @@ end
 
 -- ---- profiles ----
 
+--- What lives in a process's native heap, with names: a Profile, or nil and an error.
+function M.take(pid, options)
+  local about, bytes = core.malloc_agent(pid, "snapshot", options)
+  if not about then return nil, bytes end
+  local p, err = core.read { bytes = bytes, name = "malloc agent" }
+  if not p then return nil, err end
+  core.symbolize(p, {}) -- what has no names keeps its addresses
+  return p
+end
+
 --- Names the functions of an agent's profile and writes it; returns the file's size.
 ---@param bytes string
 ---@param path string  "-" is standard output
 function M.save(bytes, path)
   local p, err = core.read { bytes = bytes, name = "malloc agent" }
   if not p then return nil, err end
-  core.symbolize(p, {}) -- what has no names keeps its addresses
+  core.symbolize(p, {})
   local written
   written, err = p:write("pprof")
   p:close()

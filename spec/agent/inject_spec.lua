@@ -62,6 +62,20 @@ describe("inject", function()
     app.stop()
   end)
 
+  it("is brought, asked and taken out from the prompt", function()
+    local app = start "lines"
+    local script = helper.write(folder .. "/session.lua", ([[
+      row = assert(tm.inject(%d, { mode = "full" }))
+      print(row.stopped_ns > 0, tm.malloc(row.pid, "hello").is_patched)
+      p = assert(tm.snap(row.pid, "malloc"))
+      print(p.kind, #tm.top(p) >= 0)
+      print(tm.malloc(row.pid, "detach").mode)
+    ]]):format(app.pid))
+    local result = helper.shell("XDG_RUNTIME_DIR= TIDEMARK_AGENT=" .. agent.library .. " " .. helper.command "repl" .. " < " .. script)
+    assert.equal("true\t1\nprofile\ttrue\n0\n", result.out, result.err)
+    app.stop()
+  end)
+
   it("knows libraries that come later, and outlives those that go", function()
     local app = start "lines"
     assert(inject(app.pid, "--mode", "full"))
