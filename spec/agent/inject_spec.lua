@@ -65,7 +65,7 @@ describe("inject", function()
   it("is brought, asked and taken out from the prompt", function()
     local app = start "lines"
     local script = helper.write(folder .. "/session.lua", ([[
-      row = assert(tm.inject(%d, { mode = "full" }))
+      local row = assert(tm.inject(%d, { mode = "full" }))
       print(row.stopped_ns > 0, tm.malloc(row.pid, "hello").is_patched)
       p = assert(tm.snap(row.pid, "malloc"))
       print(p.kind, #tm.top(p) >= 0)

@@ -8,11 +8,12 @@ function M.is_incomplete(problem)
   return problem ~= nil and problem:find("near '?<eof>'?$") ~= nil and not problem:find("unfinished string near", 1, true)
 end
 
--- "local a, b = ..." at the begin of a line becomes an assignment, so that the next line sees it.
+-- "local a, b = ..." at the begin of a line becomes an assignment, so that the next line sees it; blanks before the first
+-- one are of who pasted it.
 local function promoted(source)
   local found = false
   local function names_only(list) return (list:gsub("%s*<%s*%a+%s*>", "")) end
-  local out = ("\n" .. source):gsub("\nlocal%s+function%s+([%a_][%w_]*)", function(name)
+  local out = ("\n" .. source:gsub("^[ \t]+", "")):gsub("\nlocal%s+function%s+([%a_][%w_]*)", function(name)
     found = true
     return "\nfunction " .. name
   end):gsub("\nlocal%s+([%a_][%w_%s,<>]-)%s*=([^=])", function(names, rest)
