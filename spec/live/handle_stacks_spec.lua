@@ -1,0 +1,185 @@
+-- Who opened the descriptors and made the pixmaps that a program holds, as the malloc agent recorded it: exact, through everything
+-- that changes what a number means.
+local agent = require "spec.support.malloc_agent"
+local core = require "tidemark.core"
+local helper = require "spec.support.helper"
+
+local HANDLES <const> = { kinds = 4 }
+local SHOT <const> = "int memfd_create(const char *, unsigned); int ftruncate(int, long); int ioctl(int fd, unsigned long request, ...) {\n"
+  .. " __builtin_va_list rest; __builtin_va_start(rest, request); unsigned *ask = __builtin_va_arg(rest, unsigned *);\n"
+  .. " if (request != 0xc0184800ul) return -1; ask[2] = memfd_create(\"buffer\", 0); return 0; }\n"
+
+describe("handle stacks", function()
+  local folder, program, behind, running
+
+  setup(function()
+    folder = helper.folder()
+    program = agent.build("spec/support/handle_cases.c", "", folder, "cases")
+    local source = folder .. "/behind.c"
+    helper.write(source, SHOT)
+    behind = agent.build(source, "-shared -fPIC", folder, "behind.so")
+  end)
+  after_each(function()
+    if running then running.stop() end
+    running = nil
+  end)
+  teardown(helper.tidy)
+
+  local function start(extra, command)
+    running = agent.start(command or program, "full", extra)
+    assert(agent.ask(running.pid, "handles_start"))
+    return running
+  end
+
+  -- Runs a case in the program; answers the lines that it said before it was done.
+  local function run(name)
+    local lines = {}
+    running.say(name)
+    for line in running.read do
+      if line == "done" then return lines end
+      lines[#lines + 1] = line
+    end
+    error("the program ended in " .. name)
+  end
+
+  local function snapshot(pid, options) return agent.snapshot(pid or running.pid, options or HANDLES) end
+  local function held(p, name, focus)
+    local t = assert(p:report("top", { nodecount = 0, cum = true, nodefraction = 0, edgefraction = 0, tagfocus = focus }))
+    for i = 1, #t do
+      if t[i].name == name then return t[i].cum end
+    end
+    return 0
+  end
+
+  -- What /proc says, without the socket of the agent.
+  local function descriptors(pid)
+    local count = 0
+    for number in helper.shell(("ls /proc/%d/fd"):format(pid)).out:gmatch("%d+") do
+      if tonumber(number) < 512 then count = count + 1 end
+    end
+    return count
+  end
+
+  it("is off until it is asked for", function()
+    running = agent.start(program, "full")
+    local about = assert(agent.ask(running.pid, "hello"))
+    assert.equal(0, about.handles_on)
+    run "plain"
+    local p = snapshot()
+    assert.equal(0, held(p, "leak_file"))
+    assert.equal(0, assert(agent.ask(running.pid, "hello")).handles_seen)
+    assert(agent.ask(running.pid, "handles_start"))
+    run "plain"
+    assert.equal(20, held(snapshot(), "leak_file"))
+  end)
+
+  it("names who holds, and not who gave back, in the first line of top", function()
+    start()
+    run "plain"
+    local p = snapshot()
+    local t = p:report("top", {})
+    assert.equal("leak_file", t[1].name)
+    assert.equal(20, t[1].flat)
+    assert.equal(0, held(p, "open_and_close"))
+    assert.equal(20, held(p, "leak_file", "kind=file"))
+    assert.equal(0, held(p, "leak_file", "kind=socket"))
+    assert.equal(1020, assert(agent.ask(running.pid, "hello")).handles_seen)
+  end)
+
+  it("counts as many as /proc does", function()
+    start()
+    run "plain"
+    run "every"
+    local total, outside
+    for _ = 1, 50 do -- the connection of the last question may be open still
+      total, outside = agent.total(snapshot(), "handles"), descriptors(running.pid)
+      if total == outside then break end
+      core.sleep(20000000)
+    end
+    assert.equal(outside, total)
+  end)
+
+  it("sees every way to open", function()
+    start { behind = behind }
+    run "every"
+    local p = snapshot()
+    local two = { leak_socketpair = true, leak_pipe = true, leak_pipe2 = true, leak_memfd = true, leak_received = true }
+    for _, name in ipairs { "openat", "mkstemp", "fopen", "freopen", "tmpfile", "popen", "opendir", "socket", "socketpair", "pipe", "pipe2", "accept",
+      "accept4", "dup", "fcntl", "epoll", "eventfd", "timerfd", "inotify", "signalfd", "memfd", "shm", "received", "buffer" } do
+      local leak = "leak_" .. name
+      assert.equal(two[leak] and 2 or 1, held(p, leak), leak)
+    end
+    for name, kind in pairs { epoll = "epoll", eventfd = "eventfd", timerfd = "timerfd", inotify = "inotify", signalfd = "signalfd", memfd = "memfd",
+      socket = "socket", pipe = "pipe", opendir = "directory", tmpfile = "deleted" } do
+      assert.is_true(held(p, "leak_" .. name, "kind=" .. kind) > 0, name .. " is no " .. kind)
+    end
+    assert.equal(1 << 20, agent.sum(p, "leak_memfd", "space"), "two descriptors of one memfd hold its bytes once")
+  end)
+
+  it("sees every way to close", function()
+    start()
+    run "closes"
+    assert.equal(0, held(snapshot(), "open_for_closing"))
+  end)
+
+  it("gives a number to who opened it last", function()
+    start()
+    run "over"
+    local p = snapshot()
+    assert.equal(0, held(p, "opens_first"))
+    assert.equal(1, held(p, "leak_over"))
+  end)
+
+  it("blames nobody for a number that changed hands behind its back", function()
+    start()
+    run "raw"
+    assert.equal(0, held(snapshot(), "opens_behind_the_back"))
+  end)
+
+  it("is not misled by what a child of vfork closes", function()
+    start()
+    run "vforks"
+    assert.equal(1, held(snapshot(), "leak_before_vfork"))
+  end)
+
+  it("goes on in a child of fork, which holds what its parent held", function()
+    start()
+    local child = math.tointeger(tonumber(run("forks")[1]))
+    local p = snapshot(child)
+    assert.equal(1, held(p, "leak_file"))
+    assert.equal(5, held(p, "leak_in_child"))
+    local q = snapshot()
+    assert.equal(1, held(q, "leak_file"))
+    assert.equal(0, held(q, "leak_in_child"))
+  end)
+
+  it("is exact after a storm of 16 threads", function()
+    start()
+    run "storm"
+    local p = snapshot()
+    assert.equal(160, held(p, "leak_storm"))
+    assert.equal(0, held(p, "open_and_close"))
+  end)
+
+  it("forgets by reset, and records nothing new after stop, but sees what is closed", function()
+    start()
+    run "plain"
+    assert(agent.ask(running.pid, "reset"))
+    assert.equal(0, held(snapshot(), "leak_file"))
+    run "plain"
+    assert(agent.ask(running.pid, "handles_stop"))
+    run "plain"
+    assert.equal(20, held(snapshot(), "leak_file"))
+  end)
+
+  it("tells new ones by epoch", function()
+    start()
+    run "plain"
+    assert(agent.ask(running.pid, "mark"))
+    run "over"
+    local p = snapshot(nil, { kinds = 4, since_epoch = 1 })
+    assert.equal(0, held(p, "leak_file"))
+    assert.equal(1, held(p, "leak_over"))
+    assert.equal(1, agent.total(p, "handles"))
+  end)
+end)
