@@ -122,21 +122,34 @@ static bool string(tm_json_reader *json) {
 
 // --- values ---
 
+static size_t number_size(const tm_json_reader *json) {
+  const char *p = json->at;
+  while (p < json->end && *p && strchr("+-.eE0123456789", *p)) p++;
+  return (size_t)(p - json->at);
+}
+
 static tm_json_event number(tm_json_reader *json) {
-  char buf[64];
-  size_t n = 0;
-  while (json->at < json->end && n + 1 < sizeof buf && strchr("+-.eE0123456789", *json->at)
-         && *json->at)
-    buf[n++] = *json->at++;
-  buf[n] = '\0';
-  char *stop;
-  json->number = strtod(buf, &stop);
+  char buf[64], *stop;
+  const char *text = buf;
+  size_t n = number_size(json);
+  if (n < sizeof buf) {
+    memcpy(buf, json->at, n);
+    buf[n] = '\0';
+  } else { // rare, but the grammar knows no longest number
+    json->unescaped.size = 0;
+    if (tm_bytes_append(json->ctx, &json->unescaped, json->at, n) != TM_OK
+        || tm_bytes_append(json->ctx, &json->unescaped, "", 1) != TM_OK)
+      return fail(json, "a number that is too long");
+    text = (const char *)json->unescaped.data;
+  }
+  json->number = strtod(text, &stop);
   if (!n || *stop) return fail(json, "a wrong number");
+  json->at += n;
   json->integer = json->number >= 9.2e18    ? INT64_MAX
                   : json->number <= -9.2e18 ? INT64_MIN
                   : isnan(json->number)     ? 0
                                             : (int64_t)json->number;
-  if (!strpbrk(buf, ".eE")) json->integer = strtoll(buf, NULL, 10);
+  if (!strpbrk(text, ".eE")) json->integer = strtoll(text, NULL, 10);
   return TM_JSON_NUMBER;
 }
 

@@ -144,6 +144,16 @@ static void format_duration(char *buf, size_t size, double ns) {
     snprintf(buf, size, "%s> 100 years", sign);
 }
 
+static void format_time(char *buf, size_t size, double ns) {
+  char text[32] = "-"; // years beyond int64_t nanoseconds are nobody's clock
+  struct tm parts;
+  if (fabs(ns) < 0x1p63) {
+    time_t seconds = (time_t)(ns / 1e9);
+    if (localtime_r(&seconds, &parts)) strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+  }
+  snprintf(buf, size, "%s", text);
+}
+
 const char *tm_format_value(char *buf, size_t size, tm_unit unit, double value) {
   if (isnan(value)) {
     snprintf(buf, size, "-");
@@ -169,12 +179,9 @@ const char *tm_format_value(char *buf, size_t size, tm_unit unit, double value) 
   case TM_UNIT_COUNT_PER_SECOND:
     three_digits(buf, size, value, "/s");
     break;
-  case TM_UNIT_TIME: {
-    time_t seconds = (time_t)(value / 1e9);
-    struct tm parts;
-    if (localtime_r(&seconds, &parts)) strftime(buf, size, "%Y-%m-%d %H:%M:%S", &parts);
+  case TM_UNIT_TIME:
+    format_time(buf, size, value);
     break;
-  }
   case TM_UNIT_COUNT:
   case TM_UNIT_NONE:
     if (value == floor(value) && fabs(value) < 1e15)
