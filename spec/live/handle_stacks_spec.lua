@@ -182,4 +182,58 @@ describe("handle stacks", function()
     assert.equal(1, held(p, "leak_over"))
     assert.equal(1, agent.total(p, "handles"))
   end)
+
+  describe("of pixmaps", function()
+    local display, server
+    setup(function()
+      if helper.shell("command -v Xvfb").code ~= 0 then return end
+      for number = 80, 89 do
+        if not core.stat(("/tmp/.X11-unix/X%d"):format(number)) then
+          display = ":" .. number
+          break
+        end
+      end
+      os.execute(("Xvfb %s -screen 0 320x240x24 -nolisten tcp >%s/log 2>&1 & echo $! >%s/pid"):format(display, folder, folder))
+      server = helper.read(folder .. "/pid"):match("%d+")
+      for _ = 1, 100 do
+        if core.stat("/tmp/.X11-unix/X" .. display:sub(2)) then break end
+        core.sleep(50000000)
+      end
+    end)
+    teardown(function()
+      if server then os.execute("kill " .. server) end
+    end)
+
+    it("names who made them with libX11, with exact numbers and bytes", function()
+      if not server then return pending "no Xvfb here" end
+      if helper.shell("ls /usr/lib/*/libX11.so.6").code ~= 0 then return pending "no libX11 here" end
+      local client = agent.build("spec/support/handle_cases.c", "-DX11 -Wl,--no-as-needed -l:libX11.so.6", folder, "xcases")
+      start(nil, ("env DISPLAY=%s %s"):format(display, client))
+      run "pixmaps"
+      local p = snapshot()
+      assert.equal("leak_pixmap", p:report("top", {})[1].name)
+      assert.equal(200, held(p, "leak_pixmap", "kind=pixmap"))
+      assert.equal(200 * 64 * 64 * 4, agent.sum(p, "leak_pixmap", "space"))
+      assert.equal(0, held(p, "made_and_freed"))
+      run "hang_up"
+      assert.equal(0, held(snapshot(), "leak_pixmap"))
+    end)
+
+    it("names who made them with libxcb", function()
+      if not server then return pending "no Xvfb here" end
+      local leaky = os.getenv("TM_BUILD") .. "/examples/leaky/leaky"
+      if helper.shell("ldd " .. leaky .. " | grep libxcb").code ~= 0 then return pending "built without xcb" end
+      start(nil, ("sh -c 'echo $$; exec env DISPLAY=%s %s --pixmaps 200/s --heap 4MB/s --quiet --for 20s'"):format(display, leaky))
+      local p
+      for _ = 1, 100 do
+        p = snapshot()
+        if held(p, "leaky_grow_pixmaps", "kind=pixmap") >= 100 then break end
+        core.sleep(50000000)
+      end
+      local t = p:report("top", { tagfocus = "state=live" })
+      assert.equal("leaky_grow_pixmaps", t[1].name)
+      assert.equal(t[1].flat * 64 * 64 * 4, agent.sum(p, "leaky_grow_pixmaps", "space"))
+      os.execute("kill " .. running.pid)
+    end)
+  end)
 end)
