@@ -1,10 +1,11 @@
 -- malloc: speak to the malloc agent inside of a process.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local handles = require "tidemark.cli.malloc_handles"
 local text = require "tidemark.show.text"
 
 local modes = { [0] = "idle", "sampled", "full" }
-local verbs = { hello = true, start = true, stop = true, stats = true, mark = true, reset = true, trim = true, detach = true }
+local verbs = { hello = true, start = true, stop = true, stats = true, mark = true, reset = true, trim = true, detach = true, handles = true }
 
 local function row_of(about)
   local row = { mode = modes[about.mode], text = about.text ~= "" and about.text or nil }
@@ -45,9 +46,11 @@ end
 
 return {
   name = "malloc", summary = "speak to the malloc agent inside of a process", usage = "malloc PID VERB [OPTIONS]",
-  examples = { "tidemark malloc 4711 stats", "tidemark malloc 4711 start --mode full", "tidemark malloc 4711 mark", "tidemark malloc 4711 trim" },
+  examples = { "tidemark malloc 4711 stats", "tidemark malloc 4711 start --mode full", "tidemark malloc 4711 mark", "tidemark malloc 4711 trim",
+    "tidemark malloc 4711 handles start", "tidemark malloc 4711 handles" },
   doc = "VERB: hello; start and stop recording; stats: the agent's and the allocator's books; mark: begin a new epoch, so that a\n"
     .. "snapshot with --since-epoch shows what came after; reset: forget all; trim: give free memory back to the system (malloc_trim);\n"
+    .. "handles start, handles stop: record who opens descriptors and makes pixmaps; handles: what is held now, by stack;\n"
     .. "detach: end the agent. The program was started with `tidemark run --malloc`, or got the agent by `tidemark inject`.\n"
     .. "Profiles are taken by `tidemark snap PID malloc`.",
   options = {
@@ -57,6 +60,7 @@ return {
   },
   run = function(opts, words)
     local pid, verb = math.tointeger(tonumber(words[1] or "")), words[2]
+    if pid and verb == "handles" and not words[4] then return handles.run(pid, words[3], opts) end
     if not pid or not verb or words[3] then args.usage("PID and VERB are needed: tidemark malloc 4711 stats") end
     if not verbs[verb] then
       local names = {}

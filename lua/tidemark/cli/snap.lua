@@ -4,6 +4,7 @@ local capture = require "tidemark.capture"
 local core = require "tidemark.core"
 local endpoint = require "tidemark.endpoint"
 local fetch = require "tidemark.fetch"
+local handles = require "tidemark.handles"
 local malloc = require "tidemark.malloc"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
@@ -199,14 +200,32 @@ local function take_profile(word, kind, opts)
   return row
 end
 
-local function take_malloc(word, opts)
+-- Handles that nobody recorded until now are recorded for so long.
+local function record_handles(pid, opts)
+  local about, err = core.malloc_agent(pid, "hello", {})
+  if not about then fail(err, "handles") end
+  if not opts.seconds then
+    if about.handles_on == 0 and about.handles_seen == 0 and not opts.quiet then
+      io.stderr:write("tidemark: nobody has recorded who opens what yet: --seconds N, or tidemark malloc ", pid, " handles start\n")
+    end
+    return nil
+  end
+  handles.start(pid)
+  core.sleep(math.floor(opts.seconds * 1e9))
+  return about.handles_on == 0 and handles.stop
+end
+
+local function take_malloc(word, kind, opts)
   local pid = target.resolve(word)
-  local path = opts.output or file_name(word, "malloc", opts)
-  local row, err = malloc.snapshot(pid, path, { timeout_ns = opts.timeout, kinds = malloc.kinds[opts["malloc-kind"]],
+  local path = opts.output or file_name(word, kind, opts)
+  local finish = kind == "handles" and record_handles(pid, opts)
+  local row, err = malloc.snapshot(pid, path, { timeout_ns = opts.timeout,
+    kinds = kind == "handles" and handles.KINDS or malloc.kinds[opts["malloc-kind"]],
     since_epoch = opts["since-epoch"], min_age_ms = opts["min-age"] and opts["min-age"] // 1000000,
-    progress = capture_progress("malloc", opts.quiet or opts.json) })
-  if not row then fail(err, "malloc") end
-  row.target, row.kind = word, "malloc"
+    progress = capture_progress(kind, opts.quiet or opts.json) })
+  if finish then finish(pid) end
+  if not row then fail(err, kind) end
+  row.target, row.kind = word, kind
   if path ~= "-" then look(row, path) end
   if not opts.json and not opts.quiet and path ~= "-" then io.write(line(row)) end
   return row
@@ -226,12 +245,13 @@ return {
   examples = { "tidemark snap http://127.0.0.1:6060 heap --gc", "tidemark snap localhost:6060 cpu --seconds 5 -o cpu.pb.gz",
     "tidemark snap unix:/run/app.sock:/debug/pprof goroutine mutex", "tidemark snap unix:/run/caddy.sock heap --host-header ''",
     "tidemark snap jvm:4711 dump -o app.hprof", "tidemark snap node:9229 heap", "tidemark snap chrome:9222/Shop counters",
-    "tidemark snap 4711 histogram --json", "tidemark snap 4711 malloc -o native.pb.gz" },
+    "tidemark snap 4711 histogram --json", "tidemark snap 4711 malloc -o native.pb.gz",
+    "tidemark snap 4711 handles --seconds 30 -o handles.pb.gz" },
   doc = "KIND: heap, allocs, goroutine, cpu, mutex, block, threadcreate, trace, goroutineleak, or the name of a profile that the app\n"
     .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.\n"
     .. "jvm:PID has dump, dump-all, histogram, histogram-all, gc, memory. node:PORT, node:PID and chrome:PORT[/TITLE] have heap,\n"
     .. "sampling, gc, counters. A Go app with tidemark's agent has heapdump, flight, gc, free-os-memory, sessions.\n"
-    .. "malloc: the native heap of a process with tidemark's malloc agent (`tidemark run --malloc`).\n"
+    .. "malloc: the native heap of a process with tidemark's malloc agent (`tidemark run --malloc`). handles: who opened what it holds.\n"
     .. "A plain PID works where the runtime can be seen. `tidemark objects FILE` shows a heap dump.",
   options = options,
   run = function(opts, words)
@@ -241,8 +261,8 @@ return {
     local captured, rows, code = capture.target(words[1], words[2], opts.endpoint), {}, 0
     for i = 2, #words do
       local kind = words[i]
-      if kind == "malloc" and not target.is_address(words[1]) then
-        rows[i - 1] = take_malloc(words[1], opts)
+      if (kind == "malloc" or kind == "handles") and not target.is_address(words[1]) then
+        rows[i - 1] = take_malloc(words[1], kind, opts)
       elseif captured and capture.has(captured, kind) then
         rows[i - 1] = take_capture(captured, words[1], kind, opts)
       else
