@@ -40,6 +40,7 @@ const char *tm_message(const tm_embed *engine) {
 tm_status tm_embed_enter(tm_embed *e) {
   if (!e) return TM_E_ARG;
   if (!pthread_equal(atomic_load(&e->owner), pthread_self())) return TM_E_THREAD;
+  if (tm_functions_inside(e->functions)) return TM_E_BUSY;
   tm_ctx_clear(&e->ctx);
   tm_ctx_clear(tm_engine_ctx(e->engine));
   e->dirty = true;
@@ -154,6 +155,7 @@ static tm_status open_rules(tm_embed *e) {
                                             .load_ns = c->rule_load_ns,
                                             .soft_ns = c->rule_soft_ns,
                                             .hard_ns = c->rule_hard_ns},
+                                 .functions = e->functions,
                                  .take = take,
                                  .take_ud = e};
   if (e->runner) {
@@ -166,6 +168,7 @@ static tm_status open_rules(tm_embed *e) {
 
 static tm_status open_parts(tm_embed *e) {
   TM_TRY(open_engine(e));
+  TM_TRY(tm_functions_new(&e->ctx, &e->functions));
   if (e->config.flags & TM_VIRTUAL_TIME)
     tm_engine_advance(e->engine, e->config.start_ns ? e->config.start_ns : tm_clock_wall_ns());
   else
@@ -221,6 +224,7 @@ static void close_parts(tm_embed *e) {
   for (size_t i = 0; i < e->folder_count; i++) tm_rulewatch_free(e->folders[i]);
   tm_runner_free(e->runner);
   tm_rulehost_free(e->rules);
+  tm_functions_free(e->functions);
   for (size_t i = 0; i < e->targets.count; i++) tm_target_release(e->targets.items[i]);
   tm_vec_free(&e->ctx, &e->targets);
   tm_engine_free(e->engine);
@@ -237,6 +241,7 @@ static void close_parts(tm_embed *e) {
 tm_status tm_close(tm_embed *engine, void (*done)(void *ud), void *ud) {
   if (engine) {
     bool owns = pthread_equal(atomic_load(&engine->owner), pthread_self());
+    if (tm_functions_inside(engine->functions)) return TM_E_BUSY;
     if (owns && engine->inside) return TM_E_BUSY;
     if (!owns && !engine->has_thread) return TM_E_THREAD;
     if (engine->has_thread) {

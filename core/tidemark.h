@@ -315,6 +315,37 @@ TM_API tm_status tm_action_register(tm_embed *engine, const char *name, tm_call_
 TM_API tm_status tm_action_done(tm_embed *engine, uint64_t call_id, tm_status status,
                                 const char *message);
 
+/* ---- functions ---- */
+
+/* Takes a part of a text; answers 0, or anything else to end it. */
+typedef int (*tm_write_fn)(void *ud, const char *bytes, size_t size);
+
+/* A function of the host that rules call and that needs nothing of Lua. args_json: the arguments,
+ * one JSON array of up to 1 MiB. The answer goes through write(write_ud, ...): one JSON value of up
+ * to 1 MiB (nonzero beyond it), nothing = nil. A status other than TM_OK, or an answer that is no
+ * JSON, raises a Lua error with file, line and traceback; what was written is its text.
+ *
+ * It runs where rules run: on a thread of the library's own, inside tm_clock_set in virtual time,
+ * and inside tm_rules_check. Calls of one engine never overlap. It may call tm_post, and nothing
+ * else of its engine (TM_E_THREAD or TM_E_BUSY). No exception may leave it. While it runs, its rule
+ * cannot be stopped: it returns soon. */
+#ifndef TM_HOST_FUNCTIONS_H
+typedef tm_status (*tm_function_fn)(void *ud, const char *args_json, size_t size, tm_write_fn write,
+                                    void *write_ud);
+typedef double (*tm_function_number_fn)(const double *args, size_t count, void *ud);
+#endif
+
+/* Offers a function to all rules as `require "geo".distance(...)` and host.geo.distance(...), when
+ * its name is "geo.distance". The name again puts another in its place, fn NULL takes it away:
+ * rules that are loaded see it with their next call. Both wait for a call under way. What changes
+ * something is better an action, which needs a grant. TM_E_ARG: the name. */
+TM_API tm_status tm_function_register(tm_embed *engine, const char *name, tm_function_fn fn,
+                                      void *ud);
+
+/* The same for up to 16 numbers to a number, without JSON: for what is called often. */
+TM_API tm_status tm_function_register_number(tm_embed *engine, const char *name,
+                                             tm_function_number_fn fn, void *ud);
+
 /* ---- snapshots and reports ---- */
 
 /* A profile, heap dump, goroutine dump or trace that was read: any format that tidemark knows. It
@@ -337,9 +368,6 @@ TM_API void tm_file_free(tm_embed *engine, tm_file *file);
 TM_API const char *tm_file_kind(const tm_file *file);
 TM_API const char *tm_file_format(const tm_file *file);
 TM_API const char *tm_file_problem(const tm_file *file);
-
-/* Takes a part of a text; answers 0, or anything else to end it (TM_E_CANCELLED). */
-typedef int (*tm_write_fn)(void *ud, const char *bytes, size_t size);
 
 /* Says what is in a file. verb: of a profile top, tree, peek, traces, tags, raw, comments; of a
  * heap dump objects; of goroutines and Go's traces goroutines; of a browser's trace tasks, asyncs,

@@ -4,6 +4,7 @@
 
 #include "base/vec.h"
 #include "engine/runner.h"
+#include "host/functions.h"
 #include "host/rulehost.h"
 #include "host/rulewatch.h"
 #include "tidemark.h"
@@ -42,6 +43,7 @@ struct tm_embed {
   tm_config config;
   tm_engine *engine;
   tm_runner *runner; // NULL: virtual time
+  tm_functions *functions;
   tm_rulehost *rules;
   tm_rulewatch *folders[TM_EMBED_FOLDERS];
   size_t folder_count;

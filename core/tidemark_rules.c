@@ -76,8 +76,9 @@ tm_status tm_rules_check(tm_embed *engine, const char *name, const char *text, s
   const tm_sandbox_limits limits = {.memory_bytes = (size_t)engine->config.rule_memory_bytes,
                                     .instructions_count = engine->config.rule_instructions,
                                     .load_ns = engine->config.rule_load_ns};
+  const tm_natives natives = {.functions = engine->functions};
   tm_package *package = NULL;
-  TM_TRY(tm_package_build(&engine->ctx, name, name, text, size, &limits, NULL, &package));
+  TM_TRY(tm_package_build(&engine->ctx, name, name, text, size, &limits, &natives, &package));
   tm_package_free(package);
   return TM_OK;
 }
@@ -141,6 +142,24 @@ tm_status tm_action_done(tm_embed *engine, uint64_t call_id, tm_status status,
   TM_TRY(tm_embed_enter(engine));
   tm_actions_done(tm_engine_actions(engine->engine), tm_now_ns(engine), call_id, status, message);
   return TM_OK;
+}
+
+// ---- functions ----
+
+static tm_status set_function(tm_embed *e, const char *name, tm_function_fn json,
+                              tm_function_number_fn number, void *ud) {
+  TM_TRY(tm_embed_enter(e));
+  if (!name) return tm_fail(&e->ctx, TM_E_ARG, TM_NO_OFFSET, "a function needs a name");
+  return tm_functions_set(&e->ctx, e->functions, name, json, number, ud);
+}
+
+tm_status tm_function_register(tm_embed *engine, const char *name, tm_function_fn fn, void *ud) {
+  return set_function(engine, name, fn, NULL, ud);
+}
+
+tm_status tm_function_register_number(tm_embed *engine, const char *name, tm_function_number_fn fn,
+                                      void *ud) {
+  return set_function(engine, name, NULL, fn, ud);
 }
 
 // ---- figures ----

@@ -252,13 +252,17 @@ static tm_status decode(decoder *d) {
   return TM_OK;
 }
 
+tm_status tm_lua_json_push(lua_State *L, tm_ctx *ctx, const char *text, size_t size) {
+  decoder d = {.L = L, .ctx = ctx, .start = text, .at = text, .end = text + size};
+  return decode(&d);
+}
+
 int tm_lua_json_decode(lua_State *L) {
   tm_ctx ctx;
   size_t size;
   const char *text = luaL_checklstring(L, 1, &size);
   luaL_checkstack(L, 2 * TM_LUA_JSON_DEPTH + 16, "JSON");
   tm_ctx_init(&ctx, NULL);
-  decoder d = {.L = L, .ctx = &ctx, .start = text, .at = text, .end = text + size};
-  if (decode(&d) != TM_OK) return tm_lua_failed(L, &ctx);
+  if (tm_lua_json_push(L, &ctx, text, size) != TM_OK) return tm_lua_failed(L, &ctx);
   return 1;
 }

@@ -311,6 +311,22 @@ static tm_status push_dsl(tm_ctx *ctx, tm_package *package, tm_bytes *code) {
   return TM_OK;
 }
 
+static int open_functions(lua_State *L) { // environment, functions
+  tm_functions *functions = lua_touserdata(L, 2);
+  lua_settop(L, 1);
+  tm_functions_open(L, functions);
+  return 0;
+}
+
+static tm_status add_functions(tm_ctx *ctx, tm_package *package, tm_functions *functions) {
+  lua_State *L = tm_sandbox_state(package->sandbox);
+  if (!functions) return TM_OK;
+  lua_pushcfunction(L, open_functions);
+  tm_sandbox_env(package->sandbox);
+  lua_pushlightuserdata(L, functions);
+  return tm_sandbox_call(ctx, package->sandbox, 2, 0, 1000000000u, NULL);
+}
+
 static tm_status run_dsl(tm_ctx *ctx, tm_package *package, const tm_natives *natives) {
   lua_State *L = tm_sandbox_state(package->sandbox);
   TM_TRY(push_dsl(ctx, package, natives ? natives->dsl_code : NULL));
@@ -376,6 +392,7 @@ tm_status tm_package_build(tm_ctx *ctx, const char *name, const char *origin, co
                          : tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory for %s", name);
   if (status == TM_OK) status = tm_sandbox_new(ctx, limits, &package->sandbox);
   if (status == TM_OK) status = run_dsl(ctx, package, natives);
+  if (status == TM_OK) status = add_functions(ctx, package, natives ? natives->functions : NULL);
   if (status == TM_OK) status = run_source(ctx, package);
   if (status == TM_OK) status = read_declarations(package);
   if (status != TM_OK) {

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "bind/lua_series.h"
 #include "engine/alerts.h"
+#include "host/functions.h"
 #include "host/sandbox.h"
 
 typedef struct tm_rule_stats {
@@ -60,6 +61,7 @@ typedef struct tm_natives {
   // NULL.
   void (*install)(lua_State *L, void **owner);
   void *owner;
+  tm_functions *functions; // of the embedding program; NULL = none
   tm_bytes *dsl_code; // compiled dsl.lua, filled by the first build and used by the later ones;
                       // NULL = compile each time
 } tm_natives;

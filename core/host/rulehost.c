@@ -503,7 +503,7 @@ tm_status tm_rulehost_new(tm_ctx *ctx, tm_engine *engine, const tm_rulehost_opti
     host->spare[i].next = host->spare_first;
     host->spare_first = &host->spare[i];
   }
-  host->natives = (tm_natives){tm_host_install_natives, host, &host->dsl_code};
+  host->natives = (tm_natives){tm_host_install_natives, host, options->functions, &host->dsl_code};
   host->now_ns = tm_engine_now_ns(engine);
   tm_engine_observer observer = {.ud = host,
                                  .target_added = target_added,

@@ -27,7 +27,8 @@ typedef struct tm_rulehost_options {
   void *post_ud;
   tm_take_fn take; // NULL = takes fail with "not available here"
   void *take_ud;
-  const char *only_rule; // NULL = all: load only this rule of each package
+  tm_functions *functions; // that rules may call, of the embedding program; NULL = none
+  const char *only_rule;   // NULL = all: load only this rule of each package
 } tm_rulehost_options;
 
 TM_NODISCARD tm_status tm_rulehost_new(tm_ctx *ctx, tm_engine *engine,
