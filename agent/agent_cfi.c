@@ -104,11 +104,18 @@ typedef struct function {
   reader common, own; // the two programs
 } function;
 
-static bool read_common(const uint8_t *at, const uint8_t *limit, function *out) {
-  reader r = {at, limit, true};
+// An entry, which says its length first.
+static bool open_entry(const tm_cfi_module *m, const uint8_t *at, reader *out) {
+  reader r = {at, m->end, true};
   uint64_t length = get(&r, 4);
-  if (!r.ok || length == UINT32_MAX || length > (uint64_t)(limit - r.at)) return false;
-  r.end = r.at + length;
+  if (!r.ok || length == UINT32_MAX || length > (uint64_t)(r.end - r.at)) return false;
+  *out = (reader){r.at, r.at + length, true};
+  return true;
+}
+
+static bool read_common(const tm_cfi_module *m, const uint8_t *at, function *out) {
+  reader r;
+  if (!open_entry(m, at, &r)) return false;
   skip(&r, 4);
   uint64_t version = get(&r, 1);
   char letters[8] = {0};
@@ -134,14 +141,13 @@ static bool read_common(const uint8_t *at, const uint8_t *limit, function *out) 
   return r.ok;
 }
 
-static bool read_function(const uint8_t *at, const uint8_t *limit, function *out) {
-  reader r = {at, limit, true};
-  uint64_t length = get(&r, 4);
-  if (!r.ok || length == UINT32_MAX || length > (uint64_t)(limit - r.at)) return false;
-  r.end = r.at + length;
+static bool read_function(const tm_cfi_module *m, const uint8_t *at, function *out) {
+  reader r;
+  if (!open_entry(m, at, &r)) return false;
   const uint8_t *here = r.at;
   uint64_t back = get(&r, 4);
-  if (!back || !read_common(here - back, limit, out)) return false;
+  if (!back || back > (uint64_t)(here - m->begin) || !read_common(m, here - back, out))
+    return false;
   out->begin = get_pointer(&r, out->encoding);
   out->size = get_pointer(&r, out->encoding & 0x0f);
   uint64_t extra = get_uleb(&r); // every 'z' table; the others have none of use
@@ -151,14 +157,15 @@ static bool read_function(const uint8_t *at, const uint8_t *limit, function *out
 }
 
 // The function's entry, by the sorted table of pairs (begin, entry), both from the table's start.
-static const uint8_t *search(const uint8_t *table, const uint8_t *limit, uintptr_t pc) {
-  reader r = {table, limit, true};
+static const uint8_t *search(const tm_cfi_module *m, uintptr_t pc) {
+  const uint8_t *table = m->table;
+  reader r = {table, m->end, true};
   if (get(&r, 1) != 1) return NULL;
   uint8_t frame_encoding = (uint8_t)get(&r, 1), count_encoding = (uint8_t)get(&r, 1);
   if (get(&r, 1) != 0x3b) return NULL;
   get_pointer(&r, frame_encoding);
   uint64_t count = get_pointer(&r, count_encoding);
-  if (!r.ok || count == 0 || count > (uint64_t)(limit - r.at) / 8) return NULL;
+  if (!r.ok || count == 0 || count > (uint64_t)(m->end - r.at) / 8) return NULL;
   const uint8_t *rows = r.at;
   uint64_t low = 0, high = count;
   int32_t pair[2];
@@ -171,7 +178,7 @@ static const uint8_t *search(const uint8_t *table, const uint8_t *limit, uintptr
       high = middle;
   }
   memcpy(pair, rows + low * sizeof pair, sizeof pair);
-  return table + pair[1];
+  return pair[1] >= m->begin - table && pair[1] < m->end - table ? table + pair[1] : NULL;
 }
 
 // ---- the programs ----
@@ -195,6 +202,11 @@ typedef struct machine {
   uintptr_t at, target;
   bool ok;
 } machine;
+
+// Wraps: a damaged table may say anything.
+static int64_t product(int64_t a, int64_t b) {
+  return (int64_t)((uint64_t)a * (uint64_t)b);
+}
 
 static void set_place(machine *m, uint64_t reg, place to) {
   if (reg == REGISTER_FP) m->now.fp = to;
@@ -241,14 +253,14 @@ static void on_offset(machine *m, reader *r, uint8_t op) {
   uint64_t reg = get_uleb(r);
   bool is_signed = op == 0x11;
   int64_t steps = is_signed ? get_sleb(r) : (int64_t)get_uleb(r);
-  if (op == 0x2f) steps = -steps;
-  set_place(m, reg, (place){AT_CFA, steps * m->f->data_step});
+  if (op == 0x2f) steps = product(steps, -1);
+  set_place(m, reg, (place){AT_CFA, product(steps, m->f->data_step)});
 }
 
 static void on_cfa(machine *m, reader *r, uint8_t op) {
   if (op == 0x0c || op == 0x0d || op == 0x12) set_base(m, get_uleb(r));
   if (op == 0x0c || op == 0x0e) m->now.cfa_bytes = (int64_t)get_uleb(r);
-  if (op == 0x12 || op == 0x13) m->now.cfa_bytes = get_sleb(r) * m->f->data_step;
+  if (op == 0x12 || op == 0x13) m->now.cfa_bytes = product(get_sleb(r), m->f->data_step);
   if (m->now.cfa == BY_SAVED) m->now.cfa = BY_OTHER; // a number for an expression: not ours
 }
 
@@ -335,7 +347,7 @@ static void run(machine *m, reader r) {
       m->at += low * m->f->code_step;
       break;
     case 0x80:
-      set_place(m, low, (place){AT_CFA, (int64_t)get_uleb(&r) * m->f->data_step});
+      set_place(m, low, (place){AT_CFA, product((int64_t)get_uleb(&r), m->f->data_step)});
       break;
     case 0xc0:
       restore(m, low);
@@ -367,12 +379,12 @@ static tm_rule rule_of(const row *now) {
   return out;
 }
 
-tm_rule tm_cfi_compile(const uint8_t *table, const uint8_t *limit, uintptr_t pc) {
+tm_rule tm_cfi_compile(const tm_cfi_module *module, uintptr_t pc) {
   const tm_rule none = {.kind = TM_RULE_NONE}, stop = {.kind = TM_RULE_STOP};
   function f = {0};
   uintptr_t target = pc - 1; // inside of the call
-  const uint8_t *entry = search(table, limit, target);
-  if (!entry || !read_function(entry, limit, &f)) return none;
+  const uint8_t *entry = search(module, target);
+  if (!entry || !read_function(module, entry, &f)) return none;
   if (target < f.begin || target - f.begin >= f.size) return none;
   if (f.is_signal) return stop;
   machine m = {.f = &f, .now = {.cfa = BY_OTHER}, .target = UINTPTR_MAX, .ok = true};

@@ -28,8 +28,13 @@ void tm_cfi_init(void);
 // Modules came or went. From an ordinary context: it may walk the loader's list.
 void tm_cfi_forget(void);
 
-// One function's program run up to an address. Source: DWARF 4, section 6.4; the Linux Standard
-// Base, .eh_frame. table: an .eh_frame_hdr; limit: no byte at or behind it belongs to the module.
-tm_rule tm_cfi_compile(const uint8_t *table, const uint8_t *limit, uintptr_t pc);
+// A module in memory: all of its bytes, and its .eh_frame_hdr.
+typedef struct tm_cfi_module {
+  const uint8_t *begin, *end, *table;
+} tm_cfi_module;
+
+// One function's program run up to an address. Tables may be damaged: nothing outside of the module
+// is looked at. Source: DWARF 4, section 6.4; the Linux Standard Base, .eh_frame.
+tm_rule tm_cfi_compile(const tm_cfi_module *module, uintptr_t pc);
 
 #endif

@@ -22,26 +22,26 @@ static int (*find_object)(void *, found_object *);
 
 // Where libc cannot tell without a lock: what the loader's list said last.
 enum { MODULES = 512 };
-static struct module {
-  uintptr_t begin, end;
-  const uint8_t *table;
-} modules[MODULES];
+static tm_cfi_module modules[MODULES];
 static _Atomic uint32_t module_count;
 
 static int on_module(struct dl_phdr_info *info, size_t size, void *ud) {
   uint32_t *count = ud;
-  struct module found = {UINTPTR_MAX, 0, NULL};
+  uintptr_t from = UINTPTR_MAX, to = 0;
+  const uint8_t *table = NULL;
   (void)size;
   for (int i = 0; i < info->dlpi_phnum; i++) {
     const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
     uintptr_t begin = info->dlpi_addr + segment->p_vaddr;
     if (segment->p_type == PT_GNU_EH_FRAME)
-      found.table = (const uint8_t *)begin; // NOLINT(performance-no-int-to-ptr): as ELF says
+      table = (const uint8_t *)begin; // NOLINT(performance-no-int-to-ptr): as ELF says
     if (segment->p_type != PT_LOAD) continue;
-    if (begin < found.begin) found.begin = begin;
-    if (begin + segment->p_memsz > found.end) found.end = begin + segment->p_memsz;
+    if (begin < from) from = begin;
+    if (begin + segment->p_memsz > to) to = begin + segment->p_memsz;
   }
-  if (found.table && *count < MODULES) modules[(*count)++] = found;
+  if (!table || (uintptr_t)table < from || (uintptr_t)table >= to || *count == MODULES) return 0;
+  modules[(*count)++] =
+      (tm_cfi_module){table - ((uintptr_t)table - from), table + (to - (uintptr_t)table), table};
   return 0;
 }
 
@@ -52,21 +52,21 @@ static void list_modules(void) {
   atomic_store(&module_count, count);
 }
 
-static const uint8_t *table_of(uintptr_t pc, const uint8_t **limit) {
+static bool module_of(uintptr_t pc, tm_cfi_module *out) {
   if (find_object) {
     found_object found;
-    if (find_object((void *)pc, &found) != 0)
-      return NULL; // NOLINT(performance-no-int-to-ptr): an address
-    *limit = found.end;
-    return found.table;
+    if (find_object((void *)pc, &found) != 0) // NOLINT(performance-no-int-to-ptr): an address
+      return false;
+    *out = (tm_cfi_module){found.begin, found.end, found.table};
+    return out->table != NULL;
   }
   uint32_t count = atomic_load_explicit(&module_count, memory_order_acquire);
   for (uint32_t i = 0; i < count; i++)
-    if (pc >= modules[i].begin && pc < modules[i].end) {
-      *limit = (const uint8_t *)modules[i].end; // NOLINT(performance-no-int-to-ptr): an address
-      return modules[i].table;
+    if (pc >= (uintptr_t)modules[i].begin && pc < (uintptr_t)modules[i].end) {
+      *out = modules[i];
+      return true;
     }
-  return NULL;
+  return false;
 }
 
 // ---- rules ----
@@ -95,8 +95,8 @@ static void learn(uint32_t set, uint64_t key, tm_rule rule) {
 tm_rule tm_cfi_rule(uintptr_t pc) {
   uint64_t key = pc ^ atomic_load_explicit(&era, memory_order_relaxed) << 48;
   uint32_t set = (uint32_t)((key * UINT64_C(0x9e3779b97f4a7c15)) >> 52) % SETS;
-  const uint8_t *limit = NULL;
-  tm_rule rule;
+  tm_cfi_module module;
+  tm_rule rule = {.kind = TM_RULE_NONE};
   for (uint32_t way = 0; way < WAYS; way++) {
     if (atomic_load_explicit(&rules[set][way].key, memory_order_acquire) != key) continue;
     uint64_t value = atomic_load_explicit(&rules[set][way].value, memory_order_acquire);
@@ -104,8 +104,7 @@ tm_rule tm_cfi_rule(uintptr_t pc) {
     memcpy(&rule, &value, sizeof rule);
     return rule;
   }
-  const uint8_t *table = table_of(pc - 1, &limit);
-  rule = table ? tm_cfi_compile(table, limit, pc) : (tm_rule){.kind = TM_RULE_NONE};
+  if (module_of(pc - 1, &module)) rule = tm_cfi_compile(&module, pc);
   learn(set, key, rule);
   return rule;
 }
