@@ -31,6 +31,9 @@ static void fuzz_lines(char which, tm_text text) {
       (void)tm_procfs_format_address(socket.local, address, sizeof address);
       (void)tm_procfs_format_address(socket.remote, address, 8);
     }
+    tm_procfs_drm drm;
+    if (which == 'd' && tm_procfs_parse_drm(line, &drm))
+      assert(drm.key.at <= drm.key.end && drm.region.at <= drm.region.end);
     uint64_t inode;
     if (which == 'u' && tm_procfs_parse_unix(line, &inode, &path)) assert(path.at <= path.end);
     if (which == 'h' && tm_procfs_parse_segment(line, &segment)) assert(segment.creator_pid >= 0);
