@@ -369,12 +369,19 @@ TM_API const char *tm_file_kind(const tm_file *file);
 TM_API const char *tm_file_format(const tm_file *file);
 TM_API const char *tm_file_problem(const tm_file *file);
 
-/* Says what is in a file. verb: of a profile top, tree, peek, traces, tags, raw, comments; of a
- * heap dump objects; of goroutines and Go's traces goroutines; of a browser's trace tasks, asyncs,
- * counters, frames, memory. options: "name=value" strings, ended by NULL (or NULL): those of
- * `go tool pprof` for profiles, nodecount (rows, 0 = all; 50) for all. format: "json" (an array of
- * rows), "csv", "text" (profiles only), or a name of tm_format_register. TM_E_ARG names what is
- * wrong. */
+/* Says what is in a file; verb by what it is:
+ *   profile     top, tree, peek, traces, tags, raw, comments
+ *   heap dump   objects (by type; order=retained|shallow|count), holders (by retained bytes; of
+ * all, or right below node=N or id=ID), path (from a root to node=N or id=ID), suspects (share=0.1,
+ * references=1000, fans=10), consumers (by=type|package|loader|module|
+ *               context|global|root|thread|heap), detached (DOM), info (one row)
+ *   goroutines, Go's trace    goroutines
+ *   browser's trace           tasks, asyncs, counters, frames, memory
+ * options: "name=value" strings, ended by NULL (or NULL): those of `go tool pprof` for profiles;
+ * nodecount (rows, 0 = all; 50) for all; follow=strong|soft|weak|final|phantom (edges that hold;
+ * soft) for heap dumps. format: "json" (an array of rows), "csv", "text" (profiles only), or a name
+ * of tm_format_register. TM_E_ARG names what is wrong. The first report of a heap dump takes the
+ * time of its dominator tree. */
 TM_API tm_status tm_report_file(tm_embed *engine, const tm_file *file, const char *verb,
                                 const char *const *options, const char *format, tm_write_fn write,
                                 void *ud);

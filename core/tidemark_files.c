@@ -1,25 +1,17 @@
 // Files and reports, for a host: what was read is a model, each verb a table, each format a text of
 // it. The host's own formats are given the rows as JSON.
 #include "analyze/goroutines.h"
-#include "analyze/objects.h"
 #include "analyze/report.h"
 #include "analyze/report_options.h"
 #include "analyze/timeline.h"
 #include "base/json_write.h"
 #include "model/table_text.h"
-#include "read/reader.h"
-#include "tidemark_impl.h"
+#include "tidemark_report.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { ROWS = 50, PIECE_BYTES = 1 << 16 };
-
-struct tm_file {
-  tm_snapshot snapshot;
-  void *bytes; // a copy of the host's, which the model may look into
-  size_t size;
-};
 
 // ---- files ----
 
@@ -31,7 +23,11 @@ static tm_status keep(tm_embed *e, tm_status status, tm_snapshot *read, tm_file 
   }
   (*out)->snapshot = *read;
   tm_ctx_clear(&e->ctx);
-  return TM_OK;
+  if (read->kind != TM_KIND_GRAPH) return TM_OK;
+  (*out)->dominators = tm_calloc(&e->ctx, 1, sizeof *(*out)->dominators);
+  if ((*out)->dominators) return TM_OK;
+  tm_snapshot_fini(read);
+  return TM_E_NOMEM;
 }
 
 static tm_status new_file(tm_embed *e, tm_file **out) {
@@ -80,6 +76,10 @@ tm_status tm_file_read_bytes(tm_embed *engine, const void *bytes, size_t size, t
 
 void tm_file_free(tm_embed *engine, tm_file *file) {
   if (!engine || !file) return;
+  if (file->dominators) {
+    tm_embed_drop_tree(file->dominators);
+    tm_free(&engine->ctx, file->dominators, sizeof *file->dominators);
+  }
   tm_snapshot_fini(&file->snapshot);
   if (file->bytes) tm_free(&engine->ctx, file->bytes, file->size);
   tm_free(&engine->ctx, file, sizeof *file);
@@ -100,31 +100,21 @@ const char *tm_file_problem(const tm_file *file) {
 
 // ---- verbs ----
 
-typedef struct request {
-  tm_ctx *ctx;
-  const tm_file *file;
-  const char *verb;
-  const char *const *options; // never NULL
-  bool wants_text;
-  tm_bytes text; // of a profile's report
-  tm_table *table;
-} request;
-
-static const char *option(const request *r, const char *name) {
+const char *tm_embed_option(const tm_embed_request *r, const char *name) {
   size_t size = strlen(name);
   for (const char *const *o = r->options; *o; o++)
     if (strncmp(*o, name, size) == 0 && (*o)[size] == '=') return *o + size + 1;
   return NULL;
 }
 
-static size_t row_count(const request *r) {
-  const char *text = option(r, "nodecount");
+size_t tm_embed_row_count(const tm_embed_request *r) {
+  const char *text = tm_embed_option(r, "nodecount");
   long long value = text ? strtoll(text, NULL, 10) : ROWS;
   return value > 0 ? (size_t)value : 0;
 }
 
 // Only these are known where pprof's are not.
-static tm_status check_options(const request *r, const char *const *known) {
+tm_status tm_embed_check_options(const tm_embed_request *r, const char *const *known) {
   for (const char *const *o = r->options; *o; o++) {
     bool found = false;
     for (const char *const *k = known; *k && !found; k++)
@@ -135,7 +125,8 @@ static tm_status check_options(const request *r, const char *const *known) {
   return TM_OK;
 }
 
-static tm_status set_report_option(const request *r, tm_report_options *options, const char *text) {
+static tm_status set_report_option(const tm_embed_request *r, tm_report_options *options,
+                                   const char *text) {
   char name[64];
   size_t size = strcspn(text, "=");
   if (!text[size] || size >= sizeof name)
@@ -145,7 +136,7 @@ static tm_status set_report_option(const request *r, tm_report_options *options,
   return tm_report_options_set(r->ctx, options, name, text + size + 1);
 }
 
-static tm_status report_profile(request *r) {
+static tm_status report_profile(tm_embed_request *r) {
   tm_report_options options = {0};
   tm_report_options_init(&options);
   for (const char *const *o = r->options; *o; o++) TM_TRY(set_report_option(r, &options, *o));
@@ -153,37 +144,21 @@ static tm_status report_profile(request *r) {
                    r->wants_text ? &r->text : NULL, r->table);
 }
 
-static tm_status report_objects(request *r) {
+static tm_status report_goroutines(tm_embed_request *r) {
   static const char *const known[] = {"nodecount", NULL};
-  const tm_graph *graph = r->file->snapshot.model;
-  tm_domtree *tree = NULL;
-  tm_domchildren children = {0};
-  TM_TRY(check_options(r, known));
-  TM_TRY(tm_domtree_new(r->ctx, graph, TM_STRENGTH_SOFT, &tree));
-  tm_status status = tm_domtree_children(r->ctx, tree, &children);
-  if (status == TM_OK)
-    status = tm_objects_table(r->ctx, graph, tree, &children, TM_OBJECTS_BY_RETAINED, row_count(r),
-                              r->table);
-  tm_domchildren_fini(&children);
-  tm_domtree_free(tree);
-  return status;
-}
-
-static tm_status report_goroutines(request *r) {
-  static const char *const known[] = {"nodecount", NULL};
-  const tm_goroutines_options options = {.row_count = row_count(r)};
+  const tm_goroutines_options options = {.row_count = tm_embed_row_count(r)};
   const tm_snapshot *s = &r->file->snapshot;
-  TM_TRY(check_options(r, known));
+  TM_TRY(tm_embed_check_options(r, known));
   return s->kind == TM_KIND_TRACE ? tm_goroutines_of_trace(r->ctx, s->model, &options, r->table)
                                   : tm_goroutines_of_profile(r->ctx, s->model, &options, r->table);
 }
 
-static tm_status report_timeline(request *r) {
+static tm_status report_timeline(tm_embed_request *r) {
   static const char *const known[] = {NULL};
   const tm_timeline *t = r->file->snapshot.model;
   const tm_tl_tasks_options tasks = {.over_ns = 16000000};
   const tm_tl_span whole = {0};
-  TM_TRY(check_options(r, known));
+  TM_TRY(tm_embed_check_options(r, known));
   if (strcmp(r->verb, "tasks") == 0) return tm_timeline_tasks(r->ctx, t, &tasks, r->table);
   if (strcmp(r->verb, "asyncs") == 0) return tm_timeline_asyncs(r->ctx, t, r->table);
   if (strcmp(r->verb, "counters") == 0)
@@ -192,11 +167,11 @@ static tm_status report_timeline(request *r) {
   return tm_timeline_memory(r->ctx, t, whole, r->table);
 }
 
-static tm_status run_verb(request *r) {
+static tm_status run_verb(tm_embed_request *r) {
   static const struct {
     const char *verb;
     unsigned kinds; // bits of tm_kind
-    tm_status (*run)(request *r);
+    tm_status (*run)(tm_embed_request *r);
   } verbs[] = {{"top", 1u << TM_KIND_PROFILE, report_profile},
                {"tree", 1u << TM_KIND_PROFILE, report_profile},
                {"peek", 1u << TM_KIND_PROFILE, report_profile},
@@ -204,7 +179,13 @@ static tm_status run_verb(request *r) {
                {"tags", 1u << TM_KIND_PROFILE, report_profile},
                {"raw", 1u << TM_KIND_PROFILE, report_profile},
                {"comments", 1u << TM_KIND_PROFILE, report_profile},
-               {"objects", 1u << TM_KIND_GRAPH, report_objects},
+               {"objects", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
+               {"holders", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
+               {"path", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
+               {"suspects", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
+               {"consumers", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
+               {"detached", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
+               {"info", 1u << TM_KIND_GRAPH, tm_embed_report_graph},
                {"goroutines",
                 1u << TM_KIND_TRACE | 1u << TM_KIND_GOROUTINES | 1u << TM_KIND_PROFILE,
                 report_goroutines},
@@ -253,8 +234,8 @@ static tm_status render(tm_embed *e, const host_format *format, const char *verb
   return tm_fail(&e->ctx, status, TM_NO_OFFSET, "the format '%s' failed", format->name);
 }
 
-static tm_status write_table(tm_embed *e, request *r, const char *format, tm_write_fn write,
-                             void *ud) {
+static tm_status write_table(tm_embed *e, tm_embed_request *r, const char *format,
+                             tm_write_fn write, void *ud) {
   tm_bytes out = {0};
   tm_ctx *ctx = &e->ctx;
   const host_format *own = format_named(e, format);
@@ -272,11 +253,11 @@ tm_status tm_report_file(tm_embed *engine, const tm_file *file, const char *verb
   static const char *const none[] = {NULL};
   TM_TRY(tm_embed_enter(engine));
   if (!file || !verb || !format || !write) return TM_E_ARG;
-  request r = {.ctx = &engine->ctx,
-               .file = file,
-               .verb = verb,
-               .options = options ? options : none,
-               .wants_text = strcmp(format, "text") == 0};
+  tm_embed_request r = {.ctx = &engine->ctx,
+                        .file = file,
+                        .verb = verb,
+                        .options = options ? options : none,
+                        .wants_text = strcmp(format, "text") == 0};
   if (!is_builtin(format) && !format_named(engine, format))
     return tm_fail(r.ctx, TM_E_ARG, TM_NO_OFFSET, "no format is called '%s'", format);
   if (r.wants_text && file->snapshot.kind != TM_KIND_PROFILE)

@@ -529,6 +529,28 @@ static void test_files_are_read_and_reported(void **state) {
   assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
 }
 
+static const struct {
+  const char *verb, *option, *says;
+} dump_reports[] = {{"objects", "order=shallow", "\"type\":\"Session\""},
+                    {"objects", "order=size", "!order is not 'size'"},
+                    {"objects", "nodes=3", "!no option 'nodes=3'"},
+                    {"holders", NULL, "\"retained_bytes\":48"},
+                    {"holders", "node=0", "\"node\":1"},
+                    {"holders", "follow=strong", "\"children\":1"},
+                    {"path", "node=1", "\"node\":1,\"type\":\"Session\""},
+                    {"path", "id=3", "\"node\":1,\"type\":\"Session\""},
+                    {"path", "id=7", "!'7'"},
+                    {"path", "node=2", "!no object has the node '2'"},
+                    {"path", "node=-1", "!no object"},
+                    {"path", NULL, "!path needs"},
+                    {"suspects", "share=0.5", "\"kind\":"},
+                    {"suspects", "share=2", "!up to 1"},
+                    {"suspects", "share=x", "!not 'x'"},
+                    {"consumers", "by=root", "\"name\":"},
+                    {"consumers", "by=none", "!by is not"},
+                    {"info", NULL, "\"objects\":2,\"edges\":1"},
+                    {"top", NULL, "!says nothing of a graph"}};
+
 static void test_heap_dumps_are_reported(void **state) {
   (void)state;
   static const char snapshot[] =
@@ -545,6 +567,20 @@ static void test_heap_dumps_are_reported(void **state) {
   assert_string_equal(tm_file_kind(file), "graph");
   assert_int_equal(tm_report_file(engine, file, "objects", NULL, "json", write_text, &w), TM_OK);
   assert_non_null(strstr(w.text, "\"type\":\"Session\",\"count\":1"));
+  for (size_t i = 0; i < sizeof dump_reports / sizeof *dump_reports; i++) {
+    const char *const options[] = {dump_reports[i].option, NULL};
+    w = (written){.size = 0};
+    tm_status status =
+        tm_report_file(engine, file, dump_reports[i].verb, options, "json", write_text, &w);
+    if (dump_reports[i].says[0] == '!') { // what is wrong
+      assert_int_equal(status, TM_E_ARG);
+      assert_non_null(strstr(tm_message(engine), dump_reports[i].says + 1));
+    } else {
+      if (status != TM_OK) fail_msg("%s: %s", dump_reports[i].verb, tm_message(engine));
+      if (!strstr(w.text, dump_reports[i].says))
+        fail_msg("%s %s: %s", dump_reports[i].verb, dump_reports[i].option, w.text);
+    }
+  }
   tm_file_free(engine, file);
   assert_int_equal(tm_file_read_bytes(engine, snapshot, sizeof snapshot - 20, &file), TM_OK);
   assert_true(strlen(tm_file_problem(file)) > 0); // cut in its strings
