@@ -77,6 +77,9 @@ run embed_thread timeout 60 examples/embed_thread
 [ "$(sort -u embed_thread.log | grep -c 'a long queue')" -ge 3 ]
 run embed_actions timeout 60 examples/embed_actions
 grep -q 'old steps were dropped' embed_actions.log
+run embed_functions timeout 60 examples/embed_functions
+grep -q 'firing: bookshop is dear for a small plan' embed_functions.log
+grep -q 'shop.plan: no such shop' embed_functions.log
 
 printf 'main;cache 8000\nmain;serve 50\n' >heap.folded
 run embed_report timeout 60 examples/embed_report heap.folded
