@@ -1,8 +1,6 @@
 // The shortest period of all demands is the plan; values go into the engine as samples do.
 #include "engine/account_feed.h"
 
-#include "live/account_series.h"
-
 #include <stdio.h>
 
 struct tm_account_feed {
@@ -49,7 +47,7 @@ static void on_trouble(void *ud, const char *text) {
 }
 
 static tm_status make_feed(tm_ctx *ctx, tm_runner *runner, tm_target *target,
-                           tm_account_feed **out) {
+                           tm_account_turns *turns, tm_account_feed **out) {
   const tm_target_facts *facts = tm_target_get_facts(target);
   const tm_endpoint endpoint = tm_target_endpoint(facts);
   tm_account_feed *feed = tm_calloc(ctx, 1, sizeof *feed);
@@ -57,6 +55,7 @@ static tm_status make_feed(tm_ctx *ctx, tm_runner *runner, tm_target *target,
   feed->runner = runner;
   feed->target = target;
   const tm_account_series_options options = {.uv_loop = tm_runner_loop(runner),
+                                             .turns = turns,
                                              .pid = facts->pid,
                                              .endpoint = &endpoint,
                                              .sample = on_sample,
@@ -73,12 +72,12 @@ static tm_status make_feed(tm_ctx *ctx, tm_runner *runner, tm_target *target,
 }
 
 void tm_account_feed_plan(tm_ctx *ctx, tm_runner *runner, tm_target *target,
-                          tm_account_feed **feed) {
+                          tm_account_turns *turns, tm_account_feed **feed) {
   uint64_t every_ns = 0;
   tm_target_each_demand(target, add_demand, &every_ns);
   if (!every_ns && !*feed) return;
   tm_ctx_clear(ctx);
-  if (!*feed && make_feed(ctx, runner, target, feed) != TM_OK)
+  if (!*feed && make_feed(ctx, runner, target, turns, feed) != TM_OK)
     tm_log_line(tm_engine_log(tm_runner_engine(runner)), TM_LOG_WARN, "account", "%s",
                 ctx->error.message);
   else

@@ -18,8 +18,7 @@
 #include <uv.h>
 
 #define SECOND_NS UINT64_C(1000000000)
-// As long as one callback may keep the loop from others, such as the keys of a prompt.
-#define SLICE_NS UINT64_C(1000000)
+#define SLICE_NS  UINT64_C(1000000) // for which a callback may keep the loop from others, as keys
 
 typedef struct watched {
   tm_runner *runner;
@@ -30,7 +29,7 @@ typedef struct watched {
   tm_account_feed *account;  // likewise
   uv_poll_t exit_poll;       // of its pidfd
   int exit_fd;
-  bool polling;
+  bool polling, plan_stale;
 } watched;
 
 typedef struct ticker {
@@ -66,11 +65,12 @@ struct tm_runner {
   TM_VEC(spawned *) spawned;
   TM_VEC(pressure *) pressures;
   uint32_t fetching; // profiles under way, of all targets
+  tm_account_turns account_turns;
   int64_t wall_base_ns;
   uint64_t mono_base_ns;
   int exit_code;
   atomic_bool stopping;
-  bool until_idle, closing;
+  bool until_idle, closing, plans_wait, stale_plans;
   tm_runner_stats stats;
 };
 
@@ -94,8 +94,17 @@ void tm_runner_post_fn(void *runner, void (*fn)(void *arg), void *arg) {
   tm_runner_post(runner, fn, arg);
 }
 
+static void plan_target(tm_runner *runner, watched *w);
+
+// Rules post some forty demands for each new target: it is planned once for all that a slice has.
 static void run_posted(tm_runner *runner) {
+  runner->plans_wait = true;
   if (tm_mailbox_run(&runner->mail, SLICE_NS)) uv_async_send(&runner->async);
+  runner->plans_wait = false;
+  if (!runner->stale_plans) return;
+  runner->stale_plans = false;
+  for (size_t i = 0; i < runner->watched.count; i++)
+    if (runner->watched.items[i]->plan_stale) plan_target(runner, runner->watched.items[i]);
 }
 
 // ---- ticks ----
@@ -290,14 +299,21 @@ static void plan_app_counters(watched *w, const planning *plan) {
 static void plan_changed(void *ud, tm_target *target) {
   tm_runner *runner = ud;
   watched *w = tm_target_get_slot(target, TM_SLOT_RUNNER);
-  if (!w) return;
-  planning plan = {.want_count = 0};
-  plan.period_ns[TM_GROUP_STATM] = runner->options.every_ns;
+  if (w && runner->plans_wait)
+    w->plan_stale = runner->stale_plans = true;
+  else if (w)
+    plan_target(runner, w);
+}
+
+static void plan_target(tm_runner *runner, watched *w) {
+  tm_target *target = w->target;
+  w->plan_stale = false;
+  planning plan = {.period_ns[TM_GROUP_STATM] = runner->options.every_ns};
   tm_target_each_demand(target, add_demand, &plan);
   tm_sampler_plan(w->sampler, plan.period_ns);
   tm_sampler_interval_peaks(w->sampler, plan.peaks);
   plan_app_counters(w, &plan);
-  tm_account_feed_plan(runner->ctx, runner, target, &w->account);
+  tm_account_feed_plan(runner->ctx, runner, target, &runner->account_turns, &w->account);
   tm_ctx_clear(runner->ctx);
   if (tm_shot_feed_plan(runner->ctx, runner, target, &runner->fetching, &w->shots) != TM_OK)
     tm_log_line(tm_engine_log(runner->engine), TM_LOG_WARN, "snapshots", "%s",
@@ -565,6 +581,7 @@ tm_status tm_runner_new(tm_ctx *ctx, tm_engine *engine, const tm_runner_options 
   if (!runner->options.every_ns) runner->options.every_ns = 5 * SECOND_NS;
   if (runner->options.sampling_budget_ratio <= 0) runner->options.sampling_budget_ratio = 0.005;
   runner->exit_code = -1;
+  runner->account_turns.most_readings = 1 + uv_available_parallelism() / 4;
   tm_status status = tm_plat_open(ctx, options->proc_root, options->sys_root, &runner->plat);
   if (status != TM_OK) {
     tm_free(ctx, runner, sizeof *runner);

@@ -91,12 +91,17 @@ static int engine_end_spawned(lua_State *L) {
   return 0;
 }
 
-static int engine_targets(lua_State *L) {
+static int engine_targets(lua_State *L) { // e:targets(pid): all, or those of a process
   lua_engine *e = tm_lua_check_engine(L);
+  bool one = !lua_isnoneornil(L, 2);
+  int64_t pid = one ? luaL_checkinteger(L, 2) : 0;
+  lua_Integer n = 0;
   lua_newtable(L);
   for (size_t i = 0; i < tm_engine_target_count(e->engine); i++) {
-    push_target(L, tm_engine_target_at(e->engine, i));
-    lua_rawseti(L, -2, (lua_Integer)i + 1);
+    const tm_target *t = tm_engine_target_at(e->engine, i);
+    if (one && tm_target_get_facts(t)->pid != pid) continue;
+    push_target(L, t);
+    lua_rawseti(L, -2, ++n);
   }
   return 1;
 }

@@ -32,7 +32,8 @@ struct tm_account_series {
   job *job;
   uint64_t period_ns, due_ns, rest_until_ns;
   uint32_t seen; // bits of owners that had something
-  bool failing, closing;
+  tm_account_series *next_waiting;
+  bool waiting, has_turn, failing, closing;
 };
 
 // ---- names ----
@@ -98,6 +99,49 @@ static void hand_over(tm_account_series *s, const tm_account *account) {
 
 static void schedule(tm_account_series *s);
 
+// ---- turns ----
+
+static void start_reading(tm_account_series *s);
+
+static void wait_for_turn(tm_account_series *s) {
+  tm_account_turns *t = s->options.turns;
+  s->waiting = true;
+  s->next_waiting = NULL;
+  if (t->last)
+    t->last->next_waiting = s;
+  else
+    t->first = s;
+  t->last = s;
+}
+
+static void end_turn(tm_account_series *s) {
+  tm_account_turns *t = s->options.turns;
+  if (!s->has_turn) return;
+  s->has_turn = false;
+  t->reading_count--;
+  tm_account_series *next = t->first;
+  if (!next) return;
+  t->first = next->next_waiting;
+  if (!t->first) t->last = NULL;
+  next->waiting = false;
+  start_reading(next);
+}
+
+static void stop_waiting(tm_account_series *s) {
+  if (!s->waiting) return;
+  tm_account_turns *t = s->options.turns;
+  tm_account_series *before = NULL, *at = t->first;
+  for (; at != s; at = at->next_waiting) before = at;
+  if (before)
+    before->next_waiting = s->next_waiting;
+  else
+    t->first = s->next_waiting;
+  if (t->last == s) t->last = before;
+  s->waiting = false;
+}
+
+// ---- a turn ----
+
 static void on_read(uv_work_t *request, int cancelled) {
   job *j = request->data;
   tm_account_series *s = j->owner;
@@ -112,6 +156,7 @@ static void on_read(uv_work_t *request, int cancelled) {
   bool failed = cancelled || j->status != TM_OK;
   bool news = failed && !s->failing;
   s->failing = failed;
+  end_turn(s);
   schedule(s);
   if (failed) {
     s->stats.failures++;
@@ -140,19 +185,33 @@ static void take_turn(uv_timer_t *timer) {
   }
   s->due_ns += s->period_ns;
   if (s->due_ns <= now) s->due_ns = now + s->period_ns;
-  job *j = s->job;
-  if (uv_queue_work(s->options.uv_loop, &j->request, read_on_worker, on_read) == 0)
-    j->running = true;
+  const tm_account_turns *t = s->options.turns;
+  if (t && t->reading_count >= t->most_readings)
+    wait_for_turn(s);
   else
+    start_reading(s);
+}
+
+static void start_reading(tm_account_series *s) {
+  job *j = s->job;
+  if (uv_queue_work(s->options.uv_loop, &j->request, read_on_worker, on_read) != 0) {
     schedule(s);
+    return;
+  }
+  j->running = true;
+  if (!s->options.turns) return;
+  s->has_turn = true;
+  s->options.turns->reading_count++;
 }
 
 static void schedule(tm_account_series *s) {
   if (s->closing || s->job->running) return;
   if (!s->period_ns) {
+    stop_waiting(s);
     uv_timer_stop(&s->timer);
     return;
   }
+  if (s->waiting) return;
   uint64_t now = tm_clock_mono_ns();
   uv_update_time(s->options.uv_loop);
   uv_timer_start(&s->timer, take_turn, s->due_ns > now ? (s->due_ns - now + MS_NS - 1) / MS_NS : 0,
@@ -207,6 +266,8 @@ static void on_timer_closed(uv_handle_t *handle) {
 void tm_account_series_free(tm_account_series *s) {
   if (!s) return;
   s->closing = true;
+  stop_waiting(s);
+  end_turn(s); // what it reads is thrown away
   if (s->job->running)
     s->job->owner = NULL;
   else

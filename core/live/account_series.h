@@ -11,8 +11,17 @@
 
 typedef struct tm_account_series tm_account_series;
 
+// Several series that take turns, so that a thousand programs do not fill every worker and core. It
+// outlives the series.
+typedef struct tm_account_turns {
+  uint32_t most_readings; // at once
+  uint32_t reading_count;
+  tm_account_series *first, *last; // those that wait, in order
+} tm_account_turns;
+
 typedef struct tm_account_series_options {
-  void *uv_loop; // uv_loop_t
+  void *uv_loop;           // uv_loop_t
+  tm_account_turns *turns; // NULL = waits for nobody
   int64_t pid;
   const tm_endpoint *endpoint;                 // copied; NULL = none
   tm_sample_fn sample;                         // each value; its strings are static

@@ -71,9 +71,8 @@ end
 local function attach(word, options)
   local pid, endpoint = require("tidemark.cli.target").resolve(tostring(word))
   local s = M.session()
-  for _, t in ipairs(s.engine:targets()) do
-    if t.pid == pid then return object_of(t) end
-  end
+  local watched = s.engine:targets(pid)[1]
+  if watched then return object_of(watched) end
   local t, err = s.engine:watch(pid, access.of_call(options, endpoint))
   if not t then return nil, err end
   require("tidemark.cli.watch").demand(s, t.id, options.every or M.options.every)
