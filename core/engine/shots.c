@@ -41,7 +41,8 @@ void tm_shot_release(const tm_shot *shot) {
 
 bool tm_shot_metric(const char *metric) {
   return strncmp(metric, "pprof.", 6) == 0 || strncmp(metric, "go.goroutines", 13) == 0
-         || strncmp(metric, "dump.", 5) == 0 || strncmp(metric, "trace.", 6) == 0;
+         || strncmp(metric, "dump.", 5) == 0 || strncmp(metric, "trace.", 6) == 0
+         || strncmp(metric, "agent.handles", 13) == 0;
 }
 
 // ---- the book ----

@@ -40,7 +40,8 @@ uint64_t tm_target_shot_ordinal(tm_engine *engine, const tm_target *target, cons
 // True for "pprof.NAME" and "go.goroutines", with or without "?gc=1", and "dump.FORMAT": the type
 // paths of a heap dump (analyze/type_paths.h), which nobody fetches: who takes dumps feeds them;
 // "trace.go": what rules compare of an execution trace (analyze/trace_profile.h), "trace.chrome":
-// of a browser's (analyze/timeline_profile.h), which nobody fetches.
+// of a browser's (analyze/timeline_profile.h), which nobody fetches; "agent.handles": who opened
+// what a process holds (live/handle_shots.h).
 bool tm_shot_metric(const char *metric);
 
 // Private to engine.c: frees what a target kept.

@@ -124,6 +124,10 @@ local profiles = {
   ["go.suspect"] = { "pprof.heap?gc=1&armed=1", 5, function(i)
     return write { types = { "inuse_space/bytes" }, { "main.main;main.cache", 60 * MB }, { "main.main;main.leak", i * 2 * MB } }
   end, 14, series = { { "proc.rss", function(i) return 100 * MB + i * 2 * MB end }, { "go.counts.goroutine", function() return 12 end } } },
+  ["proc.handle_opener"] = { "agent.handles?armed=1", 3, function(i)
+    return write { types = { "handles/count", "space/bytes" }, { "main;cache;open_file", 20, 0, labels = { kind = "file" } },
+      { "main;serve;connect", 4 * i + 1, 0, labels = { kind = "socket" } } }
+  end, 20, series = { { "proc.fds", function(i) return 40 + 4 * i end } } },
   ["go.never_ending"] = { "trace.go", 300, function(i)
     return write { types = { "count/count", "blocked/nanoseconds", "created/count", "ended/count" },
       { "main.poll;main.wait", 100 + 30 * i, 0, 0, 0, labels = { entry = "main.poll", state = "chan receive" } },

@@ -111,7 +111,8 @@ local function input(kind, default_every, default_keep)
 end
 
 local snapshot_names = { ["pprof.heap"] = "gc", ["pprof.allocs"] = "gc", ["pprof.goroutine"] = true, ["go.goroutines"] = true,
-  ["pprof.mutex"] = true, ["pprof.block"] = true, ["pprof.threadcreate"] = true, ["pprof.goroutineleak"] = true }
+  ["pprof.mutex"] = true, ["pprof.block"] = true, ["pprof.threadcreate"] = true, ["pprof.goroutineleak"] = true,
+  ["agent.handles"] = true }
 local snapshots_of = input("snapshots", 60, 6)
 
 local dump_names = { ["jvm.hprof"] = true, ["v8.heapsnapshot"] = true, ["go.heapdump"] = true }
