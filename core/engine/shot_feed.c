@@ -61,8 +61,10 @@ static void on_trouble(void *ud, const char *metric, const char *text) {
               "snapshots", "%s", line);
 }
 
-static tm_status plan_endpoint(tm_ctx *ctx, tm_shot_feed *feed, uint32_t *running,
-                               const planning *plan) {
+static tm_status
+plan_endpoint(tm_ctx *ctx, tm_shot_feed *feed,
+              uint32_t *running, // NOLINT(readability-non-const-parameter): it counts
+              const planning *plan) {
   const tm_endpoint endpoint = tm_target_endpoint(tm_target_get_facts(feed->target));
   const tm_app_profiles_options options = {.uv_loop = tm_runner_loop(feed->runner),
                                            .running = running,
