@@ -1,6 +1,6 @@
 // Which words of memory point into blocks that are known: the search of a scan for references.
-// Nearly all words are refused by one bit of a small map of the 64 KiB pages that hold blocks; the
-// rest is looked up in the page's own part of the sorted starts.
+// Nearly all words are refused by one bit of a small map of where blocks are; the rest is looked up
+// by its 64 KiB page in that page's part of the sorted starts.
 #ifndef TM_ANALYZE_POINTERS_H
 #define TM_ANALYZE_POINTERS_H
 

@@ -21,6 +21,7 @@ struct tm_references {
   tm_block_reference *rows;
   uint8_t *orders; // the best root of a block: is_interior << 4 | rank; UINT8_MAX = none
   TM_VEC(edge) edges;
+  uint32_t last; // the block that stood at or before the last word: words come in order
 };
 
 tm_status tm_references_new(tm_ctx *ctx, const tm_block *blocks, size_t count, bool is_complete,
@@ -63,10 +64,24 @@ static bool is_book(const tm_memory_part *part, const tm_block *block, uint64_t 
   return part->is_books && word % 16 == 0 && block->start + block->bytes - word <= 8;
 }
 
+static bool is_in(const tm_block *block, uint64_t address) {
+  return address >= block->start && address - block->start < block->bytes;
+}
+
+// The block in which a word stands.
+static uint32_t block_at(tm_references *r, uint64_t at) {
+  uint32_t next = r->last + 1;
+  if (r->last < r->count && is_in(&r->blocks[r->last], at)) return r->last;
+  if (next < r->count && is_in(&r->blocks[next], at)) return r->last = next;
+  uint32_t found = tm_pointers_find(r->pointers, at);
+  if (found != TM_BLOCK_NONE) r->last = found;
+  return found;
+}
+
 static tm_status take(tm_ctx *ctx, tm_references *r, const tm_memory_part *part, uint64_t at,
                       uint64_t word, uint32_t block) {
   bool is_start = word == r->blocks[block].start;
-  uint32_t from = tm_pointers_find(r->pointers, at);
+  uint32_t from = block_at(r, at);
   tm_block_reference *row = &r->rows[block];
   if (from == block) return TM_OK;
   if (from != TM_BLOCK_NONE)
