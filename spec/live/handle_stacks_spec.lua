@@ -183,11 +183,44 @@ describe("handle stacks", function()
     assert.equal(1, agent.total(p, "handles"))
   end)
 
+  it("records in a program into which the agent was brought, and leaves it as it was", function()
+    running = agent.start(program, false)
+    run "plain"
+    local result = helper.tidemark("inject", tostring(running.pid))
+    assert.equal(0, result.code, result.err)
+    assert(agent.ask(running.pid, "handles_start"))
+    run "plain"
+    run "closes"
+    local p = snapshot()
+    assert.equal(20, held(p, "leak_file"))
+    assert.equal(0, held(p, "open_and_close"))
+    assert.equal(0, held(p, "open_for_closing"))
+    assert(agent.ask(running.pid, "detach"))
+    run "every"
+  end)
+
+  it("are recorded because a rule wants them, whose finding names the opener", function()
+    local rules = folder .. "/quick.lua"
+    helper.write(rules, [[tm.override { rule = "proc.handle_opener", params = { span = "2s", steps = 2, patience = 2 } }]])
+    local result = helper.shell(helper.command("run", "--jsonl", "--no-history", "--malloc", "--rules", rules, "--for", "25s", "--",
+      os.getenv("TM_BUILD") .. "/examples/leaky/leaky", "--fds", "40/s", "--fd-kind", "socket", "--quiet"))
+    local found
+    for line in result.out:gmatch("[^\n]+") do
+      local e = line:match("^{") and core.json_decode(line)
+      if e and e.type == "alert" and e.state == "firing" and e.rule == "proc.handle_opener" then found = found or e end
+    end
+    assert.is_truthy(found, result.out:sub(-2000) .. result.err)
+    local told = core.json_decode(found.evidence)
+    assert.equal("socket", told.kind)
+    assert.equal("open_socket", told.opener)
+    assert.is_truthy(told.trace:find("^open_socket .*modes%.c:%d+\ngrow_fds "))
+  end)
+
   describe("of pixmaps", function()
     local display, server
     setup(function()
       if helper.shell("command -v Xvfb").code ~= 0 then return end
-      for number = 80, 89 do
+      for number = 70, 79 do
         if not core.stat(("/tmp/.X11-unix/X%d"):format(number)) then
           display = ":" .. number
           break
