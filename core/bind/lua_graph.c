@@ -51,19 +51,6 @@ lua_Integer tm_lua_graph_count(lua_State *L, int index, const char *name) {
   return n > 0 ? n : 0;
 }
 
-void tm_lua_graph_names(lua_State *L, int index, const char *const *allowed) {
-  if (lua_isnoneornil(L, index)) return;
-  luaL_checktype(L, index, LUA_TTABLE);
-  lua_pushnil(L);
-  while (lua_next(L, index)) {
-    lua_pop(L, 1);
-    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
-    bool known = false;
-    for (const char *const *a = allowed; *a; a++) known = known || strcmp(*a, name) == 0;
-    if (!known) luaL_error(L, "unknown option '%s'", name);
-  }
-}
-
 uint32_t tm_lua_graph_node(lua_State *L, const tm_graph *g, int index) {
   lua_Integer node = luaL_checkinteger(L, index);
   luaL_argcheck(L, node >= 0 && node < (lua_Integer)g->node_count, index, "no such object");
@@ -77,7 +64,7 @@ static int graph_objects(lua_State *L) { // g:objects{order=, nodecount=, follow
   static const char *const orders[] = {"retained", "shallow", "count", NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   int order = TM_OBJECTS_BY_RETAINED;
   if (lua_istable(L, 2)) {
     lua_getfield(L, 2, "order");
@@ -101,7 +88,7 @@ graph_dominated(lua_State *L) { // g:dominated(node or nil, {nodecount=, follow=
   static const char *const allowed[] = {"nodecount", "follow", NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   uint32_t parent = lua_isnil(L, 2) ? TM_NODE_NONE : tm_lua_graph_node(L, tm_lua_graph_of(box), 2);
   size_t count = (size_t)tm_lua_graph_count(L, 3, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 3);
@@ -120,7 +107,7 @@ static int graph_path(lua_State *L) { // g:path(node, {follow=}) -> Table, from 
   static const char *const allowed[] = {"follow", NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   uint32_t node = tm_lua_graph_node(L, tm_lua_graph_of(box), 2);
   tm_strength weakest = tm_lua_graph_strength(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);

@@ -3,6 +3,7 @@
 #define TM_BIND_LUA_GRAPH_H
 
 #include "analyze/node_set.h"
+#include "bind/lua_frame.h"
 #include "bind/lua_model.h"
 #include "model/graph_index.h"
 
@@ -42,10 +43,8 @@ extern const luaL_Reg tm_lua_graph_id_methods[];        // lua_graph_ids.c
 extern const luaL_Reg tm_lua_graph_index_methods[];     // lua_graph_index.c
 extern const luaL_Reg tm_lua_graph_problem_methods[];   // lua_graph_problems.c
 
-// ---- options: the table at index, or nothing ----
+// ---- options: the table at index, or nothing; tm_lua_check_options checks its names ----
 
-// Raises unless every key is one of `allowed`, which ends with NULL.
-void tm_lua_graph_names(lua_State *L, int index, const char *const *allowed);
 // Its `follow`: "strong", "soft" (the default), "weak", "final", "phantom".
 tm_strength tm_lua_graph_strength(lua_State *L, int index);
 // Its field `name`, a count; 0 when it is absent or negative.

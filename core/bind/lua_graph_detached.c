@@ -15,7 +15,7 @@ static int graph_detached(lua_State *L) { // g:detached{nodecount=, follow=} -> 
   static const char *const allowed[] = {"nodecount", "follow", NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   size_t count = (size_t)tm_lua_graph_count(L, 2, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_work *work = tm_lua_push_work(L);

@@ -63,7 +63,7 @@ static int graph_goroutine_profile(lua_State *L) {
   static const char *const allowed[] = {"exe", NULL};
   const tm_graph *g = tm_lua_graph_of(tm_lua_check_graph(L, 1));
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   const char *exe = option_text(L, 2, "exe");
   tm_lua_work *work = tm_lua_push_work(L);
   tm_snapshot *out = tm_lua_push_snapshot(L);
@@ -143,7 +143,7 @@ static int graph_proof(lua_State *L) {
   const tm_graph *g = tm_lua_graph_of(tm_lua_check_graph(L, 1));
   lua_settop(L, 2);
   luaL_checktype(L, 2, LUA_TTABLE);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_go_layout layout = check_layout(L, 2);
   const char *exe = option_text(L, 2, "exe");
   tm_proof_options options = {.row_count = (size_t)tm_lua_graph_count(L, 2, "nodecount")};

@@ -31,7 +31,7 @@ static int graph_duplicates(lua_State *L) { // g:duplicates(set, {nodecount=}) -
   tm_lua_graph *box;
   tm_status status;
   lua_settop(L, 3);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   size_t count = (size_t)tm_lua_graph_count(L, 3, "nodecount");
   tm_lua_work *work = begin(L, &box, &status);
   const tm_node_set *set = set_of(L, box);

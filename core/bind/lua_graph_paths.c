@@ -23,7 +23,7 @@ static int graph_paths(lua_State *L) {
   static const char *const allowed[] = {"follow", "of", NULL};
   const tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   const tm_node_set *only = set_option(L, box);
   tm_lua_work *work = tm_lua_push_work(L);
@@ -56,7 +56,7 @@ static int graph_at_paths(lua_State *L) { // g:at_paths({path, ...}, {follow=}) 
   tm_node_set *sets[TM_TYPE_PATHS_MAX], made[TM_TYPE_PATHS_MAX] = {0};
   const tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 3);
   size_t count = read_paths(L, paths);
   tm_lua_work *work = tm_lua_push_work(L);

@@ -148,7 +148,7 @@ static int graph_where(lua_State *L) {
     lua_newtable(L);
     lua_replace(L, 2);
   }
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_node_set *set = tm_lua_push_set(L, 1), *listed = tm_lua_push_set(L, 1);
   tm_lua_work *work = tm_lua_push_work(L);
@@ -212,7 +212,7 @@ static tm_node_set *follow(lua_State *L, follow_what what) {
   static const char *const allowed[] = {"follow", "exact", NULL};
   const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_graph *box = push_graph_of(L, 1);
   const tm_graph *g = tm_lua_graph_of(box);
@@ -251,7 +251,7 @@ static int set_reach(lua_State *L) {
   static const char *const allowed[] = {"around", "follow", NULL};
   const tm_node_set *set = tm_lua_check_set(L, 1), *around = NULL;
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_graph *box = push_graph_of(L, 1);
   if (lua_istable(L, 2) && lua_getfield(L, 2, "around") != LUA_TNIL) {
@@ -361,7 +361,7 @@ static int set_rows(lua_State *L) { // s:rows{order=, nodecount=, follow=} -> Ta
   static const char *const orders[] = {"retained", "shallow", "node", NULL};
   const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_node_order order = (tm_node_order)option_word(L, 2, "order", "retained", orders);
   size_t count = (size_t)tm_lua_graph_count(L, 2, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 2);
@@ -380,7 +380,7 @@ static int set_group(lua_State *L) { // s:group("type", {nodecount=, follow=}) -
   const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 3);
   tm_node_group by = (tm_node_group)luaL_checkoption(L, 2, "type", groups);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   size_t count = (size_t)tm_lua_graph_count(L, 3, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 3);
   tm_lua_graph *box = push_graph_of(L, 1);
@@ -397,7 +397,7 @@ static int set_paths(lua_State *L) { // s:paths{by="object", nodecount=, follow=
   static const char *const words[] = {"object", "type", NULL};
   const tm_node_set *set = tm_lua_check_set(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   bool by_type = option_word(L, 2, "by", "object", words);
   size_t count = (size_t)tm_lua_graph_count(L, 2, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 2);
@@ -416,7 +416,7 @@ static int references(lua_State *L, bool incoming) {
   const tm_graph *g = tm_lua_graph_of(box);
   lua_settop(L, 3);
   uint32_t node = tm_lua_graph_node(L, g, 2);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   size_t count = (size_t)tm_lua_graph_count(L, 3, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);

@@ -21,7 +21,7 @@ static int graph_suspects(lua_State *L) { // g:suspects{share=0.1, references=, 
   static const char *const allowed[] = {"share", "references", "fans", "follow", NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   tm_suspects_options options = {0};
   lua_Integer references = tm_lua_graph_count(L, 2, "references");
   options.min_references = references > UINT32_MAX ? UINT32_MAX : (uint32_t)references;
@@ -44,7 +44,7 @@ static int graph_piles(lua_State *L) { // g:piles(node, {levels=6, most_bytes=, 
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
   uint32_t node = tm_lua_graph_node(L, tm_lua_graph_of(box), 2);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   lua_Integer levels = tm_lua_graph_count(L, 3, "levels");
   uint64_t most_bytes = (uint64_t)tm_lua_graph_count(L, 3, "most_bytes");
   tm_strength weakest = tm_lua_graph_strength(L, 3);
@@ -65,7 +65,7 @@ static int graph_consumers(lua_State *L) {
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 3);
   tm_consumer by = (tm_consumer)luaL_checkoption(L, 2, "type", keys);
-  tm_lua_graph_names(L, 3, allowed);
+  tm_lua_check_options(L, 3, allowed);
   size_t count = (size_t)tm_lua_graph_count(L, 3, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 3);
   tm_lua_work *work = tm_lua_push_work(L);
@@ -80,7 +80,7 @@ static int graph_garbage(lua_State *L) { // g:garbage{nodecount=, follow=} -> Ta
   static const char *const allowed[] = {"nodecount", "follow", NULL};
   tm_lua_graph *box = tm_lua_check_graph(L, 1);
   lua_settop(L, 2);
-  tm_lua_graph_names(L, 2, allowed);
+  tm_lua_check_options(L, 2, allowed);
   size_t count = (size_t)tm_lua_graph_count(L, 2, "nodecount");
   tm_strength weakest = tm_lua_graph_strength(L, 2);
   tm_lua_work *work = tm_lua_push_work(L);

@@ -5,6 +5,7 @@
 #include "analyze/trace_profile.h"
 #include "analyze/trace_times.h"
 #include "bind/lua_error.h"
+#include "bind/lua_frame.h"
 #include "bind/lua_model.h"
 
 #include <lauxlib.h>
@@ -26,18 +27,10 @@ static bool option_flag(lua_State *L, int index, const char *name) {
 }
 
 static tm_goroutines_options check_options(lua_State *L, int index) {
-  static const char *const allowed[] = {"stacks", "gone", "system", "nodecount"};
+  static const char *const allowed[] = {"stacks", "gone", "system", "nodecount", NULL};
   tm_goroutines_options o = {0};
   if (lua_isnoneornil(L, index)) return o;
-  luaL_checktype(L, index, LUA_TTABLE);
-  lua_pushnil(L);
-  while (lua_next(L, index)) {
-    lua_pop(L, 1);
-    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
-    bool known = false;
-    for (size_t i = 0; i < TM_COUNT(allowed); i++) known = known || strcmp(allowed[i], name) == 0;
-    if (!known) luaL_error(L, "unknown option '%s'", name);
-  }
+  tm_lua_check_options(L, index, allowed);
   o.stacks = option_flag(L, index, "stacks");
   o.gone = option_flag(L, index, "gone");
   o.system = option_flag(L, index, "system");

@@ -83,6 +83,32 @@ describe("repl", function()
       assert.equal(130, r.code)
       assert.same({ "", "interrupted\n" }, { r.out, r.err })
     end)
+    it("says which names are near one that is nil", function()
+      local r = run("tm.attch(1)", "x = 1; tmm.read 'x'",
+        "p = tm.read { bytes = 'main;work 3\\n' }; p:repor 'top'", "for i = 1, 2 do", "  nosuch()", "end")
+      assert.equal("attempt to call a nil value (field 'attch')\n  did you mean attach, watch or detach?\n"
+        .. "attempt to index a nil value (global 'tmm')\n  did you mean tm?\n"
+        .. "attempt to call a nil value (method 'repor')\n  did you mean report?\n"
+        .. "line 2: attempt to call a nil value (global 'nosuch')\n", r.err)
+    end)
+    it("refuses magics with words that mean nothing", function()
+      for line, problem in pairs { [":time"] = "which expression?", [":bench"] = "which expression?", [":time ("] = "^unexpected symbol",
+        [":explain"] = "which rule?", [":explain proc.rss_slop"] = "did you mean proc.rss_slope%?",
+        [":silence proc.rss_slop 1h"] = "did you mean proc.rss_slope%?",
+        [":keep x"] = "how many lines?", [":save"] = "no line to save", [":plot"] = "which signal?", [":diff a"] = "two profiles", [":try"] = "which rule file",
+        [":load /no/such"] = "cannot read rules", [":hlep"] = "did you mean help", [":attach nosuchprog"] = "no process is called" } do
+        local r = run(line)
+        assert.equal(1, r.code, line)
+        assert.matches(problem, r.err, 1)
+      end
+    end)
+    it("keeps commands that look at programs, and writes them as remarks into a script", function()
+      local folder = helper.folder()
+      local r = run("x = 1", ":time x + 1", ":keep 2", ":keep", ":save " .. folder .. "/out.lua", ":save " .. folder .. "/out.lua")
+      assert.matches("2 lines kept\n2 lines kept\n", r.out, 1, true)
+      assert.matches("exists already", r.err, 1, true)
+      assert.equal('local tm = require "tidemark"\nx = 1\n-- :time x + 1\n', helper.read(folder .. "/out.lua"))
+    end)
     it("reports errors of the world as one line with advice", function()
       local r = run("tm.read '/no/such/file'", "tm.top(1)", "tm.top('x', {fokus = 1})")
       assert.equal(1, r.code)
@@ -240,6 +266,21 @@ describe("repl", function()
   end)
 
   describe(":save rule", function()
+    it("writes a rule whose own tests pass, by `tidemark rules test` too", function()
+      local folder = helper.folder()
+      os.execute("mkdir " .. folder .. "/rules")
+      local script = helper.write(folder .. "/script", table.concat({ "target = { last = function() return 1 end }",
+        'target:last("rss") > 500e6', ":keep", ":save rule my.big", 'tm.test_rules "rules/my_big.lua"' }, "\n") .. "\n")
+      local command = helper.command("repl", "--no-history")
+      local here = io.popen("pwd"):read()
+      if not helper.bin:find("^/") then command = command:gsub(helper.quote(helper.bin):gsub("%p", "%%%0"), helper.quote(here .. "/" .. helper.bin)) end
+      local r = helper.shell("cd " .. folder .. " && " .. command .. " <" .. script)
+      assert.same({ 0, "" }, { r.code, r.err })
+      assert.matches("wrote rules/my_big.lua, 1 test passed", r.out, 1, true)
+      assert.matches("true  my.big  fires beyond the bound of rss", r.out, 1, true)
+      assert.matches('say = "{target}: {key} is at {value:bytes}"', helper.read(folder .. "/rules/my_big.lua"), 1, true)
+      assert.equal(0, helper.tidemark("rules", "test", folder .. "/rules/my_big.lua").code)
+    end)
     it("makes a bound of a comparison, with tests that pass", function()
       local source = save.text("my.bound", { 't:last("rss") > 500000000', 'target:last "threads" >= 40' })
       assert.matches("rss > 500000000", source)

@@ -23,6 +23,12 @@ local function promoted(source)
   return found and out:sub(2) or nil
 end
 
+--- A problem without the name that lines have as chunks; "line 3: " stays.
+function M.plain(problem)
+  if type(problem) ~= "string" then return problem end
+  return (problem:gsub("^line:(%d+): ", function(n) return n == "1" and "" or "line " .. n .. ": " end))
+end
+
 --- Compiles what was typed. Answers a function, or nil, problem, incomplete.
 ---@param source string
 ---@param env table

@@ -76,6 +76,11 @@ end
 
 function Repl:complain(err)
   self.failures = self.failures + 1
+  if type(err) == "string" then
+    err = eval.plain(err)
+    local advice = require("tidemark.repl.hint").of(self, err, self.source)
+    if advice then err = { message = err, advice = advice } end
+  end
   local out = print_value.problem(err)
   if self.console then return self:show(out) end
   io.stdout:flush()
@@ -237,6 +242,7 @@ function Repl:execute(source)
   local failures = self.failures
   if self.shell then return self:execute_in_shell(source) end
   if source:match("^%s*$") then return true end
+  self.source = source
   local command = require "tidemark.repl.magic".find(source)
   if command then
     self:start(function() return command(self) end)
@@ -246,7 +252,7 @@ function Repl:execute(source)
   local chunk, problem, incomplete = eval.compile(source, self.env)
   if incomplete then return false, true end
   if not chunk then
-    self:complain((problem:gsub("^line:(%d+): ", function(n) return n == "1" and "" or "line " .. n .. ": " end)))
+    self:complain(problem)
     return false
   end
   self.inputs[#self.inputs + 1] = source
@@ -309,7 +315,8 @@ end
 
 --- A REPL; console = nil: a script.
 function M.new(console)
-  local self = setmetatable({ console = console, timers = {}, hooks = {}, log = {}, inputs = {}, kept = {}, background = {}, failures = 0, count = 0 }, Repl)
+  local self = setmetatable({ console = console, timers = {}, hooks = {}, log = {}, inputs = {}, kept = {}, is_kept = {}, background = {},
+    failures = 0, count = 0 }, Repl)
   self.env = environment(self)
   if console then make_work_wait(self) end
   targets.on_open(function(session)

@@ -9,6 +9,8 @@ local text = require "tidemark.show.text"
 
 local M = { commands = {} }
 
+local WATCH_PATIENCE <const> = 5 -- a :watch that fails so often in a row ends
+
 local function command(name, usage, doc, run) M.commands[name] = { name = name, usage = usage, doc = doc, run = run } end
 
 local function fail(message, advice) error({ code = "argument", message = message, advice = advice }, 0) end
@@ -29,8 +31,9 @@ local function target_of(repl, word)
 end
 
 local function run_expression(repl, source)
+  if source == "" then fail("which expression? such as :time #tm.rules()") end
   local chunk, problem = eval.compile(source, repl.env)
-  if not chunk then fail(problem) end
+  if not chunk then error(problem, 0) end
   return chunk
 end
 
@@ -71,13 +74,15 @@ command("watch", "watch EXPRESSION [SPAN]", "shows a value every span (1s); alon
   local chunk = run_expression(repl, source)
   local print_value = require "tidemark.repl.print"
   local timer
+  local failed = 0 -- times in a row: the first sample may not be there yet
   local function show()
     local ok, value, unit = pcall(chunk)
     local measured = ok and type(value) == "number" and type(unit) == "string"
     local out = measured and core.format(value, unit)
-      or ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(value)
+      or ok and print_value.render(value, { width = repl:width() - #source - 12, depth = 2 }) or print_value.problem(eval.plain(value))
     repl:say(text.style("dim", text.clock((core.now()))) .. " " .. source .. " = " .. out:gsub("\n$", ""))
-    if not ok then repl:forget(timer) end
+    failed = ok and 0 or failed + 1
+    if failed >= WATCH_PATIENCE then repl:forget(timer) end
   end
   timer = repl:after(try(core.duration(span)), show, true)
   repl.watches[#repl.watches + 1] = { source = source, timer = timer }
@@ -112,20 +117,23 @@ command("mark", "mark TEXT", "puts a mark into history and recording", function(
 
 command("rules", "rules", "the rules and what they found", function() return tm().rules() end)
 
-command("explain", "explain RULE", "what a rule looks at, and its bounds", function(_, words)
-  for _, r in ipairs(targets.rules()) do
-    if r.id == words[1] then
-      io.write(help.of_rule(r))
-      return
-    end
-  end
+local function rule_named(id)
   local names = {}
-  for i, r in ipairs(targets.rules()) do names[i] = r.id end
-  fail("there is no rule '" .. tostring(words[1]) .. "'" .. args.nearest(words[1] or "", names))
+  for i, r in ipairs(targets.rules()) do
+    if r.id == id then return r end
+    names[i] = r.id
+  end
+  fail("there is no rule '" .. id .. "'" .. args.nearest(id, names), ":rules lists them")
+end
+
+command("explain", "explain RULE", "what a rule looks at, and its bounds", function(_, words)
+  if not words[1] then fail("which rule? :explain proc.rss_slope") end
+  io.write(help.of_rule(rule_named(words[1])))
 end)
 
 command("silence", "silence RULE [SPAN] [WHY]", "keeps a rule's alerts quiet (1h)", function(_, words)
   if not words[1] then fail("which rule? :silence proc.rss_slope 2h") end
+  if not words[1]:find("[*?[]") then rule_named(words[1]) end
   return tm().silence { rule = words[1], span = words[2], why = table.concat(words, " ", 3) }
 end)
 
@@ -171,8 +179,12 @@ command("bench", "bench EXPRESSION", "runs it again and again for a fifth of a s
 end)
 
 command("keep", "keep [N]", "marks the last N lines (1) for :save", function(repl, words)
-  local n = math.tointeger(tonumber(words[1] or "1")) or 1
-  for i = math.max(1, #repl.inputs - n + 1), #repl.inputs do repl.kept[#repl.kept + 1] = repl.inputs[i] end
+  local n = math.tointeger(tonumber(words[1] or "1"))
+  if not n then fail("how many lines? :keep 3") end
+  for i = math.max(1, #repl.inputs - n + 1), #repl.inputs do
+    if not repl.is_kept[i] then repl.kept[#repl.kept + 1] = repl.inputs[i] end
+    repl.is_kept[i] = true
+  end
   io.write(("%d line%s kept\n"):format(#repl.kept, #repl.kept == 1 and "" or "s"))
 end)
 
@@ -186,7 +198,8 @@ command("save", "save FILE | save rule NAME", "writes the kept lines (else all) 
   if core.stat(words[1]) then fail(words[1] .. " exists already") end
   local f, problem = io.open(words[1], "w")
   if not f then fail("cannot write " .. problem) end
-  f:write('local tm = require "tidemark"\n', table.concat(lines, "\n"), "\n")
+  f:write('local tm = require "tidemark"\n')
+  for _, line in ipairs(lines) do f:write(M.find(line) and "-- " .. line or line, "\n") end -- a script knows no commands
   f:close()
   io.write(("wrote %s, %d lines\n"):format(words[1], #lines))
 end)
@@ -230,10 +243,11 @@ command("edit", "edit [N]", "the last line (or line N) in $EDITOR, then run; sam
   os.remove(path)
   source = (source or ""):gsub("%s+$", "")
   if source == "" then fail "nothing is left to run" end
-  local chunk = run_expression(repl, source)
+  local run = M.find(source)
+  local chunk = run or run_expression(repl, source)
   io.write(text.style("dim", source), "\n")
-  repl.inputs[#repl.inputs + 1] = source
-  return chunk()
+  if not run then repl.inputs[#repl.inputs + 1] = source end
+  return chunk(repl)
 end)
 
 command("page", "page EXPRESSION", "all of a value in $PAGER (less); sampling rests while it is open", function(repl, _, rest)
@@ -275,6 +289,9 @@ command("help", "help [NAME]", "these commands, or what a name means", function(
   end
 end)
 
+-- What looks at programs and profiles can be kept: :keep, :save, :edit.
+for _, name in ipairs { "attach", "status", "plot", "watch", "snap", "diff", "time", "load", "try", "source" } do M.commands[name].kept = true end
+
 local function quit(repl) repl.quit = true end
 command("quit", "quit", "leaves (Ctrl-D does too)", quit)
 command("q", "q", "the same", quit)
@@ -298,6 +315,7 @@ function M.find(source)
     end
     local words = {}
     for w in rest:gmatch("%S+") do words[#words + 1] = w end
+    if found.kept and rest ~= "stop" then repl.inputs[#repl.inputs + 1] = source end
     return found.run(repl, words, rest)
   end
 end

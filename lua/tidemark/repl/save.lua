@@ -63,6 +63,18 @@ local function units()
   return by_name
 end
 
+-- What the alert says: a size as a size, growth as growth, as long as that holds for every signal.
+local function sentence(signals, unit)
+  local sizes, bounds = true, 0
+  for _, s in ipairs(signals) do
+    sizes = sizes and unit[s.metric] == "bytes"
+    bounds = bounds + (s.op and 1 or 0)
+  end
+  local value = sizes and "{value:bytes}" or "{value}"
+  if bounds == 0 then return "{target}: {key} grows by " .. value .. "/h" end
+  return bounds == #signals and "{target}: {key} is at " .. value or "{target}: {key} stands out with " .. value
+end
+
 --- The text of a rule over signals of lines.
 function M.text(name, lines)
   local signals, unit = M.signals(lines), units()
@@ -87,7 +99,7 @@ function M.text(name, lines)
   return ("-- %s: made in the REPL from these lines:\n%s\n"):format(name, table.concat(comment, "\n"))
     .. ('tm.rule {\n  id = "%s",\n  doc = "what was looked at in the REPL",\n  every = "10s", hold = "10s", linger = "1m", level = "warn",\n'):format(name)
     .. "  inputs = {\n" .. table.concat(inputs) .. "  },\n  check = function(c)\n" .. table.concat(checks) .. "  end,\n"
-    .. '  say = "{target}: {key} is at {value}",\n  tests = {\n' .. table.concat(tests) .. "  },\n}\n"
+    .. ('  say = "%s",\n  tests = {\n'):format(sentence(signals, unit)) .. table.concat(tests) .. "  },\n}\n"
 end
 
 --- Writes rules/NAME.lua (or NAME.lua where there is no such folder), checks it and runs its tests.
