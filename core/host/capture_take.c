@@ -32,16 +32,22 @@ typedef struct capture {
   uint64_t id;
   tm_taken_fn done;
   void *ud;
-  char pid[24], endpoint[300], kind[40];
+  char pid[24], endpoint[300], kind[40], seconds[24];
   char read[READ_BYTES];
 } capture;
 
 bool tm_capture_is(const char *name) {
-  return strcmp(name, "heap_dump") == 0 || strcmp(name, "class_histogram") == 0;
+  return strcmp(name, "heap_dump") == 0 || strcmp(name, "class_histogram") == 0
+         || strcmp(name, "native_leaks") == 0;
 }
 
 tm_capture_options tm_capture_of_take(const char *name, const char *json, uint64_t timeout_ns) {
   bool is_dump = strcmp(name, "heap_dump") == 0;
+  const char *seconds = json ? strstr(json, "\"seconds\":") : NULL;
+  if (strcmp(name, "native_leaks") == 0)
+    return (tm_capture_options){.kind = "leaks",
+                                .seconds = seconds ? strtod(seconds + 10, NULL) : 0,
+                                .timeout_ns = timeout_ns};
   return (tm_capture_options){.kind = is_dump ? "dump" : "histogram",
                               .redact = json && strstr(json, "\"redact\":true") != NULL,
                               .timeout_ns = timeout_ns};
@@ -167,7 +173,23 @@ static void adopt(capture *c, uv_handle_t *handle) {
   c->handles++;
 }
 
+static void fill_leaks_args(capture *c, const tm_capture_options *o, const char *args[ARGS_MAX]) {
+  size_t n = 0;
+  snprintf(c->pid, sizeof c->pid, "%lld", (long long)tm_target_get_facts(c->target)->pid);
+  snprintf(c->seconds, sizeof c->seconds, "%g", o->seconds);
+  args[n++] = "/proc/self/exe";
+  args[n++] = "leaks";
+  args[n++] = c->pid;
+  if (o->seconds > 0) args[n++] = "--seconds";
+  if (o->seconds > 0) args[n++] = c->seconds;
+  args[n] = NULL;
+}
+
 static void fill_args(capture *c, const tm_capture_options *o, const char *args[ARGS_MAX]) {
+  if (strcmp(o->kind, "leaks") == 0) {
+    fill_leaks_args(c, o, args);
+    return;
+  }
   const tm_target_facts *facts = tm_target_get_facts(c->target);
   size_t n = 0;
   snprintf(c->pid, sizeof c->pid, "%lld", (long long)facts->pid);

@@ -6,13 +6,14 @@
 #include "engine/runner.h"
 
 typedef struct tm_capture_options {
-  const char *kind;   // as `tidemark snap` names it; "dump" fits every runtime
+  const char *kind;   // as `tidemark snap` names it; "dump" fits every runtime; "leaks"
   const char *folder; // where its file goes (made if need be); NULL = the working folder
   bool redact, json;  // json: the answer is the document of `tidemark snap --json`
+  double seconds;     // of "leaks": how long it looks; 0 = its own
   uint64_t timeout_ns;
 } tm_capture_options;
 
-// True for the names of takes that are captures: heap_dump, class_histogram.
+// True for the names of takes that are captures: heap_dump, class_histogram, native_leaks.
 bool tm_capture_is(const char *take_name);
 
 // Options of such a take as a rule wrote them (JSON of tm_lua_json).

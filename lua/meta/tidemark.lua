@@ -298,6 +298,14 @@ function tm.inject(pid, options) end
 ---@return { code: string, message: string, advice: string? }? error
 function tm.malloc(pid, verb, options) end
 
+---What leaks of a native heap: a pid or name with the malloc agent.
+---rows: verdict, live_bytes, lost_bytes, name, why, ages, holders, ...; rows.total: verdict, confidence and evidence of the whole.
+---@param pid integer
+---@param options? table  {seconds=, trim=, scan=, registers=, whole=}
+---@return table[]|nil
+---@return { code: string, message: string, advice: string? }? error
+function tm.leaks(pid, options) end
+
 ---What the rules found: firing and pending.
 ---@return table[]|nil
 ---@return { code: string, message: string, advice: string? }? error

@@ -31,6 +31,7 @@ return {
   processes = 'print(tm.processes("tidemark")[1].pid)',
   describe = 'print(tm.describe(pid).name)',
   account = 'for _, row in ipairs(tm.account(pid)) do print(row.owner, row.bytes) end',
+  leaks = 'for _, row in ipairs(tm.leaks(pid, { seconds = 0 }) or {}) do print(row.verdict, row.name) end',
   rules = 'for _, r in ipairs(tm.rules()) do print(r.rule, r.state) end',
   replay = 'print(#tm.replay("recording.tmr").alerts)',
   bytes = 'print(tm.bytes "512MB") -- 536870912',

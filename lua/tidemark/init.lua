@@ -419,6 +419,16 @@ define("malloc", 'tm.malloc(pid, verb, {mode=, rate=, min_size=}) -> table',
   "Speaks to the malloc agent in a program: hello, start, stop, stats, mark, reset, trim, detach.", function(pid, verb, options)
   return core.malloc_agent(pid, verb, check("tm.malloc", options, { "mode", "rate", "min_size" }))
 end)
+define("leaks", "tm.leaks(pid, {seconds=, trim=, scan=, registers=, whole=}) -> rows", "What leaks of a native heap: a pid or name with the malloc agent.\n"
+  .. "rows: verdict, live_bytes, lost_bytes, name, why, ages, holders, ...; rows.total: verdict, confidence and evidence of the whole.", function(word, options)
+  options = check("tm.leaks", options, { "seconds", "trim", "scan", "registers", "whole" })
+  local leaks, target = require "tidemark.leaks", targets.find(word)
+  local pid = target and target.pid or math.tointeger(tonumber(word)) or require("tidemark.cli.target").resolve(tostring(word))
+  local r, err = targets.guarded(leaks.watch, pid, setmetatable({ seconds = options.seconds or 2 }, { __index = options }))
+  if not r then return nil, err end
+  r.sites.total, r.sites.about = r.total, r.about
+  return docs.rows({ "verdict", "live_bytes", "lost_bytes", "name", "why" }, r.sites)
+end)
 define("alerts", "tm.alerts() -> rows", "What the rules found: firing and pending.", function()
   local s, rows = targets.session(false), {}
   for _, a in ipairs(s and s.engine:alerts() or {}) do
