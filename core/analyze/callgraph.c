@@ -7,6 +7,7 @@
 #include "analyze/callgraph.h"
 
 #include "analyze/callgraph_impl.h"
+#include "analyze/pprof_units.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -146,16 +147,11 @@ static void score_edges(const tm_callgraph *g, spread *of) {
   }
 }
 
-// What a conversion of a double gives there when it does not fit.
-static int64_t to_int(double x) {
-  return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? (int64_t)x : INT64_MIN;
-}
-
 static int64_t entropy_score(const tm_callgraph_node *n, const spread *s) {
   double score = n->in_count ? s->in_score : 1, out = n->out_count ? s->out_score : 1;
   if (n->out_count && n->flat > 0 && s->out_total)
     out += share_entropy((uint64_t)n->flat, s->out_total);
-  return (int64_t)((uint64_t)to_int((score + out) * (double)n->cum) + (uint64_t)n->flat);
+  return (int64_t)((uint64_t)tm_pprof_whole((score + out) * (double)n->cum) + (uint64_t)n->flat);
 }
 
 static tm_status fill_keys(builder *b, sort_key *keys, const spread *of) {
@@ -199,7 +195,7 @@ static tm_status sort_nodes(builder *b) {
 // --- selection ---
 
 static uint64_t cutoff(int64_t total, double fraction) {
-  return callgraph_size(to_int((double)total * fraction));
+  return callgraph_size(tm_pprof_whole((double)total * fraction));
 }
 
 // Shortens the order to count; hidden nodes leave a tree, and lose their edges in a graph.

@@ -62,8 +62,7 @@ static tm_status callee_name(callgrind *c, uint32_t node, const char **out) {
 }
 
 static int64_t scaled(const callgrind *c, int64_t value) {
-  double x = tm_pprof_scale(value, c->r->sample_unit, c->r->output_unit).value;
-  return x >= -9223372036854775808.0 && x < 9223372036854775808.0 ? (int64_t)x : INT64_MIN;
+  return tm_pprof_whole(tm_pprof_scale(value, c->r->sample_unit, c->r->output_unit).value);
 }
 
 static tm_status put_edge(callgrind *c, const tm_callgraph_edge *e) {

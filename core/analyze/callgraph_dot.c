@@ -166,7 +166,7 @@ typedef struct range {
 } range;
 
 static void add_to_range(range *x, const char *unit, const tm_callgraph_tag *t) {
-  int64_t v = (int64_t)tm_pprof_scale(t->number, unit, unit).value;
+  int64_t v = tm_pprof_whole(tm_pprof_scale(t->number, unit, unit).value);
   if (!x->count) {
     x->first = t;
     x->low = x->high = t->number;

@@ -5,10 +5,10 @@
 #include "analyze/flatcum.h"
 
 #include "analyze/paths.h"
+#include "analyze/pprof_units.h"
 #include "base/both.h"
 #include "base/hash.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,10 +247,10 @@ static node_pair *make_pairs(tm_ctx *ctx, const tm_flatcum *f) {
   node_pair *pairs = tm_alloc(ctx, (f->location_count + 1) * sizeof *pairs);
   uint32_t nobody = (uint32_t)f->nodes.count;
   for (size_t k = 0; pairs && k < f->location_count; k++) {
-    const uint32_t *nodes = f->frames.items + f->frame_begin[k];
-    uint32_t n = f->frame_begin[k + 1] - f->frame_begin[k];
-    pairs[k] = n == 1   ? (node_pair){nodes[0], nobody}
-               : n == 2 ? (node_pair){nodes[0], nodes[1]}
+    const uint32_t *nodes = f->frames.items; // NULL when all are hidden
+    uint32_t at = f->frame_begin[k], n = f->frame_begin[k + 1] - at;
+    pairs[k] = n == 1   ? (node_pair){nodes[at], nobody}
+               : n == 2 ? (node_pair){nodes[at], nodes[at + 1]}
                         : (node_pair){NO_PAIR, nobody};
   }
   return pairs;
@@ -436,8 +436,7 @@ tm_status tm_flatcum_select(tm_ctx *ctx, tm_flatcum *f, bool by_cum, double node
     f->order[f->order_count++] = i;
     total += (uint64_t)n->flat;
   }
-  double share = trunc((double)(int64_t)total * node_fraction);
-  uint64_t cutoff = (uint64_t)fabs(share);
+  uint64_t cutoff = size_of(tm_pprof_whole((double)(int64_t)total * node_fraction));
   uint32_t kept = 0;
   for (uint32_t i = 0; i < f->order_count; i++)
     if (size_of(f->nodes.items[f->order[i]].cum) >= cutoff) f->order[kept++] = f->order[i];

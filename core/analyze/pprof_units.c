@@ -110,3 +110,7 @@ void tm_pprof_percent(char *buf, size_t size, int64_t value, int64_t total) {
   else
     snprintf(buf, size, "%5.2g%%", ratio);
 }
+
+int64_t tm_pprof_whole(double value) {
+  return value >= -0x1p63 && value < 0x1p63 ? (int64_t)value : INT64_MIN;
+}

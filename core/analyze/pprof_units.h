@@ -21,4 +21,7 @@ void tm_pprof_label(char *buf, size_t size, int64_t value, const char *from, con
 // "  100%", "12.34%", " 0.5%": at least two digits.
 void tm_pprof_percent(char *buf, size_t size, int64_t value, int64_t total);
 
+// The whole part; what does not fit gives INT64_MIN, as Go's conversion does on amd64.
+int64_t tm_pprof_whole(double value);
+
 #endif

@@ -35,7 +35,7 @@ static const verb verbs[] = {{"top", report_top, false, 0, NULL},
                              {"callgrind", report_callgrind, true, 0, "addresses"}};
 
 const char *report_value(const report *r, int64_t value, char *buf, size_t size) {
-  if (r->ratio > 0 && r->ratio != 1) value = (int64_t)((double)value * r->ratio);
+  if (r->ratio > 0 && r->ratio != 1) value = tm_pprof_whole((double)value * r->ratio);
   tm_pprof_label(buf, size, value, r->sample_unit, r->output_unit);
   return buf;
 }
@@ -66,8 +66,8 @@ void report_unit_from(report *r, int64_t least, bool hundredfold) {
   int64_t most = r->total;
   if (!least) least = most;
   if (r->ratio > 0 && r->ratio != 1) {
-    least = (int64_t)((double)least * r->ratio);
-    most = (int64_t)((double)most * r->ratio);
+    least = tm_pprof_whole((double)least * r->ratio);
+    most = tm_pprof_whole((double)most * r->ratio);
   }
   const char *low = tm_pprof_scale(least, r->sample_unit, "minimum").unit;
   const char *high = tm_pprof_scale(most, r->sample_unit, "minimum").unit;
@@ -96,7 +96,7 @@ static tm_status duration_label(report *r) {
   REPORT_PRINT(r, "Duration: %s, Total samples = %s ", duration,
                report_value(r, r->total, total, sizeof total));
   if (strcmp(ns.unit, "ns") == 0 && ns.value != 0) {
-    tm_pprof_percent(percent, sizeof percent, (int64_t)ns.value, r->p->duration_ns);
+    tm_pprof_percent(percent, sizeof percent, tm_pprof_whole(ns.value), r->p->duration_ns);
     REPORT_PRINT(r, "(%s)", percent);
   }
   REPORT_PRINT(r, "\n");
@@ -170,7 +170,7 @@ tm_status report_labels(report *r, int64_t shown_total) {
                report_value(r, r->total, b, sizeof b));
   if (!r->total) return TM_OK;
   uint32_t dropped = r->nodes.dropped_count;
-  int64_t cut = (int64_t)size_of((int64_t)((double)r->total * r->o.node_fraction));
+  int64_t cut = (int64_t)size_of(tm_pprof_whole((double)r->total * r->o.node_fraction));
   if (dropped)
     REPORT_PRINT(r, "Dropped %u node%s (cum <= %s)\n", dropped, dropped > 1 ? "s" : "",
                  report_value(r, cut, a, sizeof a));

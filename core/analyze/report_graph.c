@@ -20,8 +20,8 @@ static int64_t edge_cutoff(const report *r) {
     bool negative = n->flat < 0 || (n->flat == 0 && n->cum < 0);
     if (!(r->o.drop_negative && negative)) total += (uint64_t)n->flat;
   }
-  int64_t cut = (int64_t)((double)(int64_t)total * r->o.edge_fraction);
-  return cut < 0 ? -cut : cut;
+  int64_t cut = tm_pprof_whole((double)(int64_t)total * r->o.edge_fraction);
+  return cut < 0 ? (int64_t)(0 - (uint64_t)cut) : cut;
 }
 
 // --- top ---
