@@ -98,7 +98,8 @@ TM_NOINLINE void tm_handle_opened(int fd, const void *frame) {
 TM_NOINLINE void tm_handle_closing(int fd) {
   if (fd < 0 || (uint32_t)fd >= atomic_load_explicit(&fd_end, memory_order_acquire)) return;
   int kept_errno = errno;
-  if (!is_not_ours()) atomic_store_explicit(&fds[fd].who, 0, memory_order_relaxed);
+  if (atomic_load_explicit(&fds[fd].who, memory_order_relaxed) && !is_not_ours())
+    atomic_store_explicit(&fds[fd].who, 0, memory_order_relaxed);
   errno = kept_errno;
 }
 
