@@ -136,4 +136,23 @@ describe("leaks of a native heap", function()
     assert.equal(2, helper.tidemark("leaks").code)
     assert.is_true(helper.tidemark("leaks", "1").code >= 4)
   end)
+
+  it("is a take of rules, with the grant", function()
+    local rules = helper.folder()
+    helper.write(rules .. "/leaks.lua", [[
+      tm.rule {
+        id = "spec.leaks", doc = "asks what leaks", every = "1s", hold = "0s", warmup = "0s", level = "warn",
+        inputs = { rss = tm.series("proc.rss", { every = "1s", window = "1m" }) },
+        check = function(c) return c:finding { level = "warn", value = c.rss.last, unit = "bytes" } end,
+        on = { warn = function(c) c:attach(c:await(c.take.native_leaks { seconds = 1.2, timeout = "30s" }), "what leaks") end },
+        caps = { "take:native_leaks" }, say = "{target}",
+      }]])
+    assert.equal(0, helper.tidemark("rules", "trust", rules).code)
+    local app = agent.start(program, "full")
+    assert(agent.ask(app.pid, "hello"))
+    local out = helper.shell("timeout -s INT 8 " .. helper.command("watch", app.pid, "--no-history", "--jsonl", "--rules", rules, "--allow", "act:snap")).out
+    app.stop()
+    assert.matches('"text":"what leaks"', out, 1, true)
+    assert.matches("nothing points to 30 of 30 blocks", out, 1, true)
+  end)
 end)

@@ -105,7 +105,7 @@ local function judge(row, m, series, rate)
   if m.lost_count > 0 then return judge_lost(row, m) end
   if samples >= LEAST_NEW and m.delta_count > 0 and m.freed_ratio <= FREED_FEW then return judge_growth(row, m, series, samples) end
   if samples >= LEAST_NEW and m.freed_ratio >= FREED_MANY then
-    return "cache", certainty(samples / LEAST_NEW) * m.freed_ratio,
+    return "cache", certainty(samples / LEAST_NEW) * math.min(m.freed_ratio, 1),
       ("blocks are replaced: %d new, %d freed, %d live%s"):format(m.new_count, m.freed_count, row.live_count, held_by(row))
   end
   if samples >= LEAST_NEW and m.delta_count > 0 then
