@@ -1,11 +1,15 @@
-// Only chunks that have addresses get a bitmap. When that would need more than 32 bytes an address,
-// the addresses are sorted instead and searched.
+// Only chunks that have addresses get a bitmap. When that would need more than 32 bytes an address
+// (8 KiB while it is below 64 MiB), the addresses are sorted instead and searched.
 #include "base/addr_rank.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { FREE_BITMAP_BYTES = 64 << 20, BITMAP_BYTES_PER_ADDRESS = 32 };
+enum {
+  BITMAP_BYTES_PER_ADDRESS = 32,
+  FREE_BYTES_PER_ADDRESS = 8192, // few addresses far apart: clearing a bitmap is what would cost
+  FREE_BITMAP_BYTES = 64 << 20,
+};
 
 static int ascending(const void *a, const void *b) {
   uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -99,7 +103,9 @@ tm_status tm_addr_rank_build(tm_ctx *ctx, tm_addr_rank *rank, uint64_t *addresse
     if (addresses[i] > rank->high) rank->high = addresses[i];
   }
   uint64_t chunks = (unit_of(rank, rank->high) >> TM_ADDR_CHUNK_SHIFT) + 1;
-  uint64_t most = (uint64_t)n * BITMAP_BYTES_PER_ADDRESS + FREE_BITMAP_BYTES;
+  uint64_t extra = (uint64_t)n * FREE_BYTES_PER_ADDRESS;
+  if (extra > FREE_BITMAP_BYTES) extra = FREE_BITMAP_BYTES;
+  uint64_t most = (uint64_t)n * BITMAP_BYTES_PER_ADDRESS + extra;
   if (chunks > most / sizeof *rank->chunks || !fits_units(rank, addresses, n))
     return use_sorted(ctx, rank, addresses, n);
   rank->chunk_count = (size_t)chunks;
