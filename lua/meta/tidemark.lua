@@ -216,7 +216,8 @@ function tm.memory(trace, options) end
 ---@return { code: string, message: string, advice: string? }? error
 function tm.frames(trace, options) end
 
----Goroutines by state, entry, site and creation: of a trace, a debug=2 text, a goroutine profile or a Go heap dump.
+---Goroutines by state, entry, site and creation: of a trace, a debug=2 text, a goroutine profile,
+---a Go heap dump or an attached app.
 ---@param source any
 ---@param options? table  {stacks=, nodecount=20}
 ---@return tidemark.Table|nil

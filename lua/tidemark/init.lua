@@ -336,8 +336,14 @@ define("frames", "tm.frames(trace, {region=, log=}) -> Table", "Frame times of a
 -- ---- goroutines ----
 
 define("goroutines", "tm.goroutines(source, {stacks=, nodecount=20}) -> Table",
-  "Goroutines by state, entry, site and creation: of a trace, a debug=2 text, a goroutine profile or a Go heap dump.", function(source, options)
+  "Goroutines by state, entry, site and creation: of a trace, a debug=2 text, a goroutine profile,\n"
+  .. "a Go heap dump or an attached app.", function(source, options)
     options = check("tm.goroutines", options, { "stacks", "nodecount", "exe" })
+    if type(source) == "table" and targets.find(source) then
+      local taken, why = M.snap(source, "goroutine", { debug = 2 })
+      if not taken then return nil, why end
+      source = taken
+    end
     local s, err = as_profile("tm.goroutines", source)
     if not s then return nil, err end
     local wanted = { stacks = options.stacks, nodecount = options.nodecount or 20 }

@@ -104,8 +104,19 @@ end
 
 function Target:__tostring() return ("%s (pid %d)"):format(self.name, self.pid) end
 
--- "rss" means proc.rss, "limit" mem.limit.
+local of_processes
+-- Whether a process has a signal of that name: "rss", not "limit".
+local function is_of_processes(name)
+  if not of_processes then
+    of_processes = {}
+    for _, s in ipairs(core.signals()) do of_processes[s.name:match("^proc%.(.+)$") or ""] = true end
+  end
+  return of_processes[name]
+end
+
+-- "rss" means proc.rss (and never account.rss, whichever came first), "limit" mem.limit.
 local function metric_of(self, name)
+  if is_of_processes(name) then return "proc." .. name end
   local exact, ending
   for _, track in ipairs(current and M.find(self.id) and current.engine:tracks(self.id) or {}) do
     if track.metric == name then exact = name end

@@ -13,20 +13,25 @@ for _, option in ipairs(session.options) do
   if kept[option[1]] then own[#own + 1] = option end
 end
 
--- A word is a file to read when there is one of that name, else a target.
+-- A word is a file to read when there is one of that name, else a target. A recording is what :try runs rules over.
 local function open(repl, words, options)
-  local tm = repl.env.tm
+  local tm, try_rules = repl.env.tm, require "tidemark.repl.try"
   for i, word in ipairs(words) do
     local stat = not word:match("^%d+$") and core.stat(word)
     local value, err
-    if stat and stat.kind ~= "socket" then value, err = tm.read(word) else
+    if stat and try_rules.is_recording(word) then
+      repl.env.recording = word
+      value = try_rules.describe(word)
+    elseif stat and stat.kind ~= "socket" then value, err = tm.read(word) else
       value, err = tm.attach(word, { endpoint = options.endpoint, hook = options.hook })
       if value then repl.target = value.id end
     end
     if not value then error({ message = err.message, code = err.code, advice = err.advice, exit = err.code == "gone" and 4 or nil }, 0) end
-    repl.env[i == 1 and "_" or "_" .. i] = value
-    repl.env[type(value) == "userdata" and (#words == 1 and "p" or "p" .. i) or "target"] = value
-    if repl.console then repl:echo({ n = 1, value }) end
+    if type(value) == "string" then repl:show(value) else
+      repl.env[i == 1 and "_" or "_" .. i] = value
+      repl.env[type(value) == "userdata" and (#words == 1 and "p" or "p" .. i) or "target"] = value
+      if repl.console then repl:echo({ n = 1, value }) end
+    end
   end
 end
 

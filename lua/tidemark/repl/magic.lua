@@ -150,9 +150,12 @@ command("load", "load FILE", "loads a rule file into the session, or loads it an
   io.write(("%d rule%s, %d test%s passed\n"):format(report.rules, report.rules == 1 and "" or "s", report.tests, report.tests == 1 and "" or "s"))
 end)
 
-command("try", "try FILE [TARGET]", "what a rule file says of the samples that are kept, without loading it", function(repl, words)
+command("try", "try FILE [TARGET|RECORDING]", "what a rule file says of the samples that are kept, without loading it", function(repl, words)
   if not words[1] then fail("which rule file? :try rules/my.lua") end
-  return require("tidemark.repl.try").verdict(target_of(repl, words[2]), words[1])
+  local try_rules = require "tidemark.repl.try"
+  local recording = words[2] and try_rules.is_recording(words[2]) and words[2] or not words[2] and #targets.list() == 0 and repl.env.recording
+  if recording then return try_rules.over_recording(recording, words[1]) end
+  return try_rules.verdict(target_of(repl, words[2]), words[1])
 end)
 
 -- ---- the session ----

@@ -6,10 +6,12 @@ local M = {}
 
 local function full_name(signal)
   if signal:find(".", 1, true) then return signal end
+  local other
   for _, s in ipairs(core.signals()) do
-    if s.name:match("([^.]+)$") == signal then return s.name end
+    if s.name == "proc." .. signal then return s.name end
+    if s.name:match("([^.]+)$") == signal then other = other or s.name end
   end
-  return "proc." .. signal
+  return other or "proc." .. signal
 end
 
 --- The signals that lines look at: { { metric, name, op, bound }, ... }, each metric once.
