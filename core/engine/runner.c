@@ -97,14 +97,22 @@ void tm_runner_post_fn(void *runner, void (*fn)(void *arg), void *arg) {
 static void plan_target(tm_runner *runner, watched *w);
 
 // Rules post some forty demands for each new target: it is planned once for all that a slice has.
+// True = some are left.
+static bool plan_stale(tm_runner *runner, uint64_t until_ns) {
+  for (size_t i = 0; runner->stale_plans && i < runner->watched.count; i++) {
+    watched *w = runner->watched.items[i];
+    if (w->plan_stale && tm_clock_mono_ns() >= until_ns) return true;
+    if (w->plan_stale) plan_target(runner, w);
+  }
+  return runner->stale_plans = false;
+}
+
 static void run_posted(tm_runner *runner) {
+  uint64_t until_ns = tm_clock_mono_ns() + SLICE_NS;
   runner->plans_wait = true;
-  if (tm_mailbox_run(&runner->mail, SLICE_NS)) uv_async_send(&runner->async);
+  bool more = tm_mailbox_run(&runner->mail, SLICE_NS / 2);
   runner->plans_wait = false;
-  if (!runner->stale_plans) return;
-  runner->stale_plans = false;
-  for (size_t i = 0; i < runner->watched.count; i++)
-    if (runner->watched.items[i]->plan_stale) plan_target(runner, runner->watched.items[i]);
+  if (plan_stale(runner, until_ns) || more) uv_async_send(&runner->async);
 }
 
 // ---- ticks ----
