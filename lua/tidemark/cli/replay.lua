@@ -117,6 +117,7 @@ local function split_word(word, metric)
   if not own then own, path = word:match("^(go%.goroutines)=(.+)$") end
   if not own then own, path = word:match("^(dump%.[%w.]+)=(.+)$") end
   if not own then own, path = word:match("^(trace%.%w+)=(.+)$") end
+  if not own then own, path = word:match("^(agent%.handles)=(.+)$") end
   return own or metric, path or word
 end
 
@@ -232,7 +233,7 @@ M.rule_files = rule_files
 function M.run(options, words)
   local metric = options.snapshots
   if metric and not (metric:match("^pprof%.[%w_]") or metric:match("^go%.goroutines$")
-    or metric:match("^dump%.[%w.]+$") or metric == "trace.go" or metric == "trace.chrome") then
+    or metric:match("^dump%.[%w.]+$") or metric == "trace.go" or metric == "trace.chrome" or metric == "agent.handles") then
     args.usage("--snapshots: '" .. metric .. "' is none of pprof.heap, pprof.allocs, pprof.goroutine, go.goroutines, dump.jvm.hprof, trace.go, "
       .. "trace.chrome, ...")
   end

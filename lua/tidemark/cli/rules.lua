@@ -147,13 +147,25 @@ end
 local cost_us = { statm = 1, stat = 3, fds = 0.6, oom = 0.4, io = 1, status = 5, limits = 3, cgroup = 20, system = 25, psi = 4, tree = 500,
   handles = 20, maps = 30, rollup = 20 }
 
+-- Of the malloc agent inside of the program.
+local function try_agent(word)
+  if target.is_address(word) then return false, "it is an address, and the agent is inside of a process" end
+  local about, err = core.malloc_agent(target.resolve(word), "hello", { timeout_ns = 2000000000 })
+  if not about then return false, err.message end
+  return true, about.handles_on == 1 and "its malloc agent records" or "its malloc agent records when it is armed"
+end
+
 -- Whether a rule's snapshots can be fetched of a program, as fields of their rows; where it was asked.
 local function try_snapshots(rows, word, options)
   local how, err = fetch.from_options(options), nil
   local address = options.endpoint or target.is_address(word) and word
-  if not address then address, err = endpoint.find(target.resolve(word), how) end
+  local of_app = false
+  for _, row in ipairs(rows) do of_app = of_app or row.kind == "snapshots" and not row.metric:find("^agent%.") end
+  if of_app and not address then address, err = endpoint.find(target.resolve(word), how) end
   for _, row in ipairs(rows) do
-    if row.kind == "snapshots" then
+    if row.kind == "snapshots" and row.metric:find("^agent%.") then
+      row.fetched, row.fetch = try_agent(word)
+    elseif row.kind == "snapshots" then
       local detail = err and err.message
       row.fetched = false
       if address and row.traced_ns then
