@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_FRAMES = 512, NONE = -1 };
+enum { MAX_FRAMES = 512, WRAPPERS = 4, NONE = -1 };
 
 const uint32_t tm_age_steps_s[TM_AGE_STEPS] = {0, 1, 10, 60, 600, 3600, 21600, 86400};
 
@@ -72,10 +72,20 @@ static uint32_t find_go_caller(const reading *r) {
   return UINT32_MAX;
 }
 
+// xmalloc, g_strdup, PyObject_Calloc, operator new of a class: who calls them is meant.
+static bool is_allocator(const reading *r, uint32_t frame) {
+  const char *name = name_of(r, frame);
+  return strcasestr(name, "alloc") || strcasestr(name, "strdup") || strstr(name, "operator new");
+}
+
 static void find_site(reading *r) {
   r->owner = 0;
   while (r->owner < r->count && !is_own(r, r->owner)) r->owner++;
   if (r->owner == r->count) r->owner = 0;
+  for (int i = 0; i < WRAPPERS && r->owner + 1 < r->count && is_allocator(r, r->owner); i++) {
+    if (!is_own(r, r->owner + 1) || !r->frames[r->owner + 1].name) break;
+    r->owner++;
+  }
   r->caller = find_go_caller(r);
   r->site_count = r->owner + 1;
   if (r->caller != UINT32_MAX && r->caller >= r->site_count) r->site_count = r->caller + 1;

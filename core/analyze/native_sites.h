@@ -1,7 +1,7 @@
 // Who allocates on a native heap, from a snapshot of the malloc agent: what lives of each site, how
 // old it is, and how much of what the site ever made was freed. A site is the code from the leaf of
-// a stack to the first frame that is the program's own (analyze/frame_kind.h); behind cgo, to the
-// Go function that called C.
+// a stack to the first frame that is the program's own (analyze/frame_kind.h) and by its name no
+// wrapper of an allocator; behind cgo, to the Go function that called C.
 #ifndef TM_ANALYZE_NATIVE_SITES_H
 #define TM_ANALYZE_NATIVE_SITES_H
 

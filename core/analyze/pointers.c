@@ -30,8 +30,9 @@ struct tm_pointers {
   size_t row_count;
 };
 
+// The last address that counts: of a block of some bytes its end.
 static uint64_t last_of(const tm_block *block) {
-  return block->start + (block->bytes ? block->bytes - 1 : 0);
+  return block->start + block->bytes;
 }
 
 static uint64_t hash_of(uint64_t page) {
@@ -48,11 +49,11 @@ static tm_status check(tm_ctx *ctx, const tm_block *blocks, size_t count, uint64
   uint64_t pages = 0, next = 0;
   for (size_t i = 0; i < count; i++) {
     uint64_t last = last_of(&blocks[i]);
-    if (blocks[i].start < next || last < blocks[i].start || last >> ADDRESS_BITS)
+    if ((i && blocks[i].start < next) || last < blocks[i].start || last >> ADDRESS_BITS)
       return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "block %zu at %#llx is out of order", i,
                      (unsigned long long)blocks[i].start);
     pages += touched(&blocks[i], PAGE_SHIFT);
-    next = last + 1;
+    next = blocks[i].bytes ? last : last + 1;
   }
   *out_pages = pages; // those of two blocks counted twice: only room is made by it
   if (count > INT32_MAX || pages > INT32_MAX)

@@ -21,7 +21,8 @@ TM_NODISCARD tm_status tm_pointers_new(tm_ctx *ctx, const tm_block *blocks, size
                                        tm_pointers **out);
 void tm_pointers_free(tm_ctx *ctx, tm_pointers *pointers);
 
-// The block that holds the address, or TM_BLOCK_NONE. Its end belongs to it no more.
+// The block that the address points to, or TM_BLOCK_NONE. Its end still does, unless another block
+// begins there: some programs keep nothing else of a buffer.
 uint32_t tm_pointers_find(const tm_pointers *pointers, uint64_t address);
 
 // One word that points into a block.

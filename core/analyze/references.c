@@ -74,8 +74,8 @@ static uint32_t block_at(tm_references *r, uint64_t at) {
   if (r->last < r->count && is_in(&r->blocks[r->last], at)) return r->last;
   if (next < r->count && is_in(&r->blocks[next], at)) return r->last = next;
   uint32_t found = tm_pointers_find(r->pointers, at);
-  if (found != TM_BLOCK_NONE) r->last = found;
-  return found;
+  if (found == TM_BLOCK_NONE || !is_in(&r->blocks[found], at)) return TM_BLOCK_NONE;
+  return r->last = found;
 }
 
 static tm_status take(tm_ctx *ctx, tm_references *r, const tm_memory_part *part, uint64_t at,

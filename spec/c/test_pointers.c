@@ -15,9 +15,8 @@ static uint64_t next(uint64_t *seed) {
 }
 
 static uint32_t plain(const tm_block *blocks, size_t count, uint64_t address) {
-  for (size_t i = 0; i < count; i++)
-    if (address == blocks[i].start
-        || (address > blocks[i].start && address - blocks[i].start < blocks[i].bytes))
+  for (size_t i = count; i-- > 0;) // the end belongs to the block, unless the next one begins there
+    if (address >= blocks[i].start && address - blocks[i].start <= blocks[i].bytes)
       return (uint32_t)i;
   return TM_BLOCK_NONE;
 }

@@ -169,7 +169,7 @@ function M.total(sites, books, about)
   local is_held, held_line, held_bytes, held_confidence = retention(books)
   local flat = math.abs(slope * (about.seconds or 0)) <= live * NOISE_RATIO
   say("live blocks: %s, %s in %.3g s", bytes(live), flat and "flat" or per_second(slope), about.seconds or 0)
-  if lost_count > 0 then say("nothing points to %d blocks (%s)", lost_count, bytes(lost_bytes)) end
+  if lost_count > 0 then say("nothing points to %d %s (%s)", lost_count, lost_count == 1 and "block" or "blocks", bytes(lost_bytes)) end
   for _, name in ipairs { "leak", "grows", "cache" } do
     local sum = sums[name]
     if sum.sites > 0 then say("%s: %d %s with %s, %s", name, sum.sites, sum.sites == 1 and "site" or "sites", bytes(sum.bytes), per_second(sum.slope)) end
