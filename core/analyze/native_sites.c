@@ -151,15 +151,20 @@ static int64_t number_or(const tm_label *l, int64_t otherwise) {
   return l && l->numeric ? l->number : otherwise;
 }
 
+// Wraps: an agent may say anything.
+static void add(int64_t *sum, int64_t value) {
+  *sum = (int64_t)((uint64_t)*sum + (uint64_t)value);
+}
+
 static tm_status add_live(reading *r, uint32_t sample, const int64_t *values, uint32_t number) {
   tm_native_site *site = &r->out->sites.items[number];
   int64_t count = values[r->live_count], bytes = values[r->live_bytes];
   uint32_t age = step_of(number_or(label(r, sample, "age"), 0));
   const tm_label *address = label(r, sample, "address");
-  site->live_count += count;
-  site->live_bytes += bytes;
-  site->age_count[age] += count;
-  site->age_bytes[age] += bytes;
+  add(&site->live_count, count);
+  add(&site->live_bytes, bytes);
+  add(&site->age_count[age], count);
+  add(&site->age_bytes[age], bytes);
   site->sample_count++;
   if (!address) return TM_OK;
   const tm_native_block block = {.start = (uint64_t)address->number,
@@ -182,8 +187,8 @@ static tm_status add_sample(reading *r, uint32_t sample) {
   if (has_text(r, sample, "kind", "fd")) return TM_OK; // no memory
   TM_TRY(site_of(r, sample, &number));
   if (has_text(r, sample, "state", "live")) return add_live(r, sample, values, number);
-  r->out->sites.items[number].made_count += values[r->made_count];
-  r->out->sites.items[number].made_bytes += values[r->made_bytes];
+  add(&r->out->sites.items[number].made_count, values[r->made_count]);
+  add(&r->out->sites.items[number].made_bytes, values[r->made_bytes]);
   return TM_OK;
 }
 

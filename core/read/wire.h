@@ -21,8 +21,10 @@ typedef struct wire_field {
   size_t size;
 } wire_field;
 
+// No bytes may be NULL.
 static inline wire wire_of(const uint8_t *data, size_t size) {
-  return (wire){data, data + size, NULL};
+  const uint8_t *at = size ? data : (const uint8_t *)"";
+  return (wire){at, at + size, NULL};
 }
 
 static inline bool wire_varint_slow(wire *w, uint64_t *out) {
