@@ -308,6 +308,11 @@ static int hook_closedir(DIR *folder) {
   return CALL(closedir, -1, folder);
 }
 
+void tm_handles_begin(void) {
+  (void)(IS_FOUND(open) && IS_FOUND(close) && IS_FOUND(dup) && IS_FOUND(dup2) && IS_FOUND(fcntl)
+         && IS_FOUND(pipe));
+}
+
 // ---- the names ----
 
 #define HANDLE(name, hook)                                                                         \

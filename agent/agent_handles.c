@@ -245,16 +245,22 @@ void tm_pixmaps_list(tm_handle_each *each, void *ud) {
 
 // ---- what is replaced ----
 
+// Its library may have been loaded for somebody alone.
+static void *find_anywhere(const char *name) {
+  Dl_info theirs, ours;
+  void *found = tm_agent_find_loaded(name);
+  bool is_own =
+      found && dladdr(found, &theirs) && dladdr(&fds, &ours) && theirs.dli_fbase == ours.dli_fbase;
+  return is_own ? NULL : found;
+}
+
 bool tm_handle_find(const char *name, void *slot) {
   int kept_errno = errno;
   uint32_t guard = tm_self.guard;
-  Dl_info theirs, ours;
   tm_self.guard = 1;
   tm_agent_resolve();
-  void *found = tm_agent_find_next(name);
-  if (!found) found = tm_agent_find_loaded(name); // its library was loaded for somebody alone
-  if (found && dladdr(found, &theirs) && dladdr(&fds, &ours) && theirs.dli_fbase == ours.dli_fbase)
-    found = NULL; // the hook itself
+  void *found = tm_agent_is_preloaded() ? tm_agent_find_next(name) : NULL;
+  if (!found) found = find_anywhere(name);
   tm_self.guard = guard;
   errno = found ? kept_errno : ENOSYS;
   if (found) memcpy(slot, &found, sizeof found);

@@ -82,8 +82,10 @@ void tm_pixmaps_list(tm_handle_each *each, void *ud);
 
 // ---- hooks (agent_handle_hooks.c, agent_pixmap_hooks.c) ----
 
-// The last row has no name. The replaced functions are looked up when they are called for the first
-// time, or by tm_handles_resolve; until then `next` holds NULL.
+// Finds the functions that signal handlers and children call first; the others are looked up when
+// they are called for the first time, or by tm_handles_resolve: until then `next` holds NULL.
+void tm_handles_begin(void);
+// The last row has no name.
 extern const tm_agent_hook tm_descriptor_hooks[], tm_pixmap_hooks[];
 void tm_handles_resolve(const tm_agent_hook *hooks);
 // Of a program that runs already, once handles are recorded: libraries may have come.

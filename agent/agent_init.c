@@ -243,7 +243,7 @@ void tm_agent_detach(void) {
 __attribute__((constructor)) static void begin(void) {
   options o = {0};
   if (!tm_agent_is_preloaded()) return;
-  tm_handles_resolve(tm_descriptor_hooks);
+  tm_handles_begin();
   if (is_in_front()) {
     tm_agent_attach(NULL);
     return;
