@@ -97,10 +97,11 @@ static TM_ALWAYS_INLINE bool may_point(const tm_pointers *p, uint32_t shift, uin
   return p->map[bit >> 6] >> (bit & 63) & 1;
 }
 
-// Zeros stand everywhere: a salt is looked for by which they are not taken for a block.
+// Zeros stand everywhere: a salt is looked for by which they are not taken for a block. Where a
+// block begins at the very bottom there is none.
 static void fill_map(tm_pointers *p) {
   uint64_t step = UINT64_C(1) << p->granule_shift;
-  for (p->salt = 0; p->salt < SALTS; p->salt++) {
+  for (p->salt = 0;; p->salt++) {
     memset(p->map, 0, ((size_t)p->map_mask + 1) / 8);
     for (uint32_t i = 0; i < p->block_count; i++) {
       uint64_t last = last_of(&p->blocks[i]);
@@ -109,7 +110,7 @@ static void fill_map(tm_pointers *p) {
         p->map[bit >> 6] |= UINT64_C(1) << (bit & 63);
       }
     }
-    if (!may_point(p, p->granule_shift, 0)) return;
+    if (p->salt + 1 == SALTS || !may_point(p, p->granule_shift, 0)) return;
   }
 }
 
