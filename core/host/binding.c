@@ -125,6 +125,7 @@ static bool applies(tm_rulehost *host, tm_package *package, tm_rule *rule,
                     const tm_target_facts *facts) {
   for (size_t i = 0; i < rule->input_count; i++)
     if (!has_input_source(&rule->inputs[i], facts)) return false;
+  if (tm_sandbox_ready(package->sandbox) != TM_OK) return false;
   lua_State *L = tm_sandbox_state(package->sandbox);
   lua_settop(L, 0);
   tm_package_push_api(package, "applies");
@@ -282,6 +283,7 @@ void tm_host_bind_pair(tm_rulehost *host, tm_package *package, tm_rule *rule, tm
 
 static void carry_state(tm_rulehost *host, pair *p, carried *out) {
   lua_State *L = tm_sandbox_state(p->package->sandbox);
+  if (tm_sandbox_ready(p->package->sandbox) != TM_OK) return;
   lua_settop(L, 0);
   lua_rawgeti(L, LUA_REGISTRYINDEX, p->context_ref);
   lua_pushliteral(L, "states");
@@ -320,6 +322,15 @@ static void withdraw_demands(tm_rulehost *host, pair *p) {
 
 // Takes a package's pairs out; handlers that still run get five seconds to end, then they are
 // cancelled.
+// Its handlers must not run any more.
+static void free_retired(tm_rulehost *host, retired *old) {
+  for (size_t k = 0; k < old->pairs.count; k++) tm_host_free_pair(host, old->pairs.items[k]);
+  tm_vec_free(&host->ctx, &old->pairs);
+  tm_host_cancel_handlers(host, old->package, NULL);
+  tm_package_free(old->package);
+  free(old);
+}
+
 void tm_host_unbind_package(tm_rulehost *host, tm_package *package) {
   retired *old = calloc(1, sizeof *old);
   size_t kept = 0;
@@ -332,10 +343,14 @@ void tm_host_unbind_package(tm_rulehost *host, tm_package *package) {
   }
   host->pairs.count = kept;
   for (size_t i = 0; old && i < old->pairs.count; i++) withdraw_demands(host, old->pairs.items[i]);
-  if (!old) return;
+  if (!old) { // without memory its handlers end now
+    tm_host_cancel_handlers(host, package, NULL);
+    tm_package_free(package);
+    return;
+  }
   old->package = package;
   old->until_ns = host->now_ns + RETIRE_NS;
-  if (tm_vec_push(&host->ctx, &host->retired, old) != TM_OK) free(old);
+  if (tm_vec_push(&host->ctx, &host->retired, old) != TM_OK) free_retired(host, old);
 }
 
 void tm_host_free_retired(tm_rulehost *host, bool all) {
@@ -346,11 +361,7 @@ void tm_host_free_retired(tm_rulehost *host, bool all) {
       host->retired.items[kept++] = old;
       continue;
     }
-    for (size_t k = 0; k < old->pairs.count; k++) tm_host_free_pair(host, old->pairs.items[k]);
-    tm_vec_free(&host->ctx, &old->pairs);
-    tm_host_cancel_handlers(host, old->package, NULL);
-    tm_package_free(old->package);
-    free(old);
+    free_retired(host, old);
   }
   host->retired.count = kept;
 }

@@ -292,8 +292,22 @@ static bool satisfied(tm_rulehost *host, const handler *h) {
   return h->wait == WAIT_ANY ? done > 0 : done == h->waiting;
 }
 
-static void push_result(lua_State *L, const job *j) {
+static int push_text(lua_State *L) {
+  const job *j = lua_touserdata(L, 1);
   lua_pushlstring(L, j->bytes ? j->bytes : "", j->size);
+  return 1;
+}
+
+// Evidence may be long, and nothing may be raised on a coroutine that waits.
+static void push_result(lua_State *co, const job *j) {
+  lua_State *L = tm_sandbox_state(tm_sandbox_of(co));
+  lua_pushcfunction(L, push_text);
+  lua_pushlightuserdata(L, (void *)j);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+  }
+  lua_xmove(L, co, 1);
 }
 
 // Pushes (ok, result) of the finished wait. all: a list, or the first failure; any: the first
@@ -361,6 +375,11 @@ static void resume(tm_rulehost *host, handler *h, int nargs) {
 
 static void wake(tm_rulehost *host, handler *h) {
   if (!h || h->running || !satisfied(host, h)) return;
+  if (tm_sandbox_ready(h->package->sandbox) != TM_OK) {
+    handler_failed(host, h, "out of memory");
+    end_handler(host, h);
+    return;
+  }
   int nargs = push_results(host, h);
   drop_jobs(host, h);
   resume(host, h, nargs);
@@ -457,6 +476,7 @@ static bool already_running(const tm_rulehost *host, const pair *p, const char *
 
 static void start_handler(tm_rulehost *host, pair *p, const transition_copy *t, const char *name) {
   lua_State *L = tm_sandbox_state(p->package->sandbox);
+  if (tm_sandbox_ready(p->package->sandbox) != TM_OK) return;
   lua_settop(L, 0);
   lua_rawgeti(L, LUA_REGISTRYINDEX, p->rule->lua_ref);
   lua_getfield(L, -1, "on");
@@ -562,16 +582,16 @@ static int native_act(lua_State *L) { // pair, job table -> id
   uint64_t id = atomic_fetch_add(&host->next_job_id, 1);
   if (!granted_to(p->rule, "act", name))
     return luaL_error(L, "act:%s is not in the rule's caps", name);
-  double timeout = number_field(L, 2, "timeout", 30);
+  double timeout = number_field(L, 2, "timeout", 30); // reading may raise: before anything is made
+  double cooldown = number_field(L, 2, "cooldown", 0);
+  lua_getfield(L, 2, "confirm");
+  bool confirm = lua_toboolean(L, -1);
   job *j = new_job(host, p->package, id, host->now_ns + (int64_t)((timeout + 1) * 1e9));
   act_request *a = calloc(1, sizeof *a);
   if (!j || !a) {
     free(a);
     return luaL_error(L, "out of memory");
   }
-  lua_getfield(L, 2, "confirm");
-  bool confirm = lua_toboolean(L, -1);
-  lua_pop(L, 1);
   *a = (act_request){.confirm = confirm,
                      .engine = host->engine,
                      .target = tm_target_retain(p->target),
@@ -579,7 +599,7 @@ static int native_act(lua_State *L) { // pair, job table -> id
                      .name = strdup(name),
                      .package = strdup(p->package->name),
                      .args = json_of(L, 2),
-                     .cooldown_ns = (uint64_t)(number_field(L, 2, "cooldown", 0) * 1e9),
+                     .cooldown_ns = (uint64_t)(cooldown * 1e9),
                      .timeout_ns = (uint64_t)(timeout * 1e9),
                      .tag = id,
                      .dry = p->rule->dry};
@@ -620,6 +640,10 @@ static int native_attach(lua_State *L) { // pair, name, data
   tm_rulehost *host = host_of(L);
   const pair *p = lua_touserdata(L, 1);
   const char *name = luaL_checkstring(L, 2);
+  lua_settop(L, 3);
+  lua_createtable(L, 0, 1); // what may raise comes before anything is made
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "data");
   evidence *e = calloc(1, sizeof *e);
   if (!e) return luaL_error(L, "out of memory");
   *e = (evidence){host->engine,
@@ -634,10 +658,6 @@ static int native_attach(lua_State *L) { // pair, name, data
   tm_ctx ctx;
   tm_ctx_init(&ctx, NULL);
   e->json.cap_bytes = 4u << 20;
-  lua_settop(L, 3);
-  lua_createtable(L, 0, 1);
-  lua_pushvalue(L, 3);
-  lua_setfield(L, -2, "data");
   if (tm_lua_json(&ctx, L, -1, &e->json) != TM_OK
       || tm_bytes_append(&ctx, &e->json, "", 1) != TM_OK)
     tm_bytes_free(&ctx, &e->json);

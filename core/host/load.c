@@ -164,6 +164,7 @@ static void read_override(tm_rulehost *host, tm_package *package, lua_State *L) 
 
 static void read_overrides(tm_rulehost *host, tm_package *package) {
   lua_State *L = tm_sandbox_state(package->sandbox);
+  if (tm_sandbox_ready(package->sandbox) != TM_OK) return;
   lua_settop(L, 0);
   tm_package_push_api(package, "overrides");
   for (size_t i = 0; i < package->override_count; i++) {
@@ -178,6 +179,7 @@ static void read_overrides(tm_rulehost *host, tm_package *package) {
 static void override_lists(tm_rulehost *host, tm_package *from, tm_package *to) {
   lua_State *A = tm_sandbox_state(from->sandbox), *B = tm_sandbox_state(to->sandbox);
   tm_bytes bytes = {0};
+  if (tm_sandbox_ready(from->sandbox) != TM_OK || tm_sandbox_ready(to->sandbox) != TM_OK) return;
   lua_settop(A, 0);
   tm_package_push_api(from, "overrides");
   for (size_t i = 0; i < from->override_count; i++) {

@@ -280,6 +280,12 @@ static tm_status read_declarations(tm_package *package) {
   return TM_OK;
 }
 
+static int read_in(lua_State *L) { // reading
+  tm_package *package = lua_touserdata(L, 1);
+  if (read_declarations(package) == TM_OK) return 0;
+  return luaL_error(L, "%s", package->ctx->error.message);
+}
+
 // ---- building ----
 
 static int keep_code(lua_State *L, const void *data, size_t size, void *ud) {
@@ -327,18 +333,37 @@ static tm_status add_functions(tm_ctx *ctx, tm_package *package, tm_functions *f
   return tm_sandbox_call(ctx, package->sandbox, 2, 0, 1000000000u, NULL);
 }
 
-static tm_status run_dsl(tm_ctx *ctx, tm_package *package, const tm_natives *natives) {
-  lua_State *L = tm_sandbox_state(package->sandbox);
-  TM_TRY(push_dsl(ctx, package, natives ? natives->dsl_code : NULL));
-  push_natives(L, natives, &package->owner);
-  TM_TRY(tm_sandbox_call(ctx, package->sandbox, 1, 1, 1000000000u, NULL));
-  lua_pushvalue(L, -1);
+typedef struct dsl_start {
+  tm_ctx *ctx;
+  tm_package *package;
+  const tm_natives *natives;
+} dsl_start;
+
+static int start_dsl(lua_State *L) { // start -> dsl.lua as a function, native functions
+  dsl_start *start = lua_touserdata(L, 1);
+  const tm_natives *natives = start->natives;
+  if (push_dsl(start->ctx, start->package, natives ? natives->dsl_code : NULL) != TM_OK)
+    return luaL_error(L, "%s", start->ctx->error.message);
+  push_natives(L, natives, &start->package->owner);
+  return 2;
+}
+
+static int keep_api(lua_State *L) { // what dsl.lua answered, package
+  tm_package *package = lua_touserdata(L, 2);
+  lua_pushvalue(L, 1);
   package->api_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   tm_sandbox_env(package->sandbox);
-  lua_getfield(L, -2, "tm");
+  lua_getfield(L, 1, "tm");
   lua_setfield(L, -2, "tm");
-  lua_pop(L, 2);
-  return TM_OK;
+  return 0;
+}
+
+static tm_status run_dsl(tm_ctx *ctx, tm_package *package, const tm_natives *natives) {
+  tm_sandbox *sandbox = package->sandbox;
+  dsl_start start = {ctx, package, natives};
+  TM_TRY(tm_sandbox_protect(ctx, sandbox, start_dsl, &start, 0, 2));
+  TM_TRY(tm_sandbox_call(ctx, sandbox, 1, 1, 1000000000u, NULL));
+  return tm_sandbox_protect(ctx, sandbox, keep_api, package, 1, 0);
 }
 
 // Gives an error of loading its stable code, unless dsl.lua gave one.
@@ -394,7 +419,7 @@ tm_status tm_package_build(tm_ctx *ctx, const char *name, const char *origin, co
   if (status == TM_OK) status = run_dsl(ctx, package, natives);
   if (status == TM_OK) status = add_functions(ctx, package, natives ? natives->functions : NULL);
   if (status == TM_OK) status = run_source(ctx, package);
-  if (status == TM_OK) status = read_declarations(package);
+  if (status == TM_OK) status = tm_sandbox_protect(ctx, package->sandbox, read_in, package, 0, 0);
   if (status != TM_OK) {
     tm_package_free(package);
     return status;

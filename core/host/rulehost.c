@@ -330,6 +330,10 @@ static void check_pair(tm_rulehost *host, pair *p) {
   tm_rule *rule = p->rule;
   uint64_t before = rule->stats.cpu_ns;
   lua_State *L = tm_sandbox_state(p->package->sandbox);
+  if (tm_sandbox_ready(p->package->sandbox) != TM_OK) {
+    set_next(host, p, 0);
+    return;
+  }
   lua_settop(L, 0);
   if (!p->enabled) {
     lua_pushnil(L);

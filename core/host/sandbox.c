@@ -21,6 +21,7 @@ enum {
   CHECK_STEPS = 8192,
   HOST_BYTES = 1 << 20,
   RESERVE_BYTES = 64 << 10,
+  SPARE_BYTES = 32 << 10, // for the host's work when the process has no memory at all
   SOURCE_MAX_BYTES = 1 << 20,
   PIECE_BYTES = 256,
   NODES_MAX = 1 << 15,
@@ -41,7 +42,16 @@ typedef struct budget {
   stop_reason stop;
 } budget;
 
+// Memory that was taken in better times. Blocks are laid behind one another and never used twice,
+// until none is left.
+typedef struct spare {
+  struct spare *next;
+  size_t used, live; // bytes; blocks
+  _Alignas(16) char bytes[SPARE_BYTES];
+} spare;
+
 struct tm_sandbox {
+  spare *spares; // the first one is used
   lua_State *L;
   tm_allocator alloc;
   tm_sandbox_limits limits;
@@ -54,6 +64,7 @@ struct tm_sandbox {
   bool table_refused; // by is_large_hash, in the running call
   atomic_bool interrupted;
   atomic_size_t memory_bytes, peak_bytes;
+  int protected_depth; // host's work that may fail
   bool born; // the library is in: from then on the host may overdraw a little between calls
   atomic_uint_least64_t running_since_ns;
   atomic_uint where_turn; // odd while the words are being written
@@ -165,6 +176,88 @@ static bool is_large_hash(const void *p, size_t tag, size_t size) {
   return !p && tag == 0 && nodes > NODES_MAX && size % NODE_BYTES == 0 && !(nodes & (nodes - 1));
 }
 
+// ---- without memory -----------------------------------------------------------------------------
+
+static bool is_spare(const spare *s, const void *p) {
+  return (const char *)p >= s->bytes && (const char *)p < s->bytes + SPARE_BYTES;
+}
+
+static spare *spare_of(const tm_sandbox *sandbox, const void *p) {
+  spare *s = p ? sandbox->spares : NULL;
+  while (s && !is_spare(s, p)) s = s->next;
+  return s;
+}
+
+static void *take_spare(tm_sandbox *sandbox, size_t size) {
+  spare *s = sandbox->spares;
+  size_t room = (size + 15) & ~(size_t)15;
+  if (!s || room > SPARE_BYTES - s->used) return NULL;
+  void *p = s->bytes + s->used;
+  s->used += room;
+  s->live++;
+  return p;
+}
+
+static void drop_from_spare(spare *s) {
+  if (!--s->live) s->used = 0;
+}
+
+static void *grow_spare_block(tm_sandbox *sandbox, spare *from, void *p, size_t old_size,
+                              size_t size, bool between_calls) {
+  if (size && size <= old_size) return p;
+  void *result = NULL;
+  if (size) result = sandbox->alloc.realloc_fn(sandbox->alloc.ud, NULL, 0, size);
+  if (size && !result && between_calls) result = take_spare(sandbox, size);
+  if (size && !result) return NULL;
+  if (size) memcpy(result, p, old_size);
+  drop_from_spare(from);
+  return result;
+}
+
+// What the process has, or between calls, where a refusal would end it, the spare.
+static void *get(tm_sandbox *sandbox, void *p, size_t old_size, size_t size) {
+  bool between_calls = sandbox->born && !sandbox->now.running && !sandbox->protected_depth;
+  spare *from = spare_of(sandbox, p);
+  if (from) return grow_spare_block(sandbox, from, p, old_size, size, between_calls);
+  if (!size && !p) return NULL;
+  void *result = sandbox->alloc.realloc_fn(sandbox->alloc.ud, p, old_size, size);
+  if (!size || result || !between_calls) return result;
+  result = take_spare(sandbox, size);
+  if (!result || !p) return result;
+  memcpy(result, p, old_size < size ? old_size : size);
+  sandbox->alloc.realloc_fn(sandbox->alloc.ud, p, old_size, 0);
+  return result;
+}
+
+static bool add_spare(tm_sandbox *sandbox) {
+  spare *s = sandbox->alloc.realloc_fn(sandbox->alloc.ud, NULL, 0, sizeof *s);
+  if (!s) return false;
+  s->next = sandbox->spares;
+  s->used = s->live = 0;
+  sandbox->spares = s;
+  return true;
+}
+
+// Gives back those that are empty again, but for the first.
+static void free_empty_spares(tm_sandbox *sandbox) {
+  for (spare **at = &sandbox->spares->next; *at;) {
+    spare *s = *at;
+    if (s->live) {
+      at = &s->next;
+      continue;
+    }
+    *at = s->next;
+    sandbox->alloc.realloc_fn(sandbox->alloc.ud, s, sizeof *s, 0);
+  }
+}
+
+tm_status tm_sandbox_ready(tm_sandbox *sandbox) {
+  if (TM_LIKELY(sandbox->spares->used == 0)) return TM_OK;
+  if (!add_spare(sandbox)) return TM_E_NOMEM;
+  free_empty_spares(sandbox);
+  return TM_OK;
+}
+
 static void *sandbox_realloc(void *ud, void *p, size_t old_size, size_t size) {
   tm_sandbox *sandbox = ud;
   if (is_large_hash(p, old_size, size)) {
@@ -185,8 +278,7 @@ static void *sandbox_realloc(void *ud, void *p, size_t old_size, size_t size) {
     }
     if (refused) return NULL;
   }
-  void *result = NULL;
-  if (size || p) result = sandbox->alloc.realloc_fn(sandbox->alloc.ud, p, old_size, size);
+  void *result = get(sandbox, p, old_size, size);
   if (size && !result) return NULL;
   used = used - old_size + size;
   atomic_store_explicit(&sandbox->memory_bytes, used, memory_order_relaxed);
@@ -267,13 +359,26 @@ static void set_limits(tm_sandbox_limits *own, const tm_sandbox_limits *given) {
   if (!own->hard_ns) own->hard_ns = 50000000;
 }
 
+static void free_spares(tm_sandbox *sandbox) {
+  while (sandbox->spares) {
+    spare *gone = sandbox->spares;
+    sandbox->spares = gone->next;
+    sandbox->alloc.realloc_fn(sandbox->alloc.ud, gone, sizeof *gone, 0);
+  }
+}
+
 tm_status tm_sandbox_new(tm_ctx *ctx, const tm_sandbox_limits *limits, tm_sandbox **out) {
   tm_sandbox *sandbox = tm_calloc(ctx, 1, sizeof *sandbox);
   if (!sandbox) return TM_E_NOMEM;
   sandbox->alloc = ctx->alloc;
   set_limits(&sandbox->limits, limits);
+  if (!add_spare(sandbox)) {
+    tm_free(ctx, sandbox, sizeof *sandbox);
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "no memory for a Lua state");
+  }
   sandbox->L = lua_newstate(sandbox_realloc, sandbox);
   if (!sandbox->L) {
+    free_spares(sandbox);
     tm_free(ctx, sandbox, sizeof *sandbox);
     return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "no memory for a Lua state");
   }
@@ -295,6 +400,7 @@ tm_status tm_sandbox_new(tm_ctx *ctx, const tm_sandbox_limits *limits, tm_sandbo
 void tm_sandbox_free(tm_sandbox *sandbox) {
   if (!sandbox) return;
   lua_close(sandbox->L);
+  free_spares(sandbox);
   tm_allocator alloc = sandbox->alloc;
   alloc.realloc_fn(alloc.ud, sandbox, sizeof *sandbox, 0);
 }
@@ -446,6 +552,26 @@ tm_status tm_sandbox_call(tm_ctx *ctx, tm_sandbox *sandbox, int nargs, int nresu
   if (lua_status == LUA_OK && stop == STOP_NONE) return TM_OK;
   // A stop that a pcall in tail position caught ends with LUA_OK; it is a stop all the same.
   tm_status status = fail_from(ctx, sandbox, L, lua_status, stop, hard_ns);
+  lua_settop(L, base);
+  return status;
+}
+
+tm_status tm_sandbox_protect(tm_ctx *ctx, tm_sandbox *sandbox, lua_CFunction fn, void *arg,
+                             int nargs, int nresults) {
+  lua_State *L = sandbox->L;
+  int base = lua_gettop(L) - nargs;
+  if (!lua_checkstack(L, LUA_MINSTACK))
+    return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of Lua stack");
+  lua_pushcfunction(L, fn);
+  lua_insert(L, base + 1);
+  lua_pushlightuserdata(L, arg);
+  tm_ctx_clear(ctx);
+  sandbox->protected_depth++;
+  int lua_status = lua_pcall(L, nargs + 1, nresults, 0);
+  sandbox->protected_depth--;
+  if (lua_status == LUA_OK) return TM_OK;
+  tm_status status = ctx->error.status; // fn's own, when it said more
+  if (status == TM_OK) status = fail_from(ctx, sandbox, L, lua_status, STOP_NONE, 0);
   lua_settop(L, base);
   return status;
 }

@@ -68,6 +68,11 @@ void tm_sandbox_set_outside(tm_sandbox *sandbox, const tm_sandbox_outside *outsi
 // Seeds math.random, which begins with the same seed in every new state: runs can be repeated.
 TM_NODISCARD tm_status tm_sandbox_seed(tm_ctx *ctx, tm_sandbox *sandbox, int64_t seed);
 
+// Asks before the host works in the state outside of a call, where a refused allocation would end
+// the process: TM_OK, or TM_E_NOMEM when the process is out of memory and the spare of the state
+// (32 KiB for such moments) has been used. Then leave the state alone and ask again later.
+TM_NODISCARD tm_status tm_sandbox_ready(tm_sandbox *sandbox);
+
 // The main thread. Its global table holds the same guarded functions, unfrozen, for Lua code of
 // the host (loaded with luaL_loadbufferx); rules cannot reach it.
 lua_State *tm_sandbox_state(tm_sandbox *sandbox);
@@ -94,7 +99,14 @@ TM_NODISCARD tm_status tm_sandbox_load(tm_ctx *ctx, tm_sandbox *sandbox, const c
 TM_NODISCARD tm_status tm_sandbox_call(tm_ctx *ctx, tm_sandbox *sandbox, int nargs, int nresults,
                                        uint64_t hard_ns, tm_sandbox_cost *cost);
 
-// The same with limits.load_ns, for the function that tm_sandbox_load pushed.
+// The host's own work in the state, without a budget: calls fn with the nargs values on top and
+// then arg as a light userdata. Raises nothing: what would need memory that is not there is
+// TM_E_NOMEM, any other error TM_E_LUA, or what fn left in ctx before it raised. Values and results
+// as of tm_sandbox_call.
+TM_NODISCARD tm_status tm_sandbox_protect(tm_ctx *ctx, tm_sandbox *sandbox, lua_CFunction fn,
+                                          void *arg, int nargs, int nresults);
+
+// The same as tm_sandbox_call with limits.load_ns, for the function that tm_sandbox_load pushed.
 TM_NODISCARD tm_status tm_sandbox_run(tm_ctx *ctx, tm_sandbox *sandbox, int nresults,
                                       tm_sandbox_cost *cost);
 

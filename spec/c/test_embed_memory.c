@@ -29,10 +29,11 @@ char *__wrap_strndup(const char *text, size_t most);
 void __wrap_free(void *p);
 
 static atomic_llong blocks;
-static atomic_ullong requests, fail_at;
+static atomic_ullong requests, fail_at, fail_count; // from fail_at on, so many
 
 static bool refused(void) {
-  return atomic_fetch_add(&requests, 1) + 1 == atomic_load(&fail_at);
+  unsigned long long n = atomic_fetch_add(&requests, 1) + 1, first = atomic_load(&fail_at);
+  return first && n >= first && n - first < atomic_load(&fail_count);
 }
 
 static void *counted(void *p) {
@@ -86,11 +87,18 @@ static const char rule[] =
     "tm.rule { id = 'heap', doc = 'd', every = '1m', hold = '0s',\n"
     "  inputs = { h = tm.snapshots('pprof.heap', { every = '1m', keep = 3 }) },\n"
     "  check = function(c) return c:finding { level = 'info', text = 'a profile' } end }\n";
+static const char calling_rule[] =
+    "tm.rule { id = 'calls', doc = 'd', every = '1s', hold = '0s',\n"
+    "  inputs = { undo = tm.ring('app.undo_bytes', { every = '1s', keep = 60 }) },\n"
+    "  check = function(c)\n"
+    "    local twice = host.app.echo(c.undo.last or 0, 'x')\n"
+    "    require 'app'.sum(twice[1], 1)\n"
+    "  end }\n";
 static const char folded[] = "main;leak 1048576\nmain;other 10\n";
 
 typedef struct session {
   tm_embed *engine;
-  int findings, trims, failures; // failures: calls that said TM_E_NOMEM
+  int findings, trims, calls, failures; // failures: calls that said TM_E_NOMEM
 } session;
 
 static void trim(void *ud, const tm_call *call) {
@@ -148,6 +156,16 @@ static void read_and_report(session *s) {
   tm_file_free(s->engine, file);
 }
 
+static tm_status echo(void *ud, const char *args, size_t size, tm_write_fn write, void *write_ud) {
+  ++*(int *)ud;
+  return write(write_ud, args, size) == 0 ? TM_OK : TM_E_NOMEM;
+}
+
+static double sum(const double *args, size_t count, void *ud) {
+  ++*(int *)ud;
+  return count > 1 ? args[0] + args[1] : 0;
+}
+
 static void virtual_session(session *s) {
   tm_config config;
   tm_target *t = NULL;
@@ -159,7 +177,10 @@ static void virtual_session(session *s) {
   went(s, tm_on_event(s->engine, on_notice, s));
   went(s, tm_action_register(s->engine, "app.trim", trim, s));
   went(s, tm_grant(s->engine, "*", "act:app.*"));
+  went(s, tm_function_register(s->engine, "app.echo", echo, &s->calls));
+  went(s, tm_function_register_number(s->engine, "app.sum", sum, &s->calls));
   went(s, tm_rules_load(s->engine, "high.lua", rule, sizeof rule - 1));
+  went(s, tm_rules_load(s->engine, "calls.lua", calling_rule, sizeof calling_rule - 1));
   went(s, tm_mute(s->engine, "none.*", NULL, 2000 * SECOND, "never"));
   went(s, tm_post(s->engine, nothing, NULL));
   if (went(s, tm_target_virtual(s->engine, "doc", &t))) {
@@ -190,8 +211,10 @@ static void live_session(session *s) {
   went(s, tm_close(s->engine, NULL, NULL));
 }
 
-static unsigned long long run(void (*play)(session *), session *s, unsigned long long at) {
+static unsigned long long run_without(void (*play)(session *), session *s, unsigned long long at,
+                                      unsigned long long count) {
   *s = (session){0};
+  atomic_store(&fail_count, count);
   long long before = atomic_load(&blocks);
   atomic_store(&requests, 0);
   atomic_store(&fail_at, at);
@@ -202,6 +225,10 @@ static unsigned long long run(void (*play)(session *), session *s, unsigned long
   return atomic_load(&requests);
 }
 
+static unsigned long long run(void (*play)(session *), session *s, unsigned long long at) {
+  return run_without(play, s, at, 1);
+}
+
 static void test_each_allocation_fails(void **state) {
   (void)state;
   session s;
@@ -210,12 +237,29 @@ static void test_each_allocation_fails(void **state) {
   assert_int_equal(s.failures, 0);
   assert_int_equal(s.findings, 2);
   assert_int_equal(s.trims, 1);
+  assert_true(s.calls >= 10);
   for (unsigned long long at = 1; at <= total; at++) {
     run(virtual_session, &s, at);
     said += s.failures > 0;
   }
   print_message("%llu allocations failed in turn, %llu calls said so\n", total, said);
   assert_true(said > 20); // the others were made good: Lua collects and asks again
+}
+
+// From one point on there is no memory at all, or not for a while.
+static void test_memory_stays_out(void **state) {
+  (void)state;
+  session s;
+  run(virtual_session, &s, 0);
+  unsigned long long total = run(virtual_session, &s, 0), found = 0;
+  for (unsigned long long at = 1; at <= total; at += 3) {
+    run_without(virtual_session, &s, at, UINT64_MAX);
+    if (at % 7 == 0) run_without(virtual_session, &s, at, 100);
+    found += at % 7 == 0 && s.findings == 2;
+  }
+  print_message("no memory from %llu points on; after 100 refusals %llu sessions found all\n",
+                total / 3, found);
+  assert_true(found > 0);
 }
 
 static void test_live_allocations_fail(void **state) {
@@ -305,9 +349,8 @@ static void test_a_day_passes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_each_allocation_fails),
-      cmocka_unit_test(test_live_allocations_fail),
-      cmocka_unit_test(test_thousand_lives),
+      cmocka_unit_test(test_each_allocation_fails), cmocka_unit_test(test_memory_stays_out),
+      cmocka_unit_test(test_live_allocations_fail), cmocka_unit_test(test_thousand_lives),
       cmocka_unit_test(test_a_day_passes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
