@@ -1,5 +1,5 @@
-// Reads a profile, heap dump or trace and says what is in it: embed_report FILE [VERB]. The table
-// is the host's own format, made from the rows as JSON.
+// Reads a profile, heap dump or trace and says what is in it: embed_report FILE [VERB [FORMAT
+// [NAME=VALUE...]]]. The format "lines" is the host's own, made from the rows as JSON.
 #include <stdio.h>
 #include <string.h>
 #include <tidemark.h>
@@ -32,12 +32,14 @@ int main(int argc, char **argv) {
   tm_status status = tm_format_register(engine, "lines", as_lines, NULL);
   if (status == TM_OK) status = tm_file_read(engine, argv[1], &file);
   if (status == TM_OK) {
+    char **options = argc > 4 ? argv + 4 : argv + argc; // argv ends with NULL
     const char *verb = argc > 2                                      ? argv[2]
                        : strcmp(tm_file_kind(file), "graph") == 0    ? "objects"
                        : strcmp(tm_file_kind(file), "timeline") == 0 ? "tasks"
                        : strcmp(tm_file_kind(file), "profile") == 0  ? "top"
                                                                      : "goroutines";
-    status = tm_report_file(engine, file, verb, NULL, "lines", to_stdout, NULL);
+    status = tm_report_file(engine, file, verb, (const char *const *)options,
+                            argc > 3 ? argv[3] : "lines", to_stdout, NULL);
   }
   if (status != TM_OK) fprintf(stderr, "%s: %s\n", argv[1], tm_message(engine));
   tm_file_free(engine, file);

@@ -85,6 +85,9 @@ printf 'main;cache 8000\nmain;serve 50\n' >heap.folded
 run embed_report timeout 60 examples/embed_report heap.folded
 grep -q '"name":"cache","flat":8000' embed_report.log
 
+# Heap dumps: the C library says what the program says.
+run same_as_program python3 "$top/spec/embed/same_reports.py" examples/embed_report "$prefix/bin/tidemark" "$top/spec/fuzz/seeds"
+
 # Other Luas beside ours in one process: each must keep its own functions.
 for lua in luajit lua5.4; do
   for kind in shared static; do
