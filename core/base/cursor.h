@@ -18,7 +18,7 @@ typedef struct tm_cursor {
 // Looks at size bytes whose first one has the given offset in the file (for error messages). No
 // bytes may be NULL.
 static inline tm_cursor tm_cursor_of(const void *bytes, size_t size, uint64_t offset_bytes) {
-  const uint8_t *p = size ? bytes : "";
+  const uint8_t *p = bytes ? bytes : "";
   return (tm_cursor){p, p + size, offset_bytes, p, true};
 }
 

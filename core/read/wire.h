@@ -23,7 +23,7 @@ typedef struct wire_field {
 
 // No bytes may be NULL.
 static inline wire wire_of(const uint8_t *data, size_t size) {
-  const uint8_t *at = size ? data : (const uint8_t *)"";
+  const uint8_t *at = data ? data : (const uint8_t *)"";
   return (wire){at, at + size, NULL};
 }
 
