@@ -147,11 +147,11 @@ static void work_in_c(void **state) {
 static void awaiting(void **state) {
   (void)state;
   begin();
-  type("print 'now'; await(job.next_alert())\r");
-  see_screen("tm> print 'now'; await(job.next_alert())\nnow\n", 2, 0);
+  type("print 'now'; await(job.sleep '1h')\r");
+  see_screen("tm> print 'now'; await(job.sleep '1h')\nnow\n", 2, 0);
   wait_for_signals(false);
   type("\003");
-  see_screen("tm> print 'now'; await(job.next_alert())\nnow\ninterrupted\ntm>\n", 3, 4);
+  see_screen("tm> print 'now'; await(job.sleep '1h')\nnow\ninterrupted\ntm>\n", 3, 4);
 }
 
 int main(void) {
