@@ -37,26 +37,26 @@ static bool is_not_ours(void) {
 
 // A program that allocates little has nobody who listens. Who opens so many, and lives so long, may
 // leak them; shorter ones are left alone.
-static bool is_asleep(void) {
+static void count_opened(void) {
   enum { OPENED = 32, AGE_MS = 1000 };
   static _Atomic uint32_t opened;
   uint32_t asleep = TM_HANDLES_ASLEEP;
-  if (atomic_load_explicit(&tm_handles_state, memory_order_relaxed) != asleep) return false;
-  if (!atomic_load_explicit(&tm_agent.generation, memory_order_relaxed)) return true;
-  if (atomic_fetch_add_explicit(&opened, 1, memory_order_relaxed) < OPENED
-      || tm_agent_now_ms() < AGE_MS)
-    return true;
+  if (tm_agent_refusal()) atomic_store(&tm_handles_state, TM_HANDLES_OFF);
+  if (!atomic_load_explicit(&tm_agent.generation, memory_order_relaxed)) return;
+  bool is_young = tm_agent_now_ms() < AGE_MS;
+  if (atomic_fetch_add_explicit(&opened, 1, memory_order_relaxed) < OPENED || is_young) return;
   atomic_store(&opened, 0);
   if (atomic_compare_exchange_strong(&tm_handles_state, &asleep, TM_HANDLES_OFF))
     tm_control_begin();
-  return true;
 }
 
 // Sets the guard; false: nothing is to be recorded.
 static bool begin_to_record(void) {
   if (is_not_ours()) return false;
   tm_self.guard = 1;
-  if (!is_asleep() && tm_handles_are_on()) return true;
+  if (tm_handles_are_on()) return true;
+  if (atomic_load_explicit(&tm_handles_state, memory_order_relaxed) == TM_HANDLES_ASLEEP)
+    count_opened();
   tm_self.guard = 0;
   return false;
 }

@@ -129,6 +129,7 @@ typedef struct options {
   uint32_t mode;
   uint64_t rate_bytes, min_size_bytes;
   bool is_for_this_only; // children do without
+  bool has_handles;      // recorded from the beginning
   char exit_path[108];
 } options;
 
@@ -150,6 +151,7 @@ static void parse(const char *text, options *out) {
     if (is_word(text, "rate=")) out->rate_bytes = number_of(text + 5);
     if (is_word(text, "min=")) out->min_size_bytes = number_of(text + 4);
     if (is_word(text, "children=drop")) out->is_for_this_only = true;
+    if (is_word(text, "handles=on")) out->has_handles = true;
     if (is_word(text, "exit=")) { // the last one: a path may hold commas
       snprintf(out->exit_path, sizeof out->exit_path, "%s", text + 5);
       return;
@@ -210,6 +212,7 @@ bool tm_agent_attach(const char *text) {
   if (o.exit_path[0]) tm_control_set_exit(o.exit_path);
   is_attached = !refusal;
   if (!refusal) tm_agent_configure(o.mode, o.rate_bytes, o.min_size_bytes);
+  if (!refusal && o.has_handles) tm_handles_start();
   if (o.is_for_this_only) leave_the_environment();
   tm_self.guard = guard;
   return !refusal;

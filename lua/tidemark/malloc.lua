@@ -81,6 +81,7 @@ end
 function M.environment(options, last)
   local preload = os.getenv("LD_PRELOAD")
   local words = { "mode=" .. (options.mode or "sampled"), "rate=" .. (options.rate or 512 << 10) }
+  if options.handles then words[#words + 1] = "handles=on" end
   if last then words[#words + 1] = "exit=" .. last end
   return { "LD_PRELOAD=" .. M.find() .. (preload and preload ~= "" and ":" .. preload or ""), "TIDEMARK_AGENT_OPTIONS=" .. table.concat(words, ",") }
 end

@@ -18,6 +18,7 @@ end
 local function environment(mode, last, extra)
   local options = { "mode=" .. (mode or "full") }
   if extra and extra.rate then options[#options + 1] = "rate=" .. extra.rate end
+  if extra and extra.handles then options[#options + 1] = "handles=on" end
   if extra and extra.children then options[#options + 1] = "children=" .. extra.children end
   if last then options[#options + 1] = "exit=" .. last end
   local preload = M.library .. (extra and extra.behind and ":" .. extra.behind or "")

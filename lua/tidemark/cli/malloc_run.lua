@@ -10,6 +10,7 @@ M.options = {
   { "malloc", "record the native heap: sampled, full (every allocation) or idle (until `tidemark malloc PID start`)",
     choices = malloc.modes, bare = "sampled" },
   { "malloc-rate", "BYTES", "one sample in so many bytes (512KiB)", kind = "bytes" },
+  { "handles", "record from the beginning who opens descriptors and makes pixmaps: `tidemark malloc PID handles`" },
   { "malloc-out", "FILE", "keep the last snapshot here" },
   { "malloc-every", "DUR", "how often a snapshot is kept while the program runs: some end without a word", kind = "duration", default = "2s" },
 }
@@ -50,7 +51,7 @@ end
 
 --- nil unless --malloc was given. Raises where the agent cannot work.
 function M.begin(opts, program)
-  local mode = opts.malloc or (opts["malloc-out"] or opts["malloc-rate"]) and "sampled"
+  local mode = opts.malloc or (opts["malloc-out"] or opts["malloc-rate"] or opts.handles) and "sampled"
   if not mode then return nil end
   malloc.check(program)
   local folder, err = core.private_folder("/tmp")
@@ -61,7 +62,7 @@ function M.begin(opts, program)
     core.remove_folder(folder)
     error({ message = err.message, code = err.code }, 0)
   end
-  local made, env = pcall(malloc.environment, { mode = mode, rate = opts["malloc-rate"] }, keeper:path())
+  local made, env = pcall(malloc.environment, { mode = mode, rate = opts["malloc-rate"], handles = opts.handles }, keeper:path())
   if not made then
     keeper:finish()
     core.remove_folder(folder)
