@@ -48,6 +48,9 @@ void tm_lua_push_timeline(lua_State *L, tm_snapshot *from);
 // A Trace over a model that belongs to the value at index owner, which it keeps alive.
 void tm_lua_push_trace_view(lua_State *L, tm_trace *trace, int owner);
 
+// p:without(fn) -> Profile, count: the samples for which fn(site) is not true.
+int tm_lua_profile_without(lua_State *L);
+
 // core.goroutines(p, {stacks=, nodecount=}) -> Table: the goroutines of a dump or profile.
 int tm_lua_profile_goroutines(lua_State *L);
 

@@ -301,6 +301,7 @@ static const luaL_Reg profile_methods[] = {{"report", profile_report},
                                            {"write", profile_write},
                                            {"flame", profile_flame},
                                            {"info", profile_info},
+                                           {"without", tm_lua_profile_without},
                                            {"sample_index", profile_sample_index},
                                            {"close", profile_close},
                                            {NULL, NULL}};

@@ -94,6 +94,10 @@ TM_NODISCARD tm_status tm_profile_add_type(tm_ctx *ctx, tm_profile *p, const cha
 // Ends one sample: values has types.count numbers; its frames and labels were pushed before.
 TM_NODISCARD tm_status tm_profile_end_sample(tm_ctx *ctx, tm_profile *p, const int64_t *values);
 
+// A copy with the samples for which kept (sample_count of them) is true. Free with tm_profile_free.
+TM_NODISCARD tm_status tm_profile_keep(tm_ctx *ctx, const tm_profile *p, const bool *kept,
+                                       tm_profile **out);
+
 static inline uint32_t tm_profile_stack_begin(const tm_profile *p, uint32_t sample) {
   return sample ? p->stack_end.items[sample - 1] : 0;
 }

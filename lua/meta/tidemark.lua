@@ -80,6 +80,14 @@ function tm.merge(profiles) end
 ---@return { code: string, message: string, advice: string? }? error
 function tm.growth(profiles, options) end
 
+---A profile without the samples that are known: LeakSanitizer's patterns, functions of a site (frames, bytes, count,
+---leaf, has(pattern)), or the path of a file of either. rows: what each took.
+---@param profile tidemark.Profile|string
+---@param options? table  {"leak:libX11", function(site) ... end}
+---@return tidemark.Profile|nil
+---@return table[]
+function tm.suppress(profile, options) end
+
 ---Takes a profile of a running app: "heap", "allocs", "goroutine", "cpu", "mutex", "block" or one
 ---of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.
 ---Of "jvm:PID", "node:PORT", "chrome:PORT" and Go apps with an agent also "dump", "histogram", "gc" and
@@ -729,6 +737,12 @@ function Profile:flame(options) end
 
 ---frees it now
 function Profile:close() end
+
+---the samples for which fn{frames=, values=} is not true
+---@param fn function
+---@return tidemark.Profile|nil
+---@return integer
+function Profile:without(fn) end
 
 ---objects of a heap dump; #s, s | t, s & t, s - t
 ---@class tidemark.Set

@@ -10,6 +10,7 @@ return {
   options = 'for _, o in ipairs(tm.options()) do print(o.name, o.default) end',
   diff = 'local d = tm.diff("before.pb.gz", "heap.pb.gz")\nprint(tm.top(d)[1].name)',
   merge = 'local all = tm.merge { "before.pb.gz", "heap.pb.gz" }\nprint(tm.top(all).notes.total)',
+  suppress = 'local p, rows = tm.suppress("heap.pb.gz", { "leak:main.*" })\nprint(rows[1].rule, rows[1].sites)',
   growth = 'for _, row in tm.growth({ "before.pb.gz", "heap.pb.gz" }, { by = "function" }):rows() do print(row.key, row.delta) end',
   write = 'tm.write(tm.read "heap.pb.gz", "copy.folded", "collapsed")',
   objects = 'print(tm.objects("app.hprof", { nodecount = 5 })[1].type)',

@@ -134,6 +134,21 @@ local function take_capture(target, kind, options)
   return dump, result.file
 end
 
+define("suppress", "tm.suppress(profile, {\"leak:libX11\", function(site) ... end}) -> Profile, rows",
+  "A profile without the samples that are known: LeakSanitizer's patterns, functions of a site (frames, bytes, count,\n"
+  .. "leaf, has(pattern)), or the path of a file of either. rows: what each took.", function(source, list)
+    local p, err = as_profile("tm.suppress", source)
+    if not p then return nil, err end
+    local how = { files = {}, functions = {} }
+    for _, one in ipairs(type(list) == "table" and list or { list }) do
+      local into = type(one) == "string" and core.stat(one) and how.files or how.functions
+      into[#into + 1] = one
+    end
+    local s = require("tidemark.suppressions").load(how)
+    local without, count = p:without(function(site) return s:match(site) ~= nil end)
+    if not without then return nil, count end
+    return without, docs.rows({ "rule", "sites", "bytes", "count", "origin" }, s:rows())
+  end)
 define("snap", 'tm.snap(target, kind, {gc=, seconds=}) -> Profile',
   'Takes a profile of a running app: "heap", "allocs", "goroutine", "cpu", "mutex", "block" or one\n'
   .. "of its own. gc=true lets it collect first. target: an address, or what tm.attach gave.\n"
@@ -529,6 +544,7 @@ docs.type("tidemark.Profile", "a profile that was read", {
   { "close", "p:close()", "frees it now" },
   { "kind", "p.kind", "profile or goroutines" }, { "format", "p.format", "how it was written" },
   { "partial", "p.partial", "true when the file was damaged" }, { "problem", "p.problem", "what was wrong with it" },
+  { "without", "p:without(fn) -> Profile, count", "the samples for which fn{frames=, values=} is not true" },
 })
 docs.type("tidemark.Table", "rows under named columns with units", {
   { "rows", "for i, row in t:rows() do", "every row" }, { "column", 't:column("flat") -> list', "one column" },

@@ -81,8 +81,8 @@ local function worse(a, b)
   return a.key < b.key
 end
 
--- rows of the last snapshot, judged over all of them.
-local function judge(rows, history, about)
+-- rows of the last snapshot, judged over all of them; what is suppressed is no part of it.
+local function judge(rows, history, about, suppressions)
   local sites = {}
   for i, row in ipairs(rows) do row.number, row.name = i, M.name(row) end
   for _, row in ipairs(rows) do
@@ -90,7 +90,8 @@ local function judge(rows, history, about)
     for i, earlier in ipairs(history) do series[i] = earlier[row.key] or nothing end
     name_holders(row, rows)
     for key, value in pairs(verdicts.site(row, series, about)) do row[key] = value end
-    if row.live_count > 0 or row.freed_count > 0 then sites[#sites + 1] = row end
+    local is_known = suppressions and suppressions:match { frames = row.frames, values = row }
+    if not is_known and (row.live_count > 0 or row.freed_count > 0) then sites[#sites + 1] = row end
   end
   table.sort(sites, worse)
   return sites
@@ -158,7 +159,7 @@ end
 
 --- Watches a process with the malloc agent for some seconds.
 ---@param pid integer
----@param options table  seconds (10), scan, registers, passes, trim, whole, progress, timeout_ns
+---@param options table  seconds (10), scan, registers, passes, trim, whole, suppressions, progress, timeout_ns
 ---@return table|nil result
 ---@return table|nil err
 function M.watch(pid, options)
@@ -178,7 +179,7 @@ function M.watch(pid, options)
   end
   local about = { pid = pid, mode = ({ [0] = "idle", "sampled", "full" })[shot.about.mode], rate_bytes = rate_of(shot.about), snapshots = #history,
     seconds = watched, knows_all = shot.about.known_from ~= nil and shot.about.known_from >= 0 }
-  local sites = judge(rows, history, about)
+  local sites = judge(rows, history, about, options.suppressions)
   return { sites = sites, total = verdicts.total(sites, books, about), about = about, scan = seen, books = books }
 end
 
@@ -205,7 +206,7 @@ function M.compare(paths, options)
     p:close()
   end
   local about = { files = paths, rate_bytes = rate, snapshots = #paths, seconds = math.max(0, (last - first) / SECOND) }
-  local sites = judge(rows, history, about)
+  local sites = judge(rows, history, about, options.suppressions)
   return { sites = sites, total = verdicts.total(sites, {}, about), about = about, books = {} }
 end
 

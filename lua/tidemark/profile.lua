@@ -1,6 +1,7 @@
 -- Profiles by name: files, folders, standard input, URLs and unix sockets, read, merged and subtracted as pprof does it.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local suppressions = require "tidemark.suppressions"
 
 local M = {}
 
@@ -56,6 +57,8 @@ M.options = {
   { "max-size", "SIZE", "how large the answer of a live endpoint may be", kind = "bytes" },
   { "format", "F", "how the inputs are written, when it cannot be seen" },
 }
+
+table.move(suppressions.options, 1, #suppressions.options, #M.options + 1, M.options)
 
 -- Words that choose a value, as pprof has them.
 local values = { "inuse_space", "inuse_objects", "alloc_space", "alloc_objects", "contentions", "total_delay", "mean_delay" }
@@ -213,12 +216,23 @@ local function symbolize(list, options, binary)
   end
 end
 
+-- What is known is taken out of each; counted are the sources.
+local function suppress(sources, bases, options)
+  local s = suppressions.from_options(options)
+  if not s then return nil end
+  local of_bases = suppressions.from_options(options)
+  for i, p in ipairs(sources) do if p.kind == "profile" then sources[i] = s:apply(p) end end
+  for i, p in ipairs(bases) do if p.kind == "profile" then bases[i] = of_bases:apply(p) end end
+  if not options.quiet and not options.json then io.stderr:write("tidemark: ", s:summary() or "no suppressions", "\n") end
+  return s
+end
+
 --- Reads and combines what the words name. A first word that is a program is taken as the binary, as pprof does.
 --- Raises { message, code, advice }.
 ---@param words string[]
 ---@param options table  base, diff-base, normalize, format, seconds, timeout
 ---@return userdata profile
----@return table about  files, problems, binary
+---@return table about  files, problems, binary, suppressed
 function M.open(words, options)
   words = table.move(words, 1, #words, 1, {})
   local about = { files = words, problems = {} }
@@ -232,6 +246,7 @@ function M.open(words, options)
   symbolize(sources, options, about.binary)
   symbolize(bases, options, about.binary)
   about.format, about.partial = sources[1].format, #about.problems > 0
+  about.suppressed = suppress(sources, bases, options)
   if #sources == 1 and #bases == 0 then return sources[1], about end
   local p, err = core.combine(sources, bases, { diff_base = diff_base ~= nil, normalize = options.normalize })
   if not p then fail(err) end

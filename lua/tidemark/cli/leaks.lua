@@ -4,6 +4,7 @@ local core = require "tidemark.core"
 local dumps = require "tidemark.cli.dumps"
 local leaks = require "tidemark.leaks"
 local profiles = require "tidemark.cli.profiles"
+local suppressions = require "tidemark.suppressions"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
 local verdicts = require "tidemark.report.leaks"
@@ -98,6 +99,7 @@ local function meta_of(r)
   for key, value in pairs(r.total) do meta[key] = value end
   meta.evidence = text.array(r.total.evidence)
   meta.scan = r.scan
+  meta.suppressed = r.suppressed and text.array(r.suppressed)
   for _, name in ipairs { "arena_bytes", "used_bytes", "free_bytes", "top_bytes", "rss_bytes", "trimmed_bytes", "trim_ns" } do
     if r.books.allocator_is_libc or name:match "^trim" then meta[name] = r.books[name] end
   end
@@ -149,20 +151,24 @@ return {
     { "all", "show sites that do not move, too" },
     { "nodecount", "N", "so many rows at most; 0 = all (20)", kind = "integer" },
     { "fail-on", "VERDICT", "exit 1 when the whole is judged so, or worse", choices = { "leak", "grows" } },
+    suppressions.options[1], suppressions.options[2],
     { "csv", "print the table as CSV" },
     { "output", "FILE", "write there instead of to the terminal" },
     { "timeout", "DUR", "how long to wait for each answer of the agent", kind = "duration" },
   },
   run = function(opts, words)
     if #words == 0 then args.usage("a PID or snapshots are needed: tidemark leaks 4711") end
+    local known = suppressions.from_options(opts)
     local r, err
     if #words > 1 or core.stat(words[1]) and not words[1]:match("^%d+$") then
-      r, err = leaks.compare(words, { whole = opts.whole })
+      r, err = leaks.compare(words, { whole = opts.whole, suppressions = known })
     else
       r, err = leaks.watch(target.resolve(words[1]), { seconds = seconds_of(opts), trim = opts.trim, scan = not opts["no-scan"],
-        registers = not opts["no-stop"], whole = opts.whole, timeout_ns = opts.timeout, progress = progress(opts) })
+        registers = not opts["no-stop"], whole = opts.whole, suppressions = known, timeout_ns = opts.timeout, progress = progress(opts) })
     end
     if not r then error({ message = err.message, code = err.code, advice = err.advice }, 0) end
+    if known then r.suppressed = known:rows() end
+    if known and not opts.json and not opts.quiet then io.stderr:write("tidemark: ", known:summary() or "no suppressions", "\n") end
     show(r, opts)
     return failed(r, opts)
   end,

@@ -43,7 +43,8 @@ end
 local function meta_of(about, notes, p)
   local info = p:info()
   local meta = { files = text.array(about.files), format = about.format, partial = about.partial, problems = text.array(about.problems),
-    time_ns = info.time_ns, duration_ns = info.duration_ns, samples = info.samples }
+    time_ns = info.time_ns, duration_ns = info.duration_ns, samples = info.samples,
+    suppressed = about.suppressed and text.array(about.suppressed:rows()) }
   for key, value in pairs(notes) do meta[key] = value end
   return meta
 end
