@@ -157,7 +157,10 @@ static tm_status build_nodes(builder *b) {
   f->frame_begin = tm_calloc(b->ctx, f->location_count + 1, sizeof *f->frame_begin);
   if (!f->frame_begin) return TM_E_NOMEM;
   TM_TRY(grow_slots(b));
-  for (uint32_t k = 0; k < f->location_count; k++) TM_TRY(add_location(b, k));
+  for (uint32_t k = 0; k < f->location_count; k++) {
+    if ((k & 0xffff) == 0xffff) TM_TRY(tm_ctx_tick(b->ctx, k));
+    TM_TRY(add_location(b, k));
+  }
   f->frame_begin[f->location_count] = (uint32_t)f->frames.count;
   return TM_OK;
 }
@@ -402,6 +405,7 @@ static tm_status sort_order(tm_ctx *ctx, tm_flatcum *f, bool by_cum) {
     const char *label;
     const tm_node *n = &f->nodes.items[f->order[i]];
     status = tm_flatcum_label(ctx, f, f->order[i], &label);
+    if (status == TM_OK && (i & 0xffff) == 0xffff) status = tm_ctx_tick(ctx, i);
     keys[i] = (sort_key){size_of(by_cum ? n->cum : n->flat), n, f->order[i]};
   }
   if (status == TM_OK) {
