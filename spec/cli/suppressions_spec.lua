@@ -66,6 +66,22 @@ describe("suppressions", function()
     assert.same({ strdup = 4 }, grew)
   end)
 
+  it("hold for growth, and for a gate", function()
+    local runs = folder .. "/runs"
+    assert(os.execute("mkdir " .. runs))
+    for i = 1, 12 do
+      helper.write(("%s/%02d.txt"):format(runs, i), STACKS:gsub("XCreatePixmap 100", "XCreatePixmap " .. 100000 * i))
+    end
+    assert.equal(1, helper.tidemark("gate", runs, "--group", "4", "--min-count", "10").code)
+    local r = helper.tidemark("gate", runs, "--group", "4", "--min-count", "10", "--suppress", 'has "^XCreate"')
+    assert.equal(0, r.code, r.err)
+    assert.matches("suppressed: 12 sites", r.err)
+    local rows, meta = helper.rows("growth", "growth", runs, "--suppress", 'has "^XCreate"', "--suppress", 'leaf == "none"')
+    for _, row in ipairs(rows) do assert.equal(0, row.delta, row.key) end
+    assert.same({ 12, 0 }, { meta.suppressed[1].sites, meta.suppressed[2].sites })
+    assert.is_true(helper.rows("growth", "growth", runs)[1].delta > 0)
+  end)
+
   it("say where a line or an expression is wrong", function()
     local file = helper.write(folder .. "/bad.supp", "leak:fine\nrace:other\n")
     local r = helper.tidemark("top", path, "--suppressions", file)

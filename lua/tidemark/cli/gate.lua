@@ -2,6 +2,7 @@
 local args = require "tidemark.cli.args"
 local chains = require "tidemark.report.chains"
 local core = require "tidemark.core"
+local suppressions = require "tidemark.suppressions"
 local fetch = require "tidemark.fetch"
 local gate = require "tidemark.report.gate"
 local gate_ci = require "tidemark.report.gate_ci"
@@ -32,6 +33,7 @@ local M = {
     { "value", "NAME", "inuse_space, inuse_objects, alloc_space, ... (the profile's own default)" },
     { "focus", "RX", "weigh only samples with a frame that matches" },
     { "ignore", "RX", "leave samples with a frame that matches out" },
+    suppressions.options[1], suppressions.options[2],
     { "endpoint", "URL", "take the profiles of a live program, after each run of CMD" },
     { "profile", "KIND", "which one of the endpoint: heap, goroutine, ...", default = "heap" },
     { "gc", "collect before each heap profile, as is usual; --gc=false: do not", kind = "boolean" },
@@ -174,11 +176,23 @@ local function decide(source, baseline, options)
   return d
 end
 
+-- The runs without what is known.
+local function without(known, source)
+  if not known or not source then return source end
+  return setmetatable({ take = function(i)
+    local name, p, format = source.take(i)
+    return name, p.kind == "profile" and known:apply(p) or p, format
+  end }, { __index = source })
+end
+
 function M.run(options, words, rest)
+  local known = suppressions.from_options(options)
   local source, baseline = gate_runs.choose(options, words, rest)
-  local ok, d = pcall(decide, source, baseline, options)
+  local ok, d = pcall(decide, without(known, source), without(known, baseline), options)
   if source.close then source.close() end
   if not ok then error(d, 0) end
+  d.suppressed = known and known:rows()
+  if known and not options.quiet and not options.json then io.stderr:write("tidemark: ", known:summary() or "no suppressions", "\n") end
   write_outputs(d, options)
   return d.failed and 1 or 0
 end

@@ -3,6 +3,7 @@ local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
 local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
+local suppressions = require "tidemark.suppressions"
 local text = require "tidemark.show.text"
 
 local M = {
@@ -87,9 +88,11 @@ function M.run(options, words)
   if options.by ~= "path" and options.by ~= "function" then args.usage("profiles grow --by path or function") end
   local g, err = core.growth(report)
   if not g then error(err, 0) end
+  local known = suppressions.from_options(options)
   for i, file in ipairs(files) do
     if core.terminal(2).tty and not options.quiet then io.stderr:write(("\r%d of %d\27[K"):format(i, #files)) end
     local p = i == 1 and first or profile.read(file, options, problems)
+    if known and p.kind == "profile" then p = known:apply(p) end
     local ok, problem = g:add(p, p:info().time_ns)
     if not ok then
       problem.message = file .. ": " .. problem.message
@@ -107,11 +110,13 @@ function M.run(options, words)
   if options.csv then
     profiles.output(options, t:csv())
   elseif options.json then
-    local meta = { files = text.array(files), by = options.by, partial = #problems > 0, problems = text.array(problems) }
+    local meta = { files = text.array(files), by = options.by, partial = #problems > 0, problems = text.array(problems),
+      suppressed = known and text.array(known:rows()) }
     for key, value in pairs(notes) do meta[key] = value end
     profiles.output(options, text.document("growth", meta, rows))
   else
     profiles.warn(problems)
+    if known and not options.quiet then profiles.warn { known:summary() } end
     local keep = {}
     for _, row in ipairs(rows) do
       if row.delta > 0 then keep[#keep + 1] = row end

@@ -141,7 +141,8 @@ function M.document(d)
   local meta = { failed = d.failed, sentence = gate.sentence(r), method = gate.method(r), weak = r.weak, value = r.value, unit = r.unit,
     before = r.before, after = r.after, delta = r.delta, growth_ratio = r.growth, max_growth_ratio = r.limit, max_growth_site_ratio = r.limit_site,
     min_amount = r.min_amount, p = r.p, p_limit = r.limit_p, tested = r.tested, warm_up = r.warm_up, first_runs = r.head, last_runs = r.tail,
-    baseline_runs = r.baseline, runs = text.array(runs), rules = text.array(d.rules or {}), problems = text.array(d.problems or {}) }
+    baseline_runs = r.baseline, runs = text.array(runs), rules = text.array(d.rules or {}), problems = text.array(d.problems or {}),
+    suppressed = d.suppressed and text.array(d.suppressed) }
   return text.document("gate", meta, rows)
 end
 
