@@ -199,13 +199,14 @@ describe("handle stacks", function()
     run "every"
   end)
 
-  it("are recorded because a rule wants them, whose finding names the opener", function()
+  it("are recorded because a rule wants them, whose finding names the opener, and only as long", function()
     local rules = folder .. "/quick.lua"
     helper.write(rules, [[tm.override { rule = "proc.handle_opener", params = { span = "2s", steps = 2, patience = 2 } }]])
+    running = agent.start(("sh -c 'echo $$; exec %s --fds 40/s --fd-kind socket --quiet --for 70s'"):format(
+      os.getenv("TM_BUILD") .. "/examples/leaky/leaky"), "sampled")
     local found, result
     for _ = 1, 3 do -- a loaded machine has the rule stopped for taking long
-      result = helper.shell(helper.command("run", "--jsonl", "--no-history", "--malloc", "--rules", rules, "--for", "20s", "--",
-        os.getenv("TM_BUILD") .. "/examples/leaky/leaky", "--fds", "40/s", "--fd-kind", "socket", "--quiet"))
+      result = helper.shell(helper.command("watch", tostring(running.pid), "--jsonl", "--no-history", "--rules", rules, "--for", "15s"))
       for line in result.out:gmatch("[^\n]+") do
         local e = line:match("^{") and core.json_decode(line)
         if e and e.type == "alert" and e.state == "firing" and e.rule == "proc.handle_opener" then found = found or e end
@@ -217,6 +218,10 @@ describe("handle stacks", function()
     assert.equal("socket", told.kind)
     assert.equal("open_socket", told.opener)
     assert.is_truthy(told.trace:find("^open_socket .*modes%.c:%d+\ngrow_fds "))
+    local about = assert(agent.ask(running.pid, "hello"))
+    assert.is_true(about.handles_seen > 0)
+    assert.equal(0, about.handles_on, "recording ends with who wanted it")
+    os.execute("kill " .. running.pid)
   end)
 
   it("can be recorded from the beginning", function()
