@@ -167,6 +167,11 @@ void tm_control_wake(void) {
   tm_control_begin();
 }
 
+void tm_control_wake_late(void) {
+  if (TM_LIKELY(atomic_load_explicit(&state, memory_order_relaxed) != ASLEEP)) return;
+  if (tm_agent_now_ms() - first_ms >= EARLY_MS) tm_control_begin();
+}
+
 void tm_control_stop(void) {
   if (atomic_load(&state) == AWAKE) atomic_store(&is_over, true);
 }

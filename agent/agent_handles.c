@@ -90,6 +90,7 @@ TM_NOINLINE void tm_handle_opened(int fd, const void *frame) {
                                                    memory_order_release, memory_order_relaxed))
     ;
   atomic_fetch_add_explicit(&seen, 1, memory_order_relaxed);
+  tm_control_wake_late();
   tm_self.guard = 0;
   errno = kept_errno;
 }
@@ -194,6 +195,7 @@ TM_NOINLINE void tm_pixmap_made(uint64_t id, const void *connection, uint64_t by
   }
   tm_spin_unlock(&pixmaps_lock);
   atomic_fetch_add_explicit(&seen, 1, memory_order_relaxed);
+  tm_control_wake_late();
   tm_self.guard = 0;
   errno = kept_errno;
 }

@@ -106,6 +106,7 @@ void tm_unwind_init(void);
 
 void tm_control_begin(void);       // makes sure that somebody listens
 void tm_control_wake(void);        // the same, once there is something to tell
+void tm_control_wake_late(void);   // the same, but not in who ends or execs at once
 void tm_control_stop(void);        // nobody listens any more, until:
 void tm_control_begin_again(void); // also after a stop
 void tm_control_set_exit(const char *path);

@@ -232,18 +232,22 @@ describe("handle stacks", function()
     assert.equal(1, assert(agent.ask(running.pid, "hello")).handles_on)
   end)
 
-  it("is listened to though it hardly allocates", function()
-    running = agent.start(("sh -c 'echo $$; exec %s --fds 100/s --quiet --for 20s'"):format(os.getenv("TM_BUILD") .. "/examples/leaky/leaky"), "sampled")
-    local about
-    for _ = 1, 100 do
-      about = core.malloc_agent(running.pid, "hello", {})
-      if about then break end
-      core.sleep(100000000)
-    end
-    assert.is_truthy(about)
-    assert.equal(0, about.samples)
-    os.execute("kill " .. running.pid)
-  end)
+  for _, extra in ipairs { {}, { handles = true } } do
+    it("is listened to though it hardly allocates" .. (extra.handles and ", and is recorded" or ""), function()
+      local leaky = os.getenv("TM_BUILD") .. "/examples/leaky/leaky"
+      running = agent.start(("sh -c 'echo $$; exec %s --fds 100/s --quiet --for 20s'"):format(leaky), "sampled", extra)
+      local about
+      for _ = 1, 100 do
+        about = core.malloc_agent(running.pid, "hello", {})
+        if about then break end
+        core.sleep(100000000)
+      end
+      assert.is_truthy(about)
+      assert.equal(0, about.samples)
+      assert.equal(extra.handles and 1 or 0, about.handles_on)
+      os.execute("kill " .. running.pid)
+    end)
+  end
 
   it("are shown plainly, and as a document", function()
     start()
