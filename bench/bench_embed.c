@@ -206,7 +206,8 @@ static size_t live(size_t lives) {
   return late > early ? late - early : 0;
 }
 
-static size_t pass_a_day(void) {
+// With the built-in rules memory follows their windows, days long, and is only told.
+static size_t pass_a_day(bool with_builtin) {
   day d = {.engine = open_engine(TM_VIRTUAL_TIME, 0)};
   tm_target *docs[4];
   char name[16];
@@ -215,7 +216,7 @@ static size_t pass_a_day(void) {
   tm_function_register_number(d.engine, "m.add", add, NULL);
   tm_action_register(d.engine, "app.trim", trim, &d);
   tm_grant(d.engine, "*", "act:*");
-  tm_rules_builtin(d.engine);
+  if (with_builtin) tm_rules_builtin(d.engine);
   load(d.engine, "high.lua", rule);
   for (int i = 0; i < 4; i++) {
     snprintf(name, sizeof name, "doc%d", i);
@@ -232,10 +233,10 @@ static size_t pass_a_day(void) {
     if (t == 1000 + 6 * 3600) early = rss_kib();
   }
   size_t late = rss_kib();
-  printf("24 hours of 4 targets in %.1f s: %llu findings, %llu actions; RSS %zu KiB after 6 h, "
+  printf("24 hours of 4 targets%s in %.1f s: %llu findings, %llu actions; RSS %zu KiB after 6 h, "
          "%zu KiB after 24 h\n",
-         (double)(now_ns() - start) / 1e9, (unsigned long long)d.findings,
-         (unsigned long long)d.trims, early, late);
+         with_builtin ? ", built-in rules too," : "", (double)(now_ns() - start) / 1e9,
+         (unsigned long long)d.findings, (unsigned long long)d.trims, early, late);
   tm_close(d.engine, NULL, NULL);
   return late > early ? late - early : 0;
 }
@@ -245,6 +246,7 @@ int main(int argc, char **argv) {
   size_t count = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000;
   if (strcmp(what, "hold") == 0) return hold(count);
   if (strcmp(what, "soak") != 0) return call();
-  size_t grown_lives = live(count), grown_day = pass_a_day();
-  return grown_lives < 1024 && grown_day < 2048 ? 0 : 1;
+  size_t grown_lives = live(count), grown_day = pass_a_day(false);
+  (void)pass_a_day(true);
+  return grown_lives < 1024 && grown_day < 512 ? 0 : 1;
 }
