@@ -18,6 +18,7 @@ static tm_embed *open_virtual(void) {
   tm_config_init(&config, sizeof config);
   config.flags = TM_VIRTUAL_TIME;
   config.start_ns = 1000 * SECOND;
+  config.rule_load_ns = config.rule_hard_ns = (uint64_t)(20 * SECOND); // sanitizers are slow
   assert_int_equal(tm_open(&config, &engine), TM_OK);
   return engine;
 }
