@@ -10,6 +10,7 @@
 #include <string.h>
 
 enum { PAGE_SHIFT = 16, ADDRESS_BITS = 48, LEAST_SHIFT = 6, SHIFT_STEP = 2 };
+enum { PAGES_MAX = 1 << 26 }; // 4 TiB of blocks: 1.6 GB of rows at most, for who says he has so many
 enum { LEAST_BITS = 15, GOOD_BITS = 20, MOST_BITS = 23 }; // of the map
 enum { FEW_PER_GRANULE = 8, MANY_PER_GRANULE = 64, SALTS = 16 };
 #define PRODUCT UINT64_C(0x9e3779b97f4a7c15)
@@ -56,7 +57,7 @@ static tm_status check(tm_ctx *ctx, const tm_block *blocks, size_t count, uint64
     next = blocks[i].bytes ? last : last + 1;
   }
   *out_pages = pages; // those of two blocks counted twice: only room is made by it
-  if (count > INT32_MAX || pages > INT32_MAX)
+  if (count > INT32_MAX || pages > PAGES_MAX)
     return tm_fail(ctx, TM_E_LIMIT, TM_NO_OFFSET, "%zu blocks over %llu pages are too many", count,
                    (unsigned long long)pages);
   return TM_OK;

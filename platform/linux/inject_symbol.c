@@ -52,8 +52,8 @@ static bool find_dynamic(int64_t pid, uint64_t base, Elf64_Phdr *out, uint64_t *
 
 static bool open_module(int64_t pid, uint64_t base, module *out) {
   Elf64_Dyn entries[DYNAMIC_MAX];
-  Elf64_Phdr dynamic;
-  uint64_t bias;
+  Elf64_Phdr dynamic = {0};
+  uint64_t bias = 0;
   *out = (module){.pid = pid};
   if (!find_dynamic(pid, base, &dynamic, &bias)) return false;
   size_t count = dynamic.p_memsz / sizeof *entries;
