@@ -10,7 +10,9 @@
 #include <string.h>
 
 enum { PAGE_SHIFT = 16, ADDRESS_BITS = 48, LEAST_SHIFT = 6, SHIFT_STEP = 2 };
-enum { PAGES_MAX = 1 << 26 }; // 4 TiB of blocks: 1.6 GB of rows at most, for who says he has so many
+enum {
+  PAGES_MAX = 1 << 26
+}; // 4 TiB of blocks: 1.6 GB of rows at most, for who says he has so many
 enum { LEAST_BITS = 15, GOOD_BITS = 20, MOST_BITS = 23 }; // of the map
 enum { FEW_PER_GRANULE = 8, MANY_PER_GRANULE = 64, SALTS = 16 };
 #define PRODUCT UINT64_C(0x9e3779b97f4a7c15)

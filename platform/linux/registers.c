@@ -1,6 +1,6 @@
 // What threads hold in their registers. Each is stopped for itself, for the time of one question:
-// seized, interrupted, read, let go; some 30 us. A thread that waits in a call goes on waiting, but
-// for the few calls that the kernel never restarts (epoll_wait): those return EINTR.
+// seized, interrupted, read, let go; some 30 us. A thread that waits in a call goes on waiting: the
+// few calls that the kernel does not restart itself (epoll_wait) are begun again by us, on x86-64.
 #include "linux.h"
 
 #include <dirent.h>
@@ -45,6 +45,19 @@ static bool is_stoppable(int task_fd, const char *tid) {
   return false;
 }
 
+// A call that answers EINTR was ended by us, unless a signal is on its way to the thread.
+static void begin_again(pid_t tid, struct user_regs_struct *r, int signal) {
+#if defined(__x86_64__)
+  if (signal || (long long)r->orig_rax < 0 || (long long)r->rax != -EINTR) return;
+  r->rax = r->orig_rax;
+  r->rip -= 2; // the syscall instruction
+  r->orig_rax = ~0ull;
+  ptrace(PTRACE_SETREGS, tid, NULL, r);
+#else
+  (void)tid, (void)r, (void)signal;
+#endif
+}
+
 static int read_thread(pid_t tid, tm_registers *out) {
   struct user_regs_struct general;
   struct iovec here = {&general, sizeof general};
@@ -52,6 +65,8 @@ static int read_thread(pid_t tid, tm_registers *out) {
   if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) != 0) return errno;
   if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) != 0 || !has_stopped(tid, &signal)) return ESRCH;
   int err = ptrace(PTRACE_GETREGSET, tid, (void *)(intptr_t)NT_PRSTATUS, &here) == 0 ? 0 : errno;
+  struct user_regs_struct restarted = general;
+  if (!err) begin_again(tid, &restarted, signal);
   ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)signal);
   *out = (tm_registers){.tid = tid, .count = here.iov_len / sizeof *out->words};
   if (out->count > TM_COUNT(out->words)) out->count = TM_COUNT(out->words);

@@ -38,6 +38,18 @@ describe("leaks of a native heap", function()
     return h
   end
 
+  it("leaves a call alone in which the program waits, though its threads are stopped", function()
+    local waiting = agent.build("spec/support/inject_cases.c", "", folder, "waiting")
+    local app = agent.start(waiting .. " epoll 4", false)
+    local brought = helper.shell("XDG_RUNTIME_DIR= TIDEMARK_AGENT=" .. agent.library .. " " .. helper.command("inject", app.pid, "--mode", "full"))
+    assert.equal(0, brought.code, brought.err)
+    local result = helper.tidemark("leaks", app.pid, "--seconds", "0.3", "--json")
+    assert.equal(0, result.code, result.err)
+    assert.is_true(core.json_decode(result.out).meta.scan.registers > 0)
+    assert.equal("ok", app.read())
+    app.stop()
+  end)
+
   describe("with all blocks known", function()
     local sites, meta
     setup(function() sites, meta = look("", "full", "--seconds", "1.5") end)

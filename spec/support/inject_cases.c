@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 enum { LINE_BLOCKS = 1000, LINE_BYTES = 100 };
-static const double wait_s = 1.0;
+static double wait_s = 1.0;
 
 void *volatile sink;
 
@@ -189,8 +189,10 @@ int main(int argc, char **argv) {
     problem = spin();
   else if (strcmp(name, "storm") == 0)
     problem = storm(argc > 2 ? atoi(argv[2]) : 16);
-  else
+  else {
+    if (argc > 2) wait_s = atof(argv[2]);
     problem = timed(name);
+  }
   if (problem) return problem;
   say("ok");
   while (getchar() != EOF) continue;
