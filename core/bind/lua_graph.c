@@ -3,6 +3,7 @@
 #include "bind/lua_graph.h"
 
 #include "analyze/objects.h"
+#include "bind/lua_box.h"
 #include "bind/lua_error.h"
 
 #include <lauxlib.h>
@@ -198,19 +199,9 @@ static int graph_info(lua_State *L) { // g:info() -> facts
 }
 
 static int graph_index(lua_State *L) {
-  const tm_lua_graph *box = tm_lua_check_graph(L, 1);
-  const char *key = luaL_checkstring(L, 2);
-  if (strcmp(key, "kind") == 0)
-    lua_pushliteral(L, "graph");
-  else if (strcmp(key, "format") == 0)
-    lua_pushstring(L, box->snapshot.format);
-  else if (strcmp(key, "partial") == 0)
-    lua_pushboolean(L, box->snapshot.partial);
-  else if (strcmp(key, "problem") == 0 && box->snapshot.partial)
-    lua_pushstring(L, box->snapshot.problem.message);
-  else
-    lua_getfield(L, lua_upvalueindex(1), key);
-  return 1;
+  const tm_lua_graph *box = tm_lua_indexed(L, GRAPH_META);
+  if (!box->snapshot.model) return luaL_error(L, "this graph was closed");
+  return tm_lua_snapshot_index(L, &box->snapshot, "graph");
 }
 
 static int graph_close(lua_State *L) { // frees the memory now
@@ -238,34 +229,24 @@ static const luaL_Reg methods[] = {
     {"info", graph_info},       {"close", graph_close},         {NULL, NULL}};
 
 // A file of its own per noun: its methods are listed here.
-static const luaL_Reg *const more_methods[] = {tm_lua_graph_detached,
-                                               tm_lua_graph_sets,
-                                               tm_lua_graph_suspects,
-                                               tm_lua_graph_lint,
-                                               tm_lua_graph_goroutine_methods,
-                                               tm_lua_graph_type_methods,
-                                               tm_lua_graph_path_methods,
-                                               tm_lua_graph_id_methods,
-                                               tm_lua_graph_index_methods,
-                                               tm_lua_graph_problem_methods,
-                                               NULL};
+static const luaL_Reg *const all_methods[] = {methods,
+                                              tm_lua_graph_detached,
+                                              tm_lua_graph_sets,
+                                              tm_lua_graph_suspects,
+                                              tm_lua_graph_lint,
+                                              tm_lua_graph_goroutine_methods,
+                                              tm_lua_graph_type_methods,
+                                              tm_lua_graph_path_methods,
+                                              tm_lua_graph_id_methods,
+                                              tm_lua_graph_index_methods,
+                                              tm_lua_graph_problem_methods,
+                                              NULL};
 
 // Room first, contents later: nothing leaks when Lua has no memory.
 void tm_lua_push_graph(lua_State *L, tm_snapshot *from) {
   tm_lua_graph *box = lua_newuserdatauv(L, sizeof *box, 1); // its value: distances
   *box = (tm_lua_graph){0};
-  if (luaL_newmetatable(L, GRAPH_META)) {
-    lua_pushcfunction(L, graph_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, graph_close);
-    lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, graph_tostring);
-    lua_setfield(L, -2, "__tostring");
-    luaL_newlib(L, methods);
-    for (const luaL_Reg *const *more = more_methods; *more; more++) luaL_setfuncs(L, *more, 0);
-    lua_pushcclosure(L, graph_index, 1);
-    lua_setfield(L, -2, "__index");
-  }
+  tm_lua_make_meta(L, GRAPH_META, all_methods, graph_index, graph_close, graph_tostring, NULL);
   lua_setmetatable(L, -2);
   box->snapshot = *from;
   *from = (tm_snapshot){0};

@@ -7,6 +7,7 @@
 #include "analyze/report.h"
 #include "analyze/report_options.h"
 #include "base/clock.h"
+#include "bind/lua_box.h"
 #include "bind/lua_error.h"
 #include "bind/lua_graph.h"
 #include "bind/lua_model.h"
@@ -266,19 +267,9 @@ static int profile_sample_index(lua_State *L) {
 }
 
 static int profile_index(lua_State *L) {
-  const tm_snapshot *s = check_snapshot(L, 1);
-  const char *key = luaL_checkstring(L, 2);
-  if (strcmp(key, "kind") == 0)
-    lua_pushstring(L, s->kind == TM_KIND_GOROUTINES ? "goroutines" : "profile");
-  else if (strcmp(key, "format") == 0)
-    lua_pushstring(L, s->format);
-  else if (strcmp(key, "partial") == 0)
-    lua_pushboolean(L, s->partial);
-  else if (strcmp(key, "problem") == 0 && s->partial)
-    lua_pushstring(L, s->problem.message);
-  else
-    lua_getfield(L, lua_upvalueindex(1), key);
-  return 1;
+  const tm_snapshot *s = tm_lua_indexed(L, PROFILE_META);
+  if (!s->model) return luaL_error(L, "this profile was closed");
+  return tm_lua_snapshot_index(L, s, s->kind == TM_KIND_GOROUTINES ? "goroutines" : "profile");
 }
 
 static int profile_close(lua_State *L) { // frees the memory now
@@ -309,17 +300,8 @@ static const luaL_Reg profile_methods[] = {{"report", profile_report},
 tm_snapshot *tm_lua_push_snapshot(lua_State *L) {
   tm_snapshot *s = lua_newuserdatauv(L, sizeof *s, 0);
   *s = (tm_snapshot){0};
-  if (luaL_newmetatable(L, PROFILE_META)) {
-    lua_pushcfunction(L, profile_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, profile_close);
-    lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, profile_tostring);
-    lua_setfield(L, -2, "__tostring");
-    luaL_newlib(L, profile_methods);
-    lua_pushcclosure(L, profile_index, 1);
-    lua_setfield(L, -2, "__index");
-  }
+  static const luaL_Reg *const methods[] = {profile_methods, NULL};
+  tm_lua_make_meta(L, PROFILE_META, methods, profile_index, profile_close, profile_tostring, NULL);
   lua_setmetatable(L, -2);
   return s;
 }

@@ -1,5 +1,6 @@
 // A tm_table as userdata: t[i] is a new Lua table of one row, t.notes and t.columns describe it,
 // t:json() and t:csv() render all rows in C.
+#include "bind/lua_box.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 #include "model/table_text.h"
@@ -137,8 +138,15 @@ static void push_columns(lua_State *L, const tm_table *t) {
   }
 }
 
+// Of __index and __len.
+static const tm_table *indexed_table(lua_State *L) {
+  const tm_table *t = *(tm_table **)tm_lua_indexed(L, TABLE_META);
+  if (!t) luaL_error(L, "this table was freed");
+  return t;
+}
+
 static int table_index(lua_State *L) {
-  const tm_table *t = check_table(L);
+  const tm_table *t = indexed_table(L);
   int is_integer;
   lua_Integer i = lua_tointegerx(L, 2, &is_integer);
   if (is_integer) {
@@ -146,18 +154,19 @@ static int table_index(lua_State *L) {
     push_row(L, t, (size_t)i - 1);
     return 1;
   }
+  if (tm_lua_find_method(L)) return 1;
   const char *key = luaL_checkstring(L, 2);
   if (strcmp(key, "notes") == 0)
     push_notes(L, t);
   else if (strcmp(key, "columns") == 0)
     push_columns(L, t);
   else
-    lua_getfield(L, lua_upvalueindex(1), key);
+    return 0;
   return 1;
 }
 
 static int table_len(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)tm_table_row_count(check_table(L)));
+  lua_pushinteger(L, (lua_Integer)tm_table_row_count(indexed_table(L)));
   return 1;
 }
 
@@ -226,15 +235,8 @@ static const luaL_Reg methods[] = {{"rows", table_rows},
 void tm_lua_push_table(lua_State *L, tm_lua_work *work) {
   tm_table **box = lua_newuserdatauv(L, sizeof(tm_table *), 0);
   *box = NULL;
-  if (luaL_newmetatable(L, TABLE_META)) {
-    lua_pushcfunction(L, table_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, table_len);
-    lua_setfield(L, -2, "__len");
-    luaL_newlib(L, methods);
-    lua_pushcclosure(L, table_index, 1);
-    lua_setfield(L, -2, "__index");
-  }
+  static const luaL_Reg *const lists[] = {methods, NULL};
+  tm_lua_make_meta(L, TABLE_META, lists, table_index, table_gc, NULL, table_len);
   lua_setmetatable(L, -2);
   *box = work->table;
   work->table = NULL;

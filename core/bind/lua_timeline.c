@@ -2,6 +2,7 @@
 // t:frames(), t:memory() answer Tables, t:info() the facts, t:mark(name) a moment.
 #include "analyze/timeline.h"
 #include "analyze/timeline_profile.h"
+#include "bind/lua_box.h"
 #include "bind/lua_error.h"
 #include "bind/lua_model.h"
 
@@ -152,19 +153,9 @@ static int timeline_snapshot(lua_State *L) { // t:snapshot() -> Profile: what ru
 }
 
 static int timeline_index(lua_State *L) {
-  const tm_snapshot *box = check_box(L);
-  const char *key = luaL_checkstring(L, 2);
-  if (strcmp(key, "kind") == 0)
-    lua_pushliteral(L, "timeline");
-  else if (strcmp(key, "format") == 0)
-    lua_pushstring(L, box->format);
-  else if (strcmp(key, "partial") == 0)
-    lua_pushboolean(L, box->partial);
-  else if (strcmp(key, "problem") == 0 && box->partial)
-    lua_pushstring(L, box->problem.message);
-  else
-    lua_getfield(L, lua_upvalueindex(1), key);
-  return 1;
+  const tm_snapshot *box = tm_lua_indexed(L, TIMELINE_META);
+  if (!box->model) return luaL_error(L, "this timeline was closed");
+  return tm_lua_snapshot_index(L, box, "timeline");
 }
 
 static int timeline_close(lua_State *L) { // frees the memory now
@@ -199,17 +190,9 @@ static const luaL_Reg methods[] = {{"tasks", timeline_tasks},
 void tm_lua_push_timeline(lua_State *L, tm_snapshot *from) {
   tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, 0);
   *box = (tm_snapshot){0};
-  if (luaL_newmetatable(L, TIMELINE_META)) {
-    lua_pushcfunction(L, timeline_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, timeline_close);
-    lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, timeline_tostring);
-    lua_setfield(L, -2, "__tostring");
-    luaL_newlib(L, methods);
-    lua_pushcclosure(L, timeline_index, 1);
-    lua_setfield(L, -2, "__index");
-  }
+  static const luaL_Reg *const lists[] = {methods, NULL};
+  tm_lua_make_meta(L, TIMELINE_META, lists, timeline_index, timeline_close, timeline_tostring,
+                   NULL);
   lua_setmetatable(L, -2);
   *box = *from;
   *from = (tm_snapshot){0};

@@ -4,6 +4,7 @@
 #include "analyze/trace_floors.h"
 #include "analyze/trace_profile.h"
 #include "analyze/trace_times.h"
+#include "bind/lua_box.h"
 #include "bind/lua_error.h"
 #include "bind/lua_frame.h"
 #include "bind/lua_model.h"
@@ -239,19 +240,9 @@ static int trace_regions(lua_State *L) { // t:regions() -> { {name=, begin_ns=, 
 }
 
 static int trace_index(lua_State *L) {
-  const tm_snapshot *box = check_box(L);
-  const char *key = luaL_checkstring(L, 2);
-  if (strcmp(key, "kind") == 0)
-    lua_pushliteral(L, "trace");
-  else if (strcmp(key, "format") == 0)
-    lua_pushstring(L, box->format);
-  else if (strcmp(key, "partial") == 0)
-    lua_pushboolean(L, box->partial);
-  else if (strcmp(key, "problem") == 0 && box->partial)
-    lua_pushstring(L, box->problem.message);
-  else
-    lua_getfield(L, lua_upvalueindex(1), key);
-  return 1;
+  const tm_snapshot *box = tm_lua_indexed(L, TRACE_META);
+  if (!box->model) return luaL_error(L, "this trace was closed");
+  return tm_lua_snapshot_index(L, box, "trace");
 }
 
 static int trace_close(lua_State *L) { // frees the memory now
@@ -287,17 +278,8 @@ static const luaL_Reg methods[] = {{"goroutines", trace_goroutines},
 static tm_snapshot *new_box(lua_State *L, int user_values) {
   tm_snapshot *box = lua_newuserdatauv(L, sizeof *box, user_values);
   *box = (tm_snapshot){0};
-  if (luaL_newmetatable(L, TRACE_META)) {
-    lua_pushcfunction(L, trace_close);
-    lua_setfield(L, -2, "__gc");
-    lua_pushcfunction(L, trace_close);
-    lua_setfield(L, -2, "__close");
-    lua_pushcfunction(L, trace_tostring);
-    lua_setfield(L, -2, "__tostring");
-    luaL_newlib(L, methods);
-    lua_pushcclosure(L, trace_index, 1);
-    lua_setfield(L, -2, "__index");
-  }
+  static const luaL_Reg *const lists[] = {methods, NULL};
+  tm_lua_make_meta(L, TRACE_META, lists, trace_index, trace_close, trace_tostring, NULL);
   lua_setmetatable(L, -2);
   return box;
 }
