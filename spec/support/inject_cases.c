@@ -187,8 +187,10 @@ int main(int argc, char **argv) {
     problem = lines();
   else if (strcmp(name, "spin") == 0)
     problem = spin();
-  else if (strcmp(name, "storm") == 0)
+  else if (strcmp(name, "storm") == 0) {
+    if (argc > 3) wait_s = atof(argv[3]) / 3;
     problem = storm(argc > 2 ? atoi(argv[2]) : 16);
+  }
   else {
     if (argc > 2) wait_s = atof(argv[2]);
     problem = timed(name);
