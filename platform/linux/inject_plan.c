@@ -63,6 +63,11 @@ static void note_base(uint64_t *base, const tm_mapping_row *row) {
   if (!*base) *base = row->start;
 }
 
+static void note_loader(tm_inject_plan *plan, const tm_mapping_row *row) {
+  if (!plan->loader_end) plan->loader_begin = row->start;
+  plan->loader_end = row->end;
+}
+
 static bool add_mapping(void *ud, const tm_mapping_row *row) {
   modules *m = ud;
   const char *name = base_name(row->name);
@@ -75,6 +80,7 @@ static bool add_mapping(void *ud, const tm_mapping_row *row) {
   if (starts(name, m->library) || starts(name, "memfd:tidemark-malloc")) note_base(&m->ours, row);
   if (refusal_of(name)) m->refusal = refusal_of(name);
   m->has_loader = m->has_loader || loader;
+  if (loader) note_loader(m->plan, row);
   if (!is_code || !(loader || is_unsafe(name))) return true;
   if (m->plan->unsafe_count == TM_INJECT_RANGES) {
     m->is_full = true;
