@@ -261,7 +261,7 @@ typedef struct tm_inject {
 typedef struct tm_inject_result {
   int64_t returned;    // by entry
   int64_t thread;      // that made the calls
-  uint64_t stopped_ns; // for which that thread was away; the others ran on
+  uint64_t stopped_ns; // for which that thread, and others that were tried, were away; the rest ran
   uint64_t tried_count;
 } tm_inject_result;
 

@@ -414,13 +414,13 @@ static tm_status try_thread(tm_ctx *ctx, const tm_inject_plan *plan, const candi
   j->t.tid = c->tid;
   j->remote_fd = -1;
   tm_status status = TM_OK;
-  uint64_t began = tm_clock_mono_ns();
-  if (tm_inject_interrupt(&j->t, 100 * MS_NS) == TM_INJECT_OURS && tm_inject_save(&j->t)
-      && may_be_taken(&j->t, c))
+  bool is_stopped = tm_inject_interrupt(&j->t, 100 * MS_NS) == TM_INJECT_OURS;
+  uint64_t began = j->t.seen_running_ns; // until then it ran, or waited for its turn
+  if (is_stopped && tm_inject_save(&j->t) && may_be_taken(&j->t, c))
     status = use(ctx, j, options, &is_busy, out);
   if (!j->t.is_gone) ptrace(PTRACE_DETACH, j->t.tid, NULL, NULL);
   pay(&j->t);
-  out->stopped_ns += tm_clock_mono_ns() - began;
+  if (is_stopped) out->stopped_ns += tm_clock_mono_ns() - began;
   out->thread = j->t.tid;
   *out_is_done = !is_busy || j->t.is_gone;
   tm_free(ctx, j, sizeof *j + 64);

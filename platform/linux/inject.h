@@ -62,8 +62,9 @@ typedef struct tm_inject_thread {
   struct user_regs_struct regs; // as they were when it was stopped
   uint8_t state[TM_INJECT_STATE_BYTES] __attribute__((aligned(64)));
   size_t state_bytes;
-  uint64_t mask;         // of blocked signals
-  tm_inject_turns turns; // how it is scheduled; size 0: that was not changed
+  uint64_t mask;            // of blocked signals
+  tm_inject_turns turns;    // how it is scheduled; size 0: that was not changed
+  uint64_t seen_running_ns; // before the last stop
   bool is_gone, is_owed_a_stop;
 } tm_inject_thread;
 

@@ -29,6 +29,7 @@ tm_inject_stop tm_inject_wait(tm_inject_thread *t, uint64_t timeout_ns, int *out
   const struct timespec pause = {.tv_nsec = 20000};
   int status;
   for (;;) {
+    uint64_t now = tm_clock_mono_ns();
     pid_t got = waitpid(t->tid, &status, __WALL | WNOHANG);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 || (got == t->tid && !WIFSTOPPED(status))) {
@@ -39,13 +40,15 @@ tm_inject_stop tm_inject_wait(tm_inject_thread *t, uint64_t timeout_ns, int *out
       *out_signal = WSTOPSIG(status);
       return status >> 16 == PTRACE_EVENT_STOP ? TM_INJECT_OURS : TM_INJECT_OTHER;
     }
-    if (tm_clock_mono_ns() > until) return TM_INJECT_NONE;
+    t->seen_running_ns = now;
+    if (now > until) return TM_INJECT_NONE;
     nanosleep(&pause, NULL);
   }
 }
 
 tm_inject_stop tm_inject_interrupt(tm_inject_thread *t, uint64_t timeout_ns) {
   int number;
+  t->seen_running_ns = tm_clock_mono_ns();
   if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) != 0) return TM_INJECT_GONE;
   for (;;) {
     tm_inject_stop s = tm_inject_wait(t, timeout_ns, &number);
