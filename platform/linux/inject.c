@@ -265,7 +265,7 @@ static tm_status use(tm_ctx *ctx, job *j, const tm_inject *options, bool *out_is
   tm_inject_words w = {0};
   outcome how = CRASHED;
   tm_inject_hush(&j->t);
-  tm_inject_hurry(&j->t);
+  tm_inject_hurry(j->t.tid, &j->t.turns);
   bool is_ready = make_scratch(j)
                   && (j->t.plan->calls.entry || is_visible(j->t.plan, options->library)
                       || send_library(j, options->library))
@@ -278,7 +278,7 @@ static tm_status use(tm_ctx *ctx, job *j, const tm_inject *options, bool *out_is
     drop_scratch(j);
     tm_inject_restore(&j->t);
   }
-  tm_inject_unhurry(&j->t);
+  tm_inject_unhurry(j->t.tid, &j->t.turns);
   return status;
 }
 
@@ -442,7 +442,11 @@ tm_status tm_proc_inject(tm_ctx *ctx, tm_proc *proc, const tm_inject *options,
     size_t count = find_candidates(&plan, candidates);
     for (size_t i = 0; i < count; i++) {
       bool is_done;
-      TM_TRY(try_thread(ctx, &plan, &candidates[i], &how, &is_done, out));
+      tm_inject_turns turns;
+      tm_inject_hurry(0, &turns);
+      tm_status status = try_thread(ctx, &plan, &candidates[i], &how, &is_done, out);
+      tm_inject_unhurry(0, &turns);
+      TM_TRY(status);
       out->tried_count++;
       if (is_done) return TM_OK;
     }

@@ -92,9 +92,10 @@ void tm_inject_hush(tm_inject_thread *t);
 // One system call of the thread's. False: it could not be made.
 bool tm_inject_syscall(tm_inject_thread *t, long number, const uint64_t args[6], int64_t *out);
 
-// The thread is away for as long as it takes to be scheduled: it goes first, where that is allowed.
-void tm_inject_hurry(tm_inject_thread *t);
-void tm_inject_unhurry(tm_inject_thread *t);
+// A thread is away for as long as it takes to be scheduled: it goes first, where that is allowed.
+// tid 0: the calling thread. *out: what it was, for the way back; size 0: nothing was changed.
+void tm_inject_hurry(pid_t tid, tm_inject_turns *out);
+void tm_inject_unhurry(pid_t tid, const tm_inject_turns *own);
 
 // Does it wait for a lock, and holds none itself? Then it can be put back. step: of the words.
 bool tm_inject_only_waits(const tm_inject_thread *t, uint64_t step);
@@ -117,8 +118,8 @@ typedef struct tm_inject_words {
   uint64_t problem;             // 112: dlerror's text
   uint64_t go;                  // 120: set by us: no wait
   uint64_t pause_s, pause_us;   // 128, 136
-  uint64_t has_hurry, own_nice; // 144, 152
-  uint64_t data_at, data_bytes; // 160, 168
+  uint64_t has_hurry;           // 144
+  uint64_t data_at, data_bytes; // 152, 160
 } tm_inject_words;
 
 // Where it is put: first the code, then its stack, at the end the image.

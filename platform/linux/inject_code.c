@@ -1,6 +1,6 @@
 // What a thread is made to run, and the words beside it: tries whether it can allocate, loads the
 // library, calls its entry, waits for us, and goes back by sigreturn when we do not come: with the
-// registers of all kinds, the signal mask and the priority that it had.
+// registers of all kinds, the signal mask and the policy of scheduling that it had.
 // Source: sigreturn(2); arch/x86/kernel/{signal,fpu/signal}.c for the frame.
 #include "inject.h"
 
@@ -12,8 +12,8 @@
 _Static_assert(offsetof(tm_inject_words, frame) == 80 && offsetof(tm_inject_words, step) == 88
                    && offsetof(tm_inject_words, go) == 120
                    && offsetof(tm_inject_words, pause_us) == 136
-                   && offsetof(tm_inject_words, own_nice) == 152
-                   && offsetof(tm_inject_words, data_bytes) == 168,
+                   && offsetof(tm_inject_words, has_hurry) == 144
+                   && offsetof(tm_inject_words, data_bytes) == 160,
                "the code knows the places");
 
 extern const uint8_t tm_inject_code[], tm_inject_code_end[];
@@ -23,8 +23,8 @@ __asm__(
     ".hidden tm_inject_code, tm_inject_code_end\n"
     "tm_inject_code:\n"
     "  mov $10, %eax\n" // mprotect: what is not code is for writing, never both
-    "  mov 160(%rbx), %rdi\n"
-    "  mov 168(%rbx), %rsi\n"
+    "  mov 152(%rbx), %rdi\n"
+    "  mov 160(%rbx), %rsi\n"
     "  mov $3, %edx\n"
     "  syscall\n"
     "  test %rax, %rax\n"
@@ -85,10 +85,11 @@ __asm__(
     "5:\n"
     "  cmpq $0, 144(%rbx)\n" // it was made to go first
     "  je 6f\n"
+    "  movq $0, 128(%rbx)\n"
+    "  lea 128(%rbx), %rdx\n"
     "  xor %edi, %edi\n"
-    "  xor %esi, %esi\n"
-    "  mov 152(%rbx), %rdx\n"
-    "  mov $141, %eax\n" // setpriority
+    "  mov $0x40000000, %esi\n" // SCHED_OTHER | SCHED_RESET_ON_FORK
+    "  mov $144, %eax\n"        // sched_setscheduler
     "  syscall\n"
     "6:\n"
     "  mov 80(%rbx), %rsp\n"
@@ -182,7 +183,6 @@ void tm_inject_fill(const tm_inject_thread *t, const tm_inject_place *place, con
                        .argument = texts_at + 2 * (uint64_t)TM_INJECT_TEXT_BYTES,
                        .frame = place->image + AT_FRAME,
                        .has_hurry = t->turns.size != 0,
-                       .own_nice = (uint64_t)t->turns.nice,
                        .data_at = place->data,
                        .data_bytes = place->image + TM_INJECT_IMAGE_BYTES - place->data};
   frame f;

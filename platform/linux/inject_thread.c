@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_NICE = -20, SECOND_NS = 1000000000 };
+enum { SECOND_NS = 1000000000 };
 
 tm_inject_stop tm_inject_wait(tm_inject_thread *t, uint64_t timeout_ns, int *out_signal) {
   uint64_t until = tm_clock_mono_ns() + timeout_ns;
@@ -152,23 +152,23 @@ bool tm_inject_syscall(tm_inject_thread *t, long number, const uint64_t args[6],
 
 // ---- when it runs ----
 
-// What it makes meanwhile, the agent's thread, does not go first.
-void tm_inject_hurry(tm_inject_thread *t) {
+// Before all that wait for their turn. What it makes meanwhile, the agent's thread, is as others
+// are.
+void tm_inject_hurry(pid_t tid, tm_inject_turns *out) {
   enum { RESET_ON_FORK = 1 };
   tm_inject_turns own = {0};
-  if (syscall(SYS_sched_getattr, t->tid, &own, sizeof own, 0) != 0 || own.policy != SCHED_OTHER)
+  *out = (tm_inject_turns){0};
+  if (syscall(SYS_sched_getattr, tid, &own, sizeof own, 0) != 0 || own.policy != SCHED_OTHER)
     return;
-  tm_inject_turns first = own;
-  first.size = sizeof first;
-  first.nice = FIRST_NICE;
-  first.flags |= RESET_ON_FORK;
-  if (syscall(SYS_sched_setattr, t->tid, &first, 0) != 0) return;
-  t->turns = own;
-  t->turns.size = sizeof own;
+  const tm_inject_turns first = {
+      .size = sizeof first, .policy = SCHED_FIFO, .flags = RESET_ON_FORK, .priority = 1};
+  if (syscall(SYS_sched_setattr, tid, &first, 0) != 0) return;
+  *out = own;
+  out->size = sizeof own;
 }
 
-void tm_inject_unhurry(tm_inject_thread *t) {
-  if (t->turns.size) syscall(SYS_sched_setattr, t->tid, &t->turns, 0);
+void tm_inject_unhurry(pid_t tid, const tm_inject_turns *own) {
+  if (own->size) syscall(SYS_sched_setattr, tid, own, 0);
 }
 
 // ---- locks ----
