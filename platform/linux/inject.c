@@ -264,6 +264,8 @@ static tm_status use(tm_ctx *ctx, job *j, const tm_inject *options, bool *out_is
                      tm_inject_result *out) {
   tm_inject_words w = {0};
   outcome how = CRASHED;
+  *out_is_busy = false;
+  TM_TRY(tm_inject_ask_filters(ctx, &j->t));
   tm_inject_hush(&j->t);
   tm_inject_hurry(j->t.tid, &j->t.turns);
   bool is_ready = make_scratch(j)

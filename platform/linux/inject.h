@@ -86,6 +86,9 @@ tm_inject_stop tm_inject_interrupt(tm_inject_thread *t, uint64_t timeout_ns);
 bool tm_inject_save(tm_inject_thread *t);
 void tm_inject_restore(tm_inject_thread *t);
 
+// Its /proc/PID/task/TID/status. False: it cannot be read.
+bool tm_inject_status(const tm_inject_thread *t, char *text, size_t size);
+
 // Blocks the signals that can wait.
 void tm_inject_hush(tm_inject_thread *t);
 
@@ -102,6 +105,12 @@ bool tm_inject_only_waits(const tm_inject_thread *t, uint64_t step);
 
 // Did it wait in a system call, out of which it was taken? Source: include/linux/errno.h.
 bool tm_inject_waited(const struct user_regs_struct *r);
+
+// ---- its filters (inject_seccomp.c) ----
+
+// Of a stopped thread; TM_OK when it has none, too. TM_E_UNSUPPORTED, TM_E_PERM: they cannot be
+// seen.
+TM_NODISCARD tm_status tm_inject_ask_filters(tm_ctx *ctx, const tm_inject_thread *t);
 
 // ---- what it runs (inject_code.c) ----
 

@@ -125,6 +125,11 @@ static const char *wrong_machine(const tm_proc *proc) {
 #endif
 }
 
+static tm_status refuse(tm_ctx *ctx, int64_t pid, const char *why) {
+  return tm_fail(ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
+                 "the malloc agent is not for process %lld: %s", (long long)pid, why);
+}
+
 static tm_status check_state(tm_ctx *ctx, const tm_proc *proc) {
   char status[4096];
   long long pid = proc->id.pid;
@@ -149,11 +154,6 @@ static tm_status check_state(tm_ctx *ctx, const tm_proc *proc) {
     return tm_fail(ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
                    "process %lld is stopped; let it go on (kill -CONT %lld)", pid, pid);
   return TM_OK;
-}
-
-static tm_status refuse(tm_ctx *ctx, int64_t pid, const char *why) {
-  return tm_fail(ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
-                 "the malloc agent is not for process %lld: %s", (long long)pid, why);
 }
 
 // ---- its functions ----

@@ -76,7 +76,7 @@ bool tm_inject_save(tm_inject_thread *t) {
   return is_saved;
 }
 
-static bool read_status(const tm_inject_thread *t, char *text, size_t size) {
+bool tm_inject_status(const tm_inject_thread *t, char *text, size_t size) {
   char path[80];
   snprintf(path, sizeof path, "/proc/%lld/task/%d/status", (long long)t->plan->pid, (int)t->tid);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -94,7 +94,7 @@ static uint64_t hex_of(const char *text, const char *key) {
 // Is a signal on its way that the thread lets in?
 static bool has_signal(const tm_inject_thread *t) {
   char text[4096];
-  if (!read_status(t, text, sizeof text)) return false;
+  if (!tm_inject_status(t, text, sizeof text)) return false;
   return ((hex_of(text, "\nSigPnd:") | hex_of(text, "\nShdPnd:")) & ~t->mask) != 0;
 }
 
@@ -176,7 +176,7 @@ void tm_inject_unhurry(pid_t tid, const tm_inject_turns *own) {
 // The number that the program itself knows it by.
 static uint32_t own_number(const tm_inject_thread *t) {
   char text[4096];
-  const char *at = read_status(t, text, sizeof text) ? strstr(text, "\nNSpid:") : NULL;
+  const char *at = tm_inject_status(t, text, sizeof text) ? strstr(text, "\nNSpid:") : NULL;
   uint32_t number = (uint32_t)t->tid;
   for (at = at ? at + strlen("\nNSpid:") : NULL; at && *at && *at != '\n'; at++)
     if (at[0] == '\t' && at[1] >= '0' && at[1] <= '9') number = (uint32_t)strtoul(at + 1, NULL, 10);

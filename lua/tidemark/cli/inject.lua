@@ -19,7 +19,8 @@ return {
     if #words ~= 1 then args.usage("one process is needed: tidemark inject 4711") end
     local pid = target.resolve(words[1])
     local row, err = malloc.inject(pid, { mode = opts.mode, rate = opts.rate })
-    if not row then error({ message = err.message, code = err.code, advice = err.advice }, 0) end
+    -- What is refused lies in the program, not here.
+    if not row then error({ message = err.message, code = err.code, advice = err.code ~= "unsupported" and err.advice or nil }, 0) end
     if opts.json then
       io.write(text.document("inject", {}, text.array { row }))
     elseif not opts.quiet and row.was_there then
