@@ -130,6 +130,14 @@ static tm_status refuse(tm_ctx *ctx, int64_t pid, const char *why) {
                  "the malloc agent is not for process %lld: %s", (long long)pid, why);
 }
 
+// Root may go anywhere, or what it may not go into is said later.
+static tm_status check_owner(tm_ctx *ctx, int64_t pid, const char *status) {
+  long long owner = number_of(status, "\nUid:");
+  if (geteuid() == 0 || owner == (long long)geteuid()) return TM_OK;
+  return tm_fail(ctx, TM_E_PERM, TM_NO_OFFSET, "process %lld belongs to another user (%lld)",
+                 (long long)pid, owner);
+}
+
 static tm_status check_state(tm_ctx *ctx, const tm_proc *proc) {
   char status[4096];
   long long pid = proc->id.pid;
@@ -137,6 +145,7 @@ static tm_status check_state(tm_ctx *ctx, const tm_proc *proc) {
     return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET, "tidemark does not bring its agent into itself");
   if (!read_file(proc, "status", status, sizeof status))
     return tm_fail(ctx, TM_E_GONE, TM_NO_OFFSET, "process %lld has ended", pid);
+  TM_TRY(check_owner(ctx, pid, status));
   long long tracer = number_of(status, "\nTracerPid:");
   const char *state = strstr(status, "\nState:");
   if (tracer)
@@ -150,6 +159,7 @@ static tm_status check_state(tm_ctx *ctx, const tm_proc *proc) {
   while (*state == '\t' || *state == ' ') state++;
   if (*state == 'Z' || *state == 'X')
     return tm_fail(ctx, TM_E_GONE, TM_NO_OFFSET, "process %lld has ended", pid);
+  if (!strstr(status, "\nVmSize:")) return refuse(ctx, pid, "it is a thread of the kernel");
   if (*state == 'T' || *state == 't')
     return tm_fail(ctx, TM_E_UNSUPPORTED, TM_NO_OFFSET,
                    "process %lld is stopped; let it go on (kill -CONT %lld)", pid, pid);
