@@ -44,7 +44,7 @@ static void say(const char *text) {
   fflush(stdout);
 }
 
-// Each line of input leaks; "dlopen PATH" loads a library and "call" calls its leak.
+// Each line of input but "echo" leaks; "dlopen PATH" loads a library and "call" calls its leak.
 static int lines(void) {
   char line[512];
   void *library = NULL;
@@ -64,10 +64,34 @@ static int lines(void) {
       leak();
     } else if (strcmp(line, "dlclose") == 0) {
       dlclose(library);
-    } else {
+    } else if (strcmp(line, "echo") != 0) {
       leak_line();
     }
     say(line);
+  }
+}
+
+static volatile sig_atomic_t signals_seen;
+
+static void on_signal(int number) {
+  (void)number;
+  signals_seen++;
+}
+
+// Each line is answered with the signals so far; nothing but they may interrupt a read.
+static int signalled(void) {
+  char line[64], answer[80];
+  struct sigaction action = {.sa_handler = on_signal};
+  int interrupted = 0;
+  sigaction(SIGUSR1, &action, NULL);
+  for (;;) {
+    ssize_t got = read(0, line, sizeof line - 1);
+    if (got == 0) return interrupted == signals_seen ? 0 : 9;
+    if (got < 0 && errno == EINTR && ++interrupted == signals_seen) continue;
+    if (got < 0) return 3;
+    line[got - 1] = 0;
+    snprintf(answer, sizeof answer, "%s %d", line, (int)signals_seen);
+    say(answer);
   }
 }
 
@@ -214,6 +238,8 @@ int main(int argc, char **argv) {
   fflush(stdout);
   if (strcmp(name, "lines") == 0)
     problem = lines();
+  else if (strcmp(name, "signalled") == 0)
+    problem = signalled();
   else if (strcmp(name, "confined") == 0)
     problem = confine(argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "") ? 8 : lines();
   else if (strcmp(name, "spin") == 0) {
