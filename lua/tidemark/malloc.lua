@@ -100,16 +100,19 @@ end
 local MS <const> = 1000000
 
 -- Waits until the agent's thread stands before the allocator, or says why it does not.
-local function wait_for(pid)
-  local about, err
-  for _ = 1, 100 do
+local function wait_for(pid, timeout_ns)
+  local _, began = core.now()
+  local about, err, now
+  repeat
     about, err = core.malloc_agent(pid, "hello", { timeout_ns = 1000 * MS })
     if about and (about.is_preloaded == 1 or about.is_patched == 1) then return about end
-    if err and err.code == "unsupported" then break end
+    if err and err.code == "unsupported" then return nil, err end
     if not core.describe(pid) then return nil, { code = "gone", message = ("process %d ended meanwhile"):format(pid) } end
     core.pause(20 * MS)
-  end
-  return nil, err or { code = "timeout", message = ("the agent in process %d does not answer"):format(pid) }
+    _, now = core.now()
+  until now - began > timeout_ns
+  return nil, { code = "timeout", message = ("the agent is in process %d, but does not answer yet: somebody there holds the loader"):format(pid),
+    advice = "give it a moment, then run `tidemark inject` again" }
 end
 
 --- Brings the agent into a program that runs: one of its threads loads it. Whoever has it already is only started.
@@ -126,7 +129,7 @@ function M.inject(pid, options)
     about, err = core.malloc_agent(pid, "start", { mode = mode, rate = rate })
   else
     done, err = core.inject(pid, M.find(), { argument = ("mode=%s,rate=%d"):format(mode, rate), timeout_ns = options.timeout_ns })
-    if done then about, err = wait_for(pid) end
+    if done then about, err = wait_for(pid, options.timeout_ns or 10000 * MS) end
     if done and not about and err.code == "unsupported" then core.malloc_agent(pid, "detach", { timeout_ns = 1000 * MS }) end
   end
   if not done or not about then return nil, err end

@@ -54,6 +54,7 @@ typedef struct job {
   tm_inject_thread t;
   tm_inject_place place;
   uint8_t image[TM_INJECT_IMAGE_BYTES];
+  uint64_t lock; // for which it waits, when it only does that
   int remote_fd; // of the library, where its path says nothing to the program
 } job;
 
@@ -179,7 +180,7 @@ static outcome leave(job *j, tm_inject_words *out) {
 // Looks whether it waits for a lock that somebody else holds.
 static bool waits(job *j, uint64_t step) {
   if (tm_inject_interrupt(&j->t, 1000 * MS_NS) != TM_INJECT_OURS) return false;
-  if (tm_inject_only_waits(&j->t, step)) return true;
+  if (tm_inject_only_waits(&j->t, step, &j->lock)) return true;
   ptrace(PTRACE_CONT, j->t.tid, NULL, NULL);
   return false;
 }
@@ -198,7 +199,7 @@ static bool goes_on(job *j) {
 }
 
 static outcome run_code(job *j, uint64_t timeout_ns, tm_inject_words *out) {
-  enum { PATIENCE_MS = 8 };
+  enum { PATIENCE_MS = 5 };
   struct user_regs_struct regs = j->t.regs;
   uint64_t began = tm_clock_mono_ns(), looked = began;
   const struct timespec pause = {.tv_nsec = 50000};
@@ -403,11 +404,13 @@ static tm_status seize(tm_ctx *ctx, const tm_inject_plan *plan, pid_t tid, bool 
                  (long long)plan->pid);
 }
 
-// TM_OK with *out_is_done false: not this one now.
+// TM_OK with *out_is_done false: not this one now, because of *out_lock if that is known.
 static tm_status try_thread(tm_ctx *ctx, const tm_inject_plan *plan, const candidate *c,
-                            const tm_inject *options, bool *out_is_done, tm_inject_result *out) {
+                            const tm_inject *options, bool *out_is_done, uint64_t *out_lock,
+                            tm_inject_result *out) {
   bool is_busy = true, is_seized;
   *out_is_done = false;
+  *out_lock = 0;
   TM_TRY(seize(ctx, plan, c->tid, &is_seized));
   if (!is_seized) return TM_OK;
   job *j = tm_calloc(ctx, 1, sizeof *j + 64);
@@ -422,11 +425,21 @@ static tm_status try_thread(tm_ctx *ctx, const tm_inject_plan *plan, const candi
     status = use(ctx, j, options, &is_busy, out);
   if (!j->t.is_gone) ptrace(PTRACE_DETACH, j->t.tid, NULL, NULL);
   pay(&j->t);
+  *out_lock = j->lock;
   if (is_stopped) out->stopped_ns += tm_clock_mono_ns() - began;
   out->thread = j->t.tid;
   *out_is_done = !is_busy || j->t.is_gone;
   tm_free(ctx, j, sizeof *j + 64);
   return status;
+}
+
+// Nobody is away meanwhile.
+static void wait_for_lock(const tm_inject_plan *plan, uint64_t lock, uint64_t until_ns) {
+  const struct timespec pause = {.tv_nsec = 1000000};
+  uint32_t word;
+  while (lock && tm_inject_read(plan->pid, lock, &word, sizeof word) && word
+         && tm_clock_mono_ns() < until_ns)
+    nanosleep(&pause, NULL);
 }
 
 tm_status tm_proc_inject(tm_ctx *ctx, tm_proc *proc, const tm_inject *options,
@@ -444,13 +457,16 @@ tm_status tm_proc_inject(tm_ctx *ctx, tm_proc *proc, const tm_inject *options,
     size_t count = find_candidates(&plan, candidates);
     for (size_t i = 0; i < count; i++) {
       bool is_done;
+      uint64_t lock;
       tm_inject_turns turns;
       tm_inject_hurry(0, &turns);
-      tm_status status = try_thread(ctx, &plan, &candidates[i], &how, &is_done, out);
+      tm_status status = try_thread(ctx, &plan, &candidates[i], &how, &is_done, &lock, out);
       tm_inject_unhurry(0, &turns);
       TM_TRY(status);
       out->tried_count++;
       if (is_done) return TM_OK;
+      wait_for_lock(&plan, lock, began + timeout_ns);
+      if (lock) break; // what was seen is old
     }
     TM_TRY(tm_ctx_tick(ctx, 0));
     nanosleep(&pause, NULL);

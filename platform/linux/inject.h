@@ -101,7 +101,8 @@ void tm_inject_hurry(pid_t tid, tm_inject_turns *out);
 void tm_inject_unhurry(pid_t tid, const tm_inject_turns *own);
 
 // Does it wait for a lock, and holds none itself? Then it can be put back. step: of the words.
-bool tm_inject_only_waits(const tm_inject_thread *t, uint64_t step);
+// *out_lock: the word that is 0 when the lock is free.
+bool tm_inject_only_waits(const tm_inject_thread *t, uint64_t step, uint64_t *out_lock);
 
 // Did it wait in a system call, out of which it was taken? Source: include/linux/errno.h.
 bool tm_inject_waited(const struct user_regs_struct *r);

@@ -194,11 +194,12 @@ static bool holds_a_lock_near(const tm_inject_thread *t, uint64_t lock) {
   return false;
 }
 
-bool tm_inject_only_waits(const tm_inject_thread *t, uint64_t step) {
+bool tm_inject_only_waits(const tm_inject_thread *t, uint64_t step, uint64_t *out_lock) {
   struct user_regs_struct r;
   if (ptrace(PTRACE_GETREGS, t->tid, NULL, &r) != 0 || !tm_inject_waited(&r)) return false;
   if (r.orig_rax != SYS_futex || ((uint32_t)r.rsi & (uint32_t)FUTEX_CMD_MASK) != FUTEX_WAIT)
     return false;
+  *out_lock = r.rdi;
   if (step == TM_INJECT_TRIES) return true;
   return step == TM_INJECT_LOADS && r.rdi >= t->plan->loader_begin && r.rdi < t->plan->loader_end
          && !holds_a_lock_near(t, r.rdi);

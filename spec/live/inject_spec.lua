@@ -68,6 +68,27 @@ describe("inject", function()
     app.stop()
   end)
 
+  it("waits for who holds the loader without taking a thread for so long", function()
+    local source = helper.write(folder .. "/slow.c", [[#include <semaphore.h>
+      #include <time.h>
+      __attribute__((constructor)) static void begin(void) { // not to be taken as long as there is another
+        struct timespec until;
+        sem_t never;
+        sem_init(&never, 0, 0);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 2;
+        sem_timedwait(&never, &until);
+      }]])
+    local app = start("loading", agent.build(source, "-shared -fPIC", folder, "slow.so"))
+    core.pause(100000000)
+    local row = assert(inject(app.pid))
+    assert.is_true(row.took_ns > 500000000)
+    assert.is_true(row.stopped_ns < 500000000) -- some ms, were the machine idle
+    app.say "leak"
+    assert.equal("leak", app.read())
+    assert.truthy(app.stop())
+  end)
+
   it("lets a read of a pipe wait on, and a signal that comes meanwhile arrive", function()
     local app = start "signalled"
     for _ = 1, 5 do

@@ -71,6 +71,20 @@ static int lines(void) {
   }
 }
 
+static void *load(void *path) {
+  return dlopen(path, RTLD_NOW);
+}
+
+// Another thread loads a library whose constructor takes its time.
+static int loading(const char *path) {
+  pthread_t thread;
+  void *loaded = NULL;
+  pthread_create(&thread, NULL, load, (void *)path);
+  int problem = lines();
+  pthread_join(thread, &loaded);
+  return loaded ? problem : 4;
+}
+
 static volatile sig_atomic_t signals_seen;
 
 static void on_signal(int number) {
@@ -240,6 +254,8 @@ int main(int argc, char **argv) {
     problem = lines();
   else if (strcmp(name, "signalled") == 0)
     problem = signalled();
+  else if (strcmp(name, "loading") == 0)
+    problem = loading(argc > 2 ? argv[2] : "");
   else if (strcmp(name, "confined") == 0)
     problem = confine(argc > 2 ? argv[2] : "", argc > 3 ? argv[3] : "") ? 8 : lines();
   else if (strcmp(name, "spin") == 0) {
