@@ -114,6 +114,15 @@ describe("inject", function()
     assert.is_true(agent.sum(p, "main") > 1 << 20)
     assert.is_true(agent.sum(p, "main") >= 0.9 * agent.total(p))
     assert(core.malloc_agent(pid, "detach"))
+    core.pause(200000000)
+    local out = folder .. "/once.pb.gz" -- all of that by one command
+    local result = helper.shell("XDG_RUNTIME_DIR= TIDEMARK_AGENT=" .. agent.library .. " "
+      .. helper.command("snap", pid, "malloc", "--inject", "--seconds", "2", "-o", out, "--json"))
+    assert.equal(0, result.code, result.err)
+    local row = assert(core.json_decode(result.out)).rows[1]
+    assert.is_true(row.stopped_ns > 0 and row.samples > 0)
+    assert.is_true(agent.sum(assert(core.read(out)), "main") > 1 << 20)
+    assert.equal("gone", select(2, core.malloc_agent(pid, "hello")).code)
     assert(core.describe(pid))
     helper.shell("kill " .. pid)
   end)

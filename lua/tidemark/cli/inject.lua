@@ -14,11 +14,13 @@ return {
   options = {
     { "mode", "MODE", "sampled, full (every allocation) or idle", choices = malloc.modes, default = "sampled" },
     { "rate", "BYTES", "one sample in so many bytes (512KiB)", kind = "bytes" },
+    { "malloc-rate", "BYTES", "the same, as `run` has it", kind = "bytes" },
+    { "malloc-mode", "MODE", "the same as --mode", choices = malloc.modes },
   },
   run = function(opts, words)
     if #words ~= 1 then args.usage("one process is needed: tidemark inject 4711") end
     local pid = target.resolve(words[1])
-    local row, err = malloc.inject(pid, { mode = opts.mode, rate = opts.rate })
+    local row, err = malloc.inject(pid, { mode = opts["malloc-mode"] or opts.mode, rate = opts["malloc-rate"] or opts.rate })
     -- What is refused lies in the program, not here.
     if not row then error({ message = err.message, code = err.code, advice = err.code ~= "unsupported" and err.advice or nil }, 0) end
     if opts.json then

@@ -22,6 +22,7 @@ local options = {
   { "malloc-kind", "KIND", "malloc: blocks of the allocator, mmap: large mappings, or all", choices = { "malloc", "mmap", "all" }, default = "malloc" },
   { "since-epoch", "N", "malloc: only blocks since the N-th `tidemark malloc PID mark`", kind = "integer" },
   { "min-age", "DUR", "malloc: only blocks that live so long already", kind = "duration" },
+  { "inject", "malloc: bring the agent, let it record for --seconds (10), and take it out again" },
   { "redact", "blank what strings and arrays of a heap dump hold; sizes stay" },
 }
 table.move(fetch.options, 1, #fetch.options, #options + 1, options)
@@ -215,17 +216,32 @@ local function record_handles(pid, opts)
   return about.handles_on == 0 and handles.stop
 end
 
+-- Whoever has the agent already keeps it.
+local function record_malloc(pid, opts)
+  local brought, err = malloc.inject(pid, { timeout_ns = opts.timeout })
+  if not brought then fail(err, "malloc") end
+  local ok, problem = pcall(core.sleep, math.floor((opts.seconds or 10) * 1e9))
+  local function finish()
+    if not brought.was_there then core.malloc_agent(pid, "detach") end
+  end
+  if ok then return finish, brought end
+  finish()
+  error(problem, 0)
+end
+
 local function take_malloc(word, kind, opts)
   local pid = target.resolve(word)
   local path = opts.output or file_name(word, kind, opts)
+  local brought
   local finish = kind == "handles" and record_handles(pid, opts)
+  if kind == "malloc" and opts.inject then finish, brought = record_malloc(pid, opts) end
   local row, err = malloc.snapshot(pid, path, { timeout_ns = opts.timeout,
     kinds = kind == "handles" and handles.KINDS or malloc.kinds[opts["malloc-kind"]],
     since_epoch = opts["since-epoch"], min_age_ms = opts["min-age"] and opts["min-age"] // 1000000,
     progress = capture_progress(kind, opts.quiet or opts.json) })
   if finish then finish(pid) end
   if not row then fail(err, kind) end
-  row.target, row.kind = word, kind
+  row.target, row.kind, row.stopped_ns = word, kind, brought and brought.stopped_ns
   if path ~= "-" then look(row, path) end
   if not opts.json and not opts.quiet and path ~= "-" then io.write(line(row)) end
   return row
@@ -246,6 +262,7 @@ return {
     "tidemark snap unix:/run/app.sock:/debug/pprof goroutine mutex", "tidemark snap unix:/run/caddy.sock heap --host-header ''",
     "tidemark snap jvm:4711 dump -o app.hprof", "tidemark snap node:9229 heap", "tidemark snap chrome:9222/Shop counters",
     "tidemark snap 4711 histogram --json", "tidemark snap 4711 malloc -o native.pb.gz",
+    "tidemark snap 4711 malloc --inject --seconds 30 -o native.pb.gz",
     "tidemark snap 4711 handles --seconds 30 -o handles.pb.gz" },
   doc = "KIND: heap, allocs, goroutine, cpu, mutex, block, threadcreate, trace, goroutineleak, or the name of a profile that the app\n"
     .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.\n"
