@@ -198,6 +198,22 @@ describe("inject", function()
     end
   end)
 
+  it("refuses a program of 32 bits", function()
+    local code = "\xb8\x1d\0\0\0\xcd\x80\xeb\xf7" -- pause, again and again
+    local head = ("<c4BBBxI8HHIIIIIHHHHHH"):pack("\127ELF", 1, 1, 1, 0, 2, 3, 1, 0x08048054, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    local segment = ("<IIIIIIII"):pack(1, 0, 0x08048000, 0x08048000, 84 + #code, 84 + #code, 5, 4096)
+    local small = helper.write(folder .. "/small", head .. segment .. code)
+    assert(os.execute(("chmod 700 %s; timeout 50 %s & echo $! > %s/small.pid"):format(small, small, folder)))
+    core.pause(200000000)
+    local pid
+    for _, p in ipairs(core.processes()) do
+      if p.command == small then pid = p.pid end
+    end
+    if not pid then return pending "the kernel runs none" end
+    refuses(pid, "32 bits")
+    helper.shell("kill " .. pid)
+  end)
+
   it("refuses another user's process, goes into it as root", function()
     if not is_root or helper.shell("setpriv --version").code ~= 0 then return pending "takes root and setpriv" end
     assert(os.execute("chmod 755 " .. folder))
