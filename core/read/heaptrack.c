@@ -6,24 +6,33 @@
 // accumulatedtracedata.cpp (what is read; which frees end a temporary allocation).
 #include "read/heaptrack.h"
 
+#include "base/bytes.h"
 #include "read/reader.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-enum { TICK = 1 << 16, VERSION_MAX = 3 };
-#define BYTES_MAX (UINT64_C(1) << 48) // a block larger than all addresses is none
+enum { TICK = 1 << 16, VERSION_MAX = 3, COMMENTS_MAX = 1024, COMMENT_BYTES = 4096 };
+#define OPERATOR_NEW "operator new(\\[\\])?"
+#define BYTES_MAX    (UINT64_C(1) << 48) // a block larger than all addresses is none
+
+static uint64_t line_number(const heaptrack *h) {
+  uint64_t n = 1;
+  for (const char *p = h->start; (p = memchr(p, '\n', (size_t)(h->line - p))); p++) n++;
+  return n;
+}
 
 tm_status ht_bad(heaptrack *h, const char *what) {
-  uint64_t offset = (uint64_t)(h->line - h->start);
-  const char *newline = memchr(h->line, '\n', (size_t)(h->end - h->line));
-  if (!newline)
+  uint64_t offset = (uint64_t)(h->line - h->start), line = line_number(h);
+  if (!memchr(h->line, '\n', (size_t)(h->end - h->line)))
     return tm_fail(h->ctx, TM_E_FORMAT, offset,
-                   "the recording ends inside a line, at byte %" PRIu64
-                   "; what came before is counted",
-                   offset);
-  return tm_fail(h->ctx, TM_E_FORMAT, offset, "%s is expected in the line at byte %" PRIu64, what,
-                 offset);
+                   "the recording ends inside line %" PRIu64
+                   "; what came before is counted: let the program end for a whole one",
+                   line);
+  return tm_fail(h->ctx, TM_E_FORMAT, offset,
+                 "line %" PRIu64
+                 ": %s is expected; what came before is counted: record it again for the rest",
+                 line, what);
 }
 
 // ---- what happens ----
@@ -42,7 +51,6 @@ static tm_status allocate(heaptrack *h, ht_info *info, uint64_t id) {
   c->live_bytes += info->bytes;
   h->alloc_count++;
   h->last = id;
-  h->has_last = true;
   if (h->live_bytes <= h->peak_bytes) return TM_OK;
   h->peak_bytes = h->live_bytes;
   h->peak_at = (uint64_t)(h->line - h->start);
@@ -60,10 +68,10 @@ static tm_status release(heaptrack *h, ht_info *info, uint64_t id) {
   }
   c->live_count--;
   c->live_bytes -= info->bytes;
-  bool is_temporary = h->has_last && h->last == id;
+  bool is_temporary = h->last == id;
   c->temporary_count += is_temporary;
   h->temporary_count += is_temporary;
-  h->has_last = false;
+  h->last = 0; // as heaptrack: also where that is an allocation's number
   return TM_OK;
 }
 
@@ -100,7 +108,8 @@ static tm_status allocate_pointer(heaptrack *h) {
   TM_TRY(check_info(h, bytes, trace));
   uint32_t known = tm_idmap_get(&h->pointers, pointer);
   if (known != TM_IDMAP_NONE) {
-    TM_TRY(release(h, &h->infos.items[known], pointer + 1));
+    h->last = 0; // none of the program's frees, so never a temporary one
+    TM_TRY(release(h, &h->infos.items[known], pointer));
     give_info(h, known);
   }
   TM_TRY(take_info(h, &number));
@@ -114,7 +123,10 @@ static tm_status release_pointer(heaptrack *h) {
   uint64_t pointer;
   if (!ht_hex(h, &pointer)) return ht_bad(h, "a pointer");
   uint32_t number = tm_idmap_get(&h->pointers, pointer);
-  if (number == TM_IDMAP_NONE) return TM_OK;
+  if (number == TM_IDMAP_NONE) {
+    if (h->is_raw) h->last = 0;
+    return TM_OK;
+  }
   tm_idmap_remove(&h->pointers, pointer);
   TM_TRY(release(h, &h->infos.items[number], pointer));
   give_info(h, number);
@@ -190,6 +202,21 @@ static tm_status read_rss(heaptrack *h) {
   return TM_OK;
 }
 
+// Texts to the end of the line, as comments of the profile: the command, known leaks.
+static tm_status read_comment(heaptrack *h, const char *title) {
+  const char *newline = memchr(h->at, '\n', (size_t)(h->end - h->at));
+  tm_bytes text = {0};
+  uint32_t id;
+  if (h->p->comments.count >= COMMENTS_MAX || !newline) return TM_OK;
+  int length = newline - h->at < COMMENT_BYTES ? (int)(newline - h->at) : COMMENT_BYTES;
+  tm_status status = tm_bytes_printf(h->ctx, &text, "%s%.*s", title, length, h->at);
+  if (status == TM_OK)
+    status = tm_profile_intern(h->ctx, h->p, (const char *)text.data, text.size, &id);
+  if (status == TM_OK) status = tm_vec_push(h->ctx, &h->p->comments, id);
+  tm_bytes_free(h->ctx, &text);
+  return status;
+}
+
 // ---- lines ----
 
 static tm_status read_line(heaptrack *h, char mode) {
@@ -217,7 +244,13 @@ static tm_status read_line(heaptrack *h, char mode) {
     return read_rss(h);
   case 'I':
     return read_numbers(h, &h->page_bytes, NULL);
-  default: // the command, comments, suppressions, what later versions say
+  case 'X':
+    return read_comment(h, "command:");
+  case 'S':
+    return read_comment(h, "suppression:");
+  case 'A':
+    return read_comment(h, "heaptrack came to it while it ran");
+  default: // comments, what later versions say
     return TM_OK;
   }
 }
@@ -290,6 +323,9 @@ static tm_status finish(heaptrack *h) {
   TM_TRY(add_stat(h, "PeakBytes", (double)h->peak_bytes));
   if (h->rss_pages) TM_TRY(add_stat(h, "MaxRSS", (double)h->rss_pages * (double)h->page_bytes));
   TM_TRY(count_peak(h));
+  // Names come later to raw ones; operator new is no site in them either.
+  if (h->is_raw)
+    TM_TRY(tm_profile_intern(h->ctx, h->p, OPERATOR_NEW, strlen(OPERATOR_NEW), &h->p->drop_frames));
   return ht_make_samples(h);
 }
 

@@ -48,8 +48,7 @@ typedef struct heaptrack {
   tm_idmap pointers; // of raw recordings: -> info
   uint32_t free_info;
 
-  uint64_t last; // what was allocated last, if nothing was since
-  bool has_last;
+  uint64_t last;                            // what was allocated last, 0 behind a free
   uint64_t live_bytes, peak_bytes, peak_at; // peak_at: offset of the event that made it
   uint64_t alloc_count, temporary_count, time_ms, rss_pages, page_bytes;
 } heaptrack;
