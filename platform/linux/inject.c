@@ -326,6 +326,8 @@ static int rank_of_call(long long number, uint64_t futex_operation, bool in_libc
   case SYS_epoll_pwait:
   case 441: // epoll_pwait2
     return 2;
+  case SYS_restart_syscall: // of a timed wait, out of which it was taken before; locks have no time
+    return 2;
   case SYS_futex:
     // Conditions, semaphores and joins wait by bit sets, locks of libc do not.
     return !in_libc || (futex_operation & (uint32_t)FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET ? 3 : -1;

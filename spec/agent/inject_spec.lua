@@ -11,7 +11,7 @@ describe("inject", function()
 
   setup(function()
     folder = helper.folder()
-    program = agent.build("spec/support/inject_cases.c", "", folder, "cases")
+    program = agent.build("spec/support/programs/inject_cases.c", "", folder, "cases")
     local source = helper.write(folder .. "/late.c", [[#include <stdlib.h>
       void *volatile last;
       void leak_in_library(void) { for (int i = 0; i < 500; i++) last = malloc(40); }]])

@@ -9,7 +9,7 @@ describe("malloc agent", function()
 
   setup(function()
     folder = helper.folder()
-    program = agent.build("spec/support/malloc_cases.c", "", folder, "cases")
+    program = agent.build("spec/support/programs/malloc_cases.c", "", folder, "cases")
   end)
   teardown(helper.tidy)
 

@@ -86,6 +86,28 @@ describe("heaptrack", function()
     assert.matches("version 9", select(2, core.read { bytes = "v 10400 9\nX app\n", name = "new" }).message)
   end)
 
+  it("reads packed recordings as far as they are whole", function()
+    local folder, part = helper.folder(), helper.read(SEEDS .. "raw")
+    local whole = part
+    for i = 1, 30000 do whole = whole .. ("+ %x 1 %x\n"):format(i * 7919 % 60000, i << 20 | 0x7f << 32) end
+    local all = values(whole)
+    helper.write(folder .. "/r", whole)
+    for _, how in ipairs { { "zstd -q -c %s", "zstd" }, { "gzip -c %s", "gzip" }, { "sh -c 'head -c 9000 %s | gzip; tail -c +9001 %s | gzip'", "gzip" } } do
+      local packed = helper.shell((how[1]:gsub("%%s", folder .. "/r"))).out
+      assert.same(all, (values(packed)))
+      local last = 0
+      for _, percent in ipairs { 50, 80, 99 } do
+        local sums, p = values(packed:sub(1, #packed * percent // 100))
+        local _, err = core.read { bytes = packed:sub(1, #packed * percent // 100), name = "cut" }
+        assert.is_true(p.partial)
+        assert.is_true(sums.alloc_objects > last and sums.alloc_objects < all.alloc_objects)
+        assert.matches("only what came before is counted: " .. how[2] .. " data is cut or damaged at byte %d+", err.message)
+        assert.equal(#packed * percent // 100, err.offset)
+        last = sums.alloc_objects
+      end
+    end
+  end)
+
   it("has the sums of heaptrack_print", function()
     if helper.shell("command -v heaptrack heaptrack_print").code ~= 0 then return pending "no heaptrack" end
     local folder = helper.folder()

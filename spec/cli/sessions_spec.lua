@@ -83,7 +83,7 @@ describe("a C program with sessions", function()
   setup(function()
     folder = helper.folder()
     app = folder .. "/app"
-    assert(os.execute(("cc -std=c99 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -I. -o %s spec/support/session_app.c"):format(quote(app))))
+    assert(os.execute(("cc -std=c99 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror -I. -o %s spec/support/programs/session_app.c"):format(quote(app))))
   end)
   teardown(helper.tidy)
 

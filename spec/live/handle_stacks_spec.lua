@@ -14,7 +14,7 @@ describe("handle stacks", function()
 
   setup(function()
     folder = helper.folder()
-    program = agent.build("spec/support/handle_cases.c", "", folder, "cases")
+    program = agent.build("spec/support/programs/handle_cases.c", "", folder, "cases")
     local source = folder .. "/behind.c"
     helper.write(source, SHOT)
     behind = agent.build(source, "-shared -fPIC", folder, "behind.so")
@@ -303,7 +303,7 @@ describe("handle stacks", function()
     it("names who made them with libX11, with exact numbers and bytes", function()
       if not server then return pending "no Xvfb here" end
       if helper.shell("ls /usr/lib/*/libX11.so.6").code ~= 0 then return pending "no libX11 here" end
-      local client = agent.build("spec/support/handle_cases.c", "-DX11 -Wl,--no-as-needed -l:libX11.so.6", folder, "xcases")
+      local client = agent.build("spec/support/programs/handle_cases.c", "-DX11 -Wl,--no-as-needed -l:libX11.so.6", folder, "xcases")
       start(nil, ("env DISPLAY=%s %s"):format(display, client))
       run "pixmaps"
       local p = snapshot()

@@ -11,8 +11,8 @@ describe("inject", function()
 
   setup(function()
     folder = helper.folder()
-    program = agent.build("spec/support/inject_cases.c", "", folder, "cases")
-    killer = agent.build("spec/support/inject_killer.c", "-shared -fPIC", folder, "killer.so")
+    program = agent.build("spec/support/programs/inject_cases.c", "", folder, "cases")
+    killer = agent.build("spec/support/programs/inject_killer.c", "-shared -fPIC", folder, "killer.so")
   end)
   teardown(helper.tidy)
 
@@ -45,6 +45,22 @@ describe("inject", function()
       assert.equal("ok", app.read())
       assert.equal("0", policy_of(app.pid))
       assert.is_nil(helper.read("/proc/" .. app.pid .. "/maps"):find("rwxp", 1, true))
+      assert.truthy(app.stop())
+    end)
+  end
+
+  for _, case in ipairs { "nanosleep", "poll", "epoll", "condition" } do
+    it("is brought again while the program waits in the same call: " .. case, function()
+      local app = start(case, "3")
+      core.pause(100000000)
+      for _ = 1, 3 do
+        local row, err = inject(app.pid)
+        assert.is_table(row, err)
+        assert.is_false(row.was_there)
+        assert(core.malloc_agent(app.pid, "detach"))
+        core.pause(100000000)
+      end
+      assert.equal("ok", app.read())
       assert.truthy(app.stop())
     end)
   end

@@ -8,7 +8,7 @@ describe("leaks of a native heap", function()
 
   setup(function()
     folder = helper.folder()
-    program = agent.build("spec/support/leak_cases.c", "", folder, "cases")
+    program = agent.build("spec/support/programs/leak_cases.c", "", folder, "cases")
   end)
   teardown(helper.tidy)
 
@@ -39,7 +39,7 @@ describe("leaks of a native heap", function()
   end
 
   it("leaves a call alone in which the program waits, though its threads are stopped", function()
-    local waiting = agent.build("spec/support/inject_cases.c", "", folder, "waiting")
+    local waiting = agent.build("spec/support/programs/inject_cases.c", "", folder, "waiting")
     local app = agent.start(waiting .. " epoll 4", false)
     local brought = helper.shell("XDG_RUNTIME_DIR= TIDEMARK_AGENT=" .. agent.library .. " " .. helper.command("inject", app.pid, "--mode", "full"))
     assert.equal(0, brought.code, brought.err)

@@ -1,6 +1,6 @@
 // A program with sessions, for specs: registers resources of two, ends one of them with something
 // left, and releases what it is asked to. Prints what it releases. session_app SECONDS
-#include "../../agent/tidemark_session.h"
+#include "../../../agent/tidemark_session.h"
 
 #include <time.h>
 
