@@ -413,10 +413,11 @@ static int core_histogram(lua_State *L) {
   tm_lua_work *work = tm_lua_push_work(L);
   tm_source src;
   bool partial = false;
-  if (tm_source_open(&work->ctx, path, &src) != TM_OK) return tm_lua_failed(L, &work->ctx);
+  if (tm_source_open_part(&work->ctx, path, &src) != TM_OK) return tm_lua_failed(L, &work->ctx);
   tm_status status = tm_table_new(&work->ctx, &work->table);
   if (status == TM_OK)
     status = tm_hprof_histogram(&work->ctx, &src, (size_t)count, work->table, &partial);
+  partial = partial || src.damage.status != TM_OK;
   tm_source_close(&src);
   if (status != TM_OK) return tm_lua_failed(L, &work->ctx);
   tm_lua_push_table(L, work);

@@ -553,5 +553,6 @@ static unsigned probe_chrome_json(const uint8_t *head, size_t size) {
 const tm_reader tm_reader_chrome_json = {.name = "chrome",
                                          .title = "Chrome trace events (JSON)",
                                          .kind = TM_KIND_TIMELINE,
+                                         .takes_part = true,
                                          .probe = probe_chrome_json,
                                          .read = read_chrome_json};

@@ -85,5 +85,6 @@ static unsigned collapsed_probe(const uint8_t *head, size_t head_bytes) {
 const tm_reader tm_reader_collapsed = {.name = "collapsed",
                                        .title = "collapsed stacks (flame graph input)",
                                        .kind = TM_KIND_PROFILE,
+                                       .takes_part = true,
                                        .probe = collapsed_probe,
                                        .read = collapsed_read};

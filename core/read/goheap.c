@@ -357,6 +357,7 @@ const tm_reader tm_reader_goheap = {.name = "goheap",
                                     .title = "Go heap dump (debug.WriteHeapDump)",
                                     .kind = TM_KIND_GRAPH,
                                     .keeps_source = true,
+                                    .takes_part = true,
                                     .probe = probe,
                                     .read = read_goheap,
                                     .restore = goheap_restore};

@@ -233,5 +233,6 @@ static unsigned dump_probe(const uint8_t *head, size_t head_bytes) {
 const tm_reader tm_reader_goroutines = {.name = "goroutines",
                                         .title = "goroutine dump (debug=2, panic, SIGQUIT)",
                                         .kind = TM_KIND_GOROUTINES,
+                                        .takes_part = true,
                                         .probe = dump_probe,
                                         .read = dump_read};

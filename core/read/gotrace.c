@@ -328,5 +328,6 @@ static unsigned gotrace_probe(const uint8_t *head, size_t head_bytes) {
 const tm_reader tm_reader_gotrace = {.name = "gotrace",
                                      .title = "Go execution trace",
                                      .kind = TM_KIND_TRACE,
+                                     .takes_part = true,
                                      .probe = gotrace_probe,
                                      .read = gotrace_read};

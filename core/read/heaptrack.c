@@ -392,5 +392,6 @@ static unsigned heaptrack_probe(const uint8_t *head, size_t head_bytes) {
 const tm_reader tm_reader_heaptrack = {.name = "heaptrack",
                                        .title = "heaptrack recording",
                                        .kind = TM_KIND_PROFILE,
+                                       .takes_part = true,
                                        .probe = heaptrack_probe,
                                        .read = heaptrack_read};

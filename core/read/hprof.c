@@ -681,6 +681,7 @@ const tm_reader tm_reader_hprof = {.name = "hprof",
                                    .title = "JVM heap dump (HPROF 1.0.x)",
                                    .kind = TM_KIND_GRAPH,
                                    .keeps_source = true,
+                                   .takes_part = true,
                                    .probe = probe,
                                    .read = read_hprof,
                                    .restore = hprof_restore};

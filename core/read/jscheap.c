@@ -384,5 +384,6 @@ static tm_status read_jscheap(tm_ctx *ctx, const tm_source *src, tm_snapshot *ou
 const tm_reader tm_reader_jscheap = {.name = "jscheap",
                                      .title = "JavaScriptCore heap snapshot (Safari, WebKitGTK)",
                                      .kind = TM_KIND_GRAPH,
+                                     .takes_part = true,
                                      .probe = probe,
                                      .read = read_jscheap};

@@ -318,5 +318,6 @@ static unsigned probe_perfetto(const uint8_t *head, size_t size) {
 const tm_reader tm_reader_perfetto = {.name = "perfetto",
                                       .title = "Perfetto trace (protobuf) of Chrome",
                                       .kind = TM_KIND_TIMELINE,
+                                      .takes_part = true,
                                       .probe = probe_perfetto,
                                       .read = read_perfetto};

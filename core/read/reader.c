@@ -95,20 +95,40 @@ static tm_status keep_source(tm_ctx *ctx, tm_source *src, bool borrowed, tm_snap
   return TM_OK;
 }
 
+static tm_status fail_as(tm_ctx *ctx, const tm_error *damage) {
+  ctx->error = *damage;
+  return damage->status;
+}
+
+// What broke the packing is why the model is partial, whatever the reader found at the end.
+static tm_status end_part(tm_ctx *ctx, const tm_error *damage, tm_status status, tm_snapshot *out) {
+  if (status != TM_OK && status != TM_E_FORMAT) return status;
+  (void)fail_as(ctx, damage);
+  if (!out->model) return damage->status;
+  (void)tm_fail_in(ctx, "only what came before is counted");
+  out->partial = true;
+  out->problem = ctx->error;
+  return damage->status;
+}
+
 static tm_status read_source(tm_ctx *ctx, tm_source *src, bool borrowed, const char *format,
                              tm_snapshot *out) {
   const tm_reader *reader = NULL;
-  TM_TRY(choose(ctx, src, format, &reader));
+  tm_error damage = src->damage;
+  tm_status status = choose(ctx, src, format, &reader);
+  if (damage.status != TM_OK && (status == TM_E_FORMAT || (reader && !reader->takes_part)))
+    return fail_as(ctx, &damage);
+  TM_TRY(status);
   out->kind = reader->kind;
   out->format = reader->name;
-  if (!reader->keeps_source) return reader->read(ctx, src, out);
-  TM_TRY(keep_source(ctx, src, borrowed, out));
-  return reader->read(ctx, &((kept_source *)out->kept)->source, out);
+  if (reader->keeps_source) TM_TRY(keep_source(ctx, src, borrowed, out));
+  status = reader->read(ctx, reader->keeps_source ? &((kept_source *)out->kept)->source : src, out);
+  return damage.status == TM_OK ? status : end_part(ctx, &damage, status, out);
 }
 
 tm_status tm_read_file(tm_ctx *ctx, const char *path, const char *format, tm_snapshot *out) {
   tm_source src;
-  TM_TRY(tm_source_open(ctx, path, &src));
+  TM_TRY(tm_source_open_part(ctx, path, &src));
   tm_status status = read_source(ctx, &src, false, format, out);
   tm_source_close(&src);
   return status == TM_OK ? status : tm_fail_in(ctx, "reading %s", path);
@@ -127,7 +147,7 @@ static tm_status identify(tm_ctx *ctx, const char *path, tm_index_identity *out)
 static tm_status take_graph(tm_ctx *ctx, const char *path, tm_graph_index *index,
                             tm_snapshot *out) {
   tm_source src;
-  TM_TRY(tm_source_open(ctx, path, &src));
+  TM_TRY(tm_source_open_part(ctx, path, &src));
   tm_status status = keep_source(ctx, &src, false, out);
   tm_source_close(&src);
   TM_TRY(status);
@@ -153,7 +173,7 @@ tm_status tm_read_by_index(tm_ctx *ctx, const char *path, const char *format,
 tm_status tm_read_buffer(tm_ctx *ctx, const void *data, size_t size, const char *format,
                          tm_snapshot *out) {
   tm_source src;
-  TM_TRY(tm_source_from_buffer(ctx, data, size, &src));
+  TM_TRY(tm_source_part_from_buffer(ctx, data, size, &src));
   tm_status status = read_source(ctx, &src, true, format, out);
   tm_source_close(&src);
   return status;

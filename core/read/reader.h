@@ -13,6 +13,7 @@ typedef struct tm_reader {
   const char *title; // for people
   tm_kind kind;      // the model it yields
   bool keeps_source; // the model looks into the source as long as it lives
+  bool takes_part;   // packing that broke is read as far as it goes, and the model is partial
 
   // How sure it is: 0 = not mine, else the bits of evidence that matched (a 4-byte magic is 32).
   // Sees the start of the unpacked bytes, at most TM_READER_HEAD_BYTES.

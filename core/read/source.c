@@ -39,31 +39,8 @@ static tm_status grow(tm_ctx *ctx, growing *g) {
   return grow_to(ctx, g, g->room < 4096 ? 65536 : g->room * 2);
 }
 
-#ifdef TM_HAVE_LIBDEFLATE
-static tm_status gunzip(tm_ctx *ctx, const uint8_t *in, size_t in_size, growing *out) {
-  struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
-  if (!d) return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory (gunzip)");
-  size_t at = 0;
-  tm_status status = TM_OK;
-  while (status == TM_OK && at < in_size) {
-    size_t used = 0, made = 0;
-    enum libdeflate_result r = libdeflate_gzip_decompress_ex(
-        d, in + at, in_size - at, out->data + out->size, out->room - out->size, &used, &made);
-    if (r == LIBDEFLATE_INSUFFICIENT_SPACE) {
-      status = grow(ctx, out);
-    } else if (r != LIBDEFLATE_SUCCESS) {
-      status =
-          tm_fail(ctx, TM_E_FORMAT, at, "gzip data is cut or damaged (member at byte %zu)", at);
-    } else {
-      at += used;
-      out->size += made;
-    }
-  }
-  libdeflate_free_decompressor(d);
-  return status;
-}
-#else
-static tm_status gunzip(tm_ctx *ctx, const uint8_t *in, size_t in_size, growing *out) {
+// What came before damage stays in `out`, unlike with libdeflate.
+static tm_status gunzip_stream(tm_ctx *ctx, const uint8_t *in, size_t in_size, growing *out) {
   z_stream z = {0};
   if (inflateInit2(&z, 15 + 16) != Z_OK)
     return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory (gunzip)");
@@ -89,6 +66,35 @@ static tm_status gunzip(tm_ctx *ctx, const uint8_t *in, size_t in_size, growing 
   }
   inflateEnd(&z);
   return status;
+}
+
+#ifdef TM_HAVE_LIBDEFLATE
+static tm_status gunzip(tm_ctx *ctx, const uint8_t *in, size_t in_size, growing *out) {
+  struct libdeflate_decompressor *d = libdeflate_alloc_decompressor();
+  if (!d) return tm_fail(ctx, TM_E_NOMEM, TM_NO_OFFSET, "out of memory (gunzip)");
+  size_t at = 0;
+  tm_status status = TM_OK;
+  while (status == TM_OK && at < in_size) {
+    size_t used = 0, made = 0;
+    enum libdeflate_result r = libdeflate_gzip_decompress_ex(
+        d, in + at, in_size - at, out->data + out->size, out->room - out->size, &used, &made);
+    if (r == LIBDEFLATE_INSUFFICIENT_SPACE) {
+      status = grow(ctx, out);
+    } else if (r != LIBDEFLATE_SUCCESS) {
+      out->size = 0;
+      status = gunzip_stream(ctx, in, in_size, out);
+      break;
+    } else {
+      at += used;
+      out->size += made;
+    }
+  }
+  libdeflate_free_decompressor(d);
+  return status;
+}
+#else
+static tm_status gunzip(tm_ctx *ctx, const uint8_t *in, size_t in_size, growing *out) {
+  return gunzip_stream(ctx, in, in_size, out);
 }
 #endif
 
@@ -124,8 +130,9 @@ static size_t first_room(const uint8_t *in, size_t size, uint64_t cap) {
   return (size_t)(claim < cap ? claim : cap);
 }
 
-// Unpacks src in place when its first bytes say that it is packed.
-static tm_status see_through(tm_ctx *ctx, tm_source *src) {
+// Unpacks src in place when its first bytes say that it is packed. is_part: damage is no failure
+// when something was unpacked.
+static tm_status see_through(tm_ctx *ctx, bool is_part, tm_source *src) {
   const uint8_t *d = src->data;
   bool gz = src->size >= 2 && d[0] == 0x1f && d[1] == 0x8b;
   bool zstd = src->size >= 4 && memcmp(d, "\x28\xb5\x2f\xfd", 4) == 0;
@@ -137,6 +144,12 @@ static tm_status see_through(tm_ctx *ctx, tm_source *src) {
   tm_status status = grow_to(ctx, &out, gz ? first_room(d, src->size, out.cap) : 65536);
   if (status == TM_OK)
     status = gz ? gunzip(ctx, d, src->size, &out) : unzstd(ctx, d, src->size, &out);
+  tm_error damage = {0};
+  if (is_part && status == TM_E_FORMAT && out.size) {
+    damage = ctx->error;
+    tm_ctx_clear(ctx);
+    status = TM_OK;
+  }
   if (status != TM_OK) {
     tm_free(ctx, out.data, out.room);
     return status;
@@ -148,6 +161,7 @@ static tm_status see_through(tm_ctx *ctx, tm_source *src) {
                      .size = out.size,
                      .packing = packing,
                      .stored_bytes = stored_bytes,
+                     .damage = damage,
                      .alloc = ctx->alloc,
                      .owned = out.data,
                      .owned_bytes = out.room};
@@ -188,7 +202,7 @@ static tm_status map_file(tm_ctx *ctx, int fd, const char *path, tm_source *src)
   return TM_OK;
 }
 
-tm_status tm_source_open(tm_ctx *ctx, const char *path, tm_source *out) {
+static tm_status open_source(tm_ctx *ctx, const char *path, bool is_part, tm_source *out) {
   tm_source src = {.packing = "", .alloc = ctx->alloc};
   tm_status status;
   if (strcmp(path, "-") == 0) {
@@ -199,7 +213,7 @@ tm_status tm_source_open(tm_ctx *ctx, const char *path, tm_source *out) {
     status = map_file(ctx, fd, path, &src);
     close(fd);
   }
-  if (status == TM_OK) status = see_through(ctx, &src);
+  if (status == TM_OK) status = see_through(ctx, is_part, &src);
   if (status != TM_OK) {
     tm_source_close(&src);
     return tm_fail_in(ctx, "reading %s", path);
@@ -208,11 +222,27 @@ tm_status tm_source_open(tm_ctx *ctx, const char *path, tm_source *out) {
   return TM_OK;
 }
 
-tm_status tm_source_from_buffer(tm_ctx *ctx, const void *data, size_t size, tm_source *out) {
+tm_status tm_source_open(tm_ctx *ctx, const char *path, tm_source *out) {
+  return open_source(ctx, path, false, out);
+}
+
+tm_status tm_source_open_part(tm_ctx *ctx, const char *path, tm_source *out) {
+  return open_source(ctx, path, true, out);
+}
+
+static tm_status look_at(tm_ctx *ctx, const void *data, size_t size, bool is_part, tm_source *out) {
   tm_source src = {.data = data, .size = size, .packing = "", .alloc = ctx->alloc};
-  tm_status status = see_through(ctx, &src);
+  tm_status status = see_through(ctx, is_part, &src);
   if (status == TM_OK) *out = src;
   return status;
+}
+
+tm_status tm_source_from_buffer(tm_ctx *ctx, const void *data, size_t size, tm_source *out) {
+  return look_at(ctx, data, size, false, out);
+}
+
+tm_status tm_source_part_from_buffer(tm_ctx *ctx, const void *data, size_t size, tm_source *out) {
+  return look_at(ctx, data, size, true, out);
 }
 
 void tm_source_forget(const tm_source *src, uint64_t begin, uint64_t end) {

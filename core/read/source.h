@@ -10,6 +10,7 @@ typedef struct tm_source {
   size_t size;
   const char *packing; // "", "gzip" or "zstd": how it was stored
   uint64_t stored_bytes;
+  tm_error damage; // of the packing, where it was opened as a part: data is what came before
   // how to give the memory back
   tm_allocator alloc;
   void *owned;
@@ -27,6 +28,12 @@ TM_NODISCARD tm_status tm_source_open(tm_ctx *ctx, const char *path, tm_source *
 // Looks at bytes that the caller keeps until tm_source_close; unpacks as above.
 TM_NODISCARD tm_status tm_source_from_buffer(tm_ctx *ctx, const void *data, size_t size,
                                              tm_source *out);
+
+// The same, but packing that is cut or damaged behind its first bytes is no failure: the source
+// holds what came before, and its damage says where and why.
+TM_NODISCARD tm_status tm_source_open_part(tm_ctx *ctx, const char *path, tm_source *out);
+TM_NODISCARD tm_status tm_source_part_from_buffer(tm_ctx *ctx, const void *data, size_t size,
+                                                  tm_source *out);
 
 void tm_source_close(tm_source *source);
 

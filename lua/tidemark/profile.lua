@@ -155,6 +155,15 @@ function M.part(word)
   return path, math.tointeger(tonumber(part))
 end
 
+-- What is said of a file that was read in part: whose it is and where stand in it once.
+local function note(word, err)
+  local what = err.message
+  local own = "reading " .. word .. ": "
+  if what:sub(1, #own) == own then what = what:sub(#own + 1) end
+  if err.offset and not what:find("at byte " .. err.offset, 1, true) then what = ("%s (at byte %d)"):format(what, err.offset) end
+  return word .. ": " .. what
+end
+
 -- One word as one profile. notes: a list that takes problems of partial inputs; kind: what is taken of an app.
 local function read_one(word, options, notes, kind)
   local p, err
@@ -170,7 +179,7 @@ local function read_one(word, options, notes, kind)
     p, err = core.read(path, { format = options.format, part = part, index = options.index_places, progress = not options.quiet and progress(word) or nil })
   end
   if not p then fail(err, word) end
-  if err then notes[#notes + 1] = ("%s: %s%s"):format(word, err.message, err.offset and (" (at byte %d)"):format(err.offset) or "") end
+  if err then notes[#notes + 1] = note(word, err) end
   return p
 end
 M.read = read_one
