@@ -244,6 +244,7 @@ TM_NODISCARD tm_status tm_proc_each_thread(tm_ctx *ctx, tm_proc *proc,
 // Threads that do not stop are left out. TM_E_PERM: also when somebody traces the process already.
 typedef struct tm_registers {
   int64_t tid;
+  uint64_t stack_pointer;
   size_t count;
   uint64_t words[40];
 } tm_registers;

@@ -152,17 +152,26 @@ static bool add_mapping(void *ud, const tm_mapping_row *row) {
   return l->status == TM_OK;
 }
 
+// Of one that runs: where its stack pointer was when it was stopped, which tells whose stack it is.
+static uint64_t was_stopped_at(const tm_heap_scan *s, int64_t tid) {
+  for (size_t i = 0; i < s->registers.count; i++)
+    if (s->registers.items[i].tid == tid) return s->registers.items[i].stack_pointer;
+  return 0;
+}
+
 static bool add_thread(void *ud, const tm_thread_row *row) {
   tm_heap_scan *s = ud;
+  bool is_running = row->stack_pointer == 0;
+  uint64_t at = is_running ? was_stopped_at(s, row->tid) : row->stack_pointer;
   s->look.threads++;
-  s->look.running += row->stack_pointer == 0;
+  s->look.running += is_running;
   for (size_t i = s->first; i < s->regions.count; i++) {
     region *r = &s->regions.items[i];
-    if (row->stack_pointer < r->start || row->stack_pointer >= r->end) continue;
+    if (at < r->start || at >= r->end) continue;
     if (r->kind != TM_HOLDER_STACK || r->tid) break; // a coroutine's, or a stack over another
     r->tid = row->tid;
     memcpy(r->thread, row->name, sizeof r->thread);
-    r->used_from = row->stack_pointer - RED_ZONE;
+    if (!is_running) r->used_from = row->stack_pointer - RED_ZONE;
     // What the agent's thread had in hand are all the blocks.
     if (strcmp(row->name, "tidemark-agent") == 0) r->used_from = r->end;
     break;

@@ -69,6 +69,11 @@ static int read_thread(pid_t tid, tm_registers *out) {
   if (!err) begin_again(tid, &restarted, signal);
   ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)signal);
   *out = (tm_registers){.tid = tid, .count = here.iov_len / sizeof *out->words};
+#if defined(__x86_64__)
+  out->stack_pointer = general.rsp;
+#elif defined(__aarch64__)
+  out->stack_pointer = general.sp;
+#endif
   if (out->count > TM_COUNT(out->words)) out->count = TM_COUNT(out->words);
   for (size_t i = 0; !err && i < out->count; i++)
     out->words[i] = ((const unsigned long long *)(const void *)&general)[i];
