@@ -84,6 +84,10 @@ void tm_account_feed_plan(tm_ctx *ctx, tm_runner *runner, tm_target *target,
     tm_account_series_plan((*feed)->series, every_ns);
 }
 
+void tm_account_feed_tell(const tm_account_feed *feed, tm_owner owner, double bytes) {
+  if (feed) tm_account_series_tell(feed->series, owner, bytes);
+}
+
 void tm_account_feed_add_stats(const tm_account_feed *feed, tm_runner_stats *stats) {
   if (feed) stats->sampling_cpu_ns += tm_account_series_get_stats(feed->series)->cpu_ns;
 }

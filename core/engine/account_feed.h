@@ -15,6 +15,9 @@ void tm_account_feed_plan(tm_ctx *ctx, tm_runner *runner, tm_target *target,
 // Frees the feed; what its readings cost is added to stats before. NULL is fine.
 void tm_account_feed_end(tm_ctx *ctx, tm_account_feed *feed, tm_runner_stats *stats);
 
+// What is known of an owner from elsewhere; NAN = not known any more. NULL is fine.
+void tm_account_feed_tell(const tm_account_feed *feed, tm_owner owner, double bytes);
+
 // Adds what the readings cost to stats. NULL is fine.
 void tm_account_feed_add_stats(const tm_account_feed *feed, tm_runner_stats *stats);
 

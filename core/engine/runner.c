@@ -455,6 +455,11 @@ static bool is_replaced(const char *entry, const char *const *additions) {
   return false;
 }
 
+void tm_runner_tell(tm_target *target, tm_owner owner, double bytes) {
+  const watched *w = tm_target_get_slot(target, TM_SLOT_RUNNER);
+  if (w) tm_account_feed_tell(w->account, owner, bytes);
+}
+
 tm_status tm_runner_spawn(tm_runner *runner, const char *const *argv, const char *const *env_add,
                           const tm_target_facts *app, tm_target **out) {
   tm_ctx_clear(runner->ctx);

@@ -7,6 +7,7 @@
 #ifndef TM_ENGINE_RUNNER_H
 #define TM_ENGINE_RUNNER_H
 
+#include "analyze/accounting.h"
 #include "engine/engine.h"
 #include "live/sampler.h"
 
@@ -45,6 +46,11 @@ void tm_runner_free(tm_runner *runner);
 // looked at); NULL = not at all. TM_E_GONE, TM_E_ARG when it is watched already.
 TM_NODISCARD tm_status tm_runner_watch(tm_runner *runner, int64_t pid, const tm_target_facts *app,
                                        tm_target **out);
+
+// What is known of an owner of a watched process's RSS from elsewhere (V8's heap, from its
+// inspector): counted in account.* from the next reading on; NAN = not known any more. Nothing
+// happens when account.* is not demanded of the target.
+void tm_runner_tell(tm_target *target, tm_owner owner, double bytes);
 
 // Starts a command with the caller's standard streams and watches it. env_add: "NAME=value"
 // strings, NULL-terminated, or NULL.

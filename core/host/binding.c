@@ -97,6 +97,14 @@ void tm_host_arm(tm_rulehost *host, pair *p, const tm_rule_input *input, bool on
   post_demand(host, p->target, owner, on ? input : NULL);
 }
 
+bool tm_metric_is_told(const char *metric) {
+  static const char *const prefixes[] = {"go.",   "app.", "jvm.",  "v8.",
+                                         "node.", "dom.", "page.", "session."};
+  for (size_t i = 0; i < TM_COUNT(prefixes); i++)
+    if (strncmp(metric, prefixes[i], strlen(prefixes[i])) == 0) return true;
+  return false;
+}
+
 static bool has_input_source(const tm_rule_input *input, const tm_target_facts *facts) {
   // The runs of a gate are fed by whoever drives it, one sample a run: only to a virtual target.
   if (facts->pid == 0 && strcmp(input->kind, "runs") == 0) return true;
@@ -115,10 +123,7 @@ static bool has_input_source(const tm_rule_input *input, const tm_target_facts *
   if (tm_account_metric(input->metric)) return true;
   const tm_endpoint endpoint = tm_target_endpoint(facts);
   if (tm_app_metric(input->metric)) return tm_app_metric_has_page(input->metric, &endpoint);
-  static const char *const told[] = {"go.", "app.", "session."}; // by whoever knows
-  for (size_t i = 0; i < TM_COUNT(told); i++)
-    if (strncmp(input->metric, told[i], strlen(told[i])) == 0) return true;
-  return false;
+  return tm_metric_is_told(input->metric);
 }
 
 static bool applies(tm_rulehost *host, tm_package *package, tm_rule *rule,

@@ -244,11 +244,8 @@ static bool known_input(const tm_rule_input *input) {
   static const char *const other_kinds[] = {"snapshots", "runs", "dumps", "trace"};
   for (size_t i = 0; i < TM_COUNT(other_kinds); i++)
     if (strcmp(input->kind, other_kinds[i]) == 0) return true;
-  static const char *const prefixes[] = {"go.", "app.", "jvm.", "v8.", "session."};
-  for (size_t i = 0; i < TM_COUNT(prefixes); i++)
-    if (strncmp(input->metric, prefixes[i], strlen(prefixes[i])) == 0) return true;
-  return tm_app_metric(input->metric) || tm_account_metric(input->metric)
-         || tm_metric_group(input->metric) != TM_GROUP_COUNT;
+  return tm_metric_is_told(input->metric) || tm_app_metric(input->metric)
+         || tm_account_metric(input->metric) || tm_metric_group(input->metric) != TM_GROUP_COUNT;
 }
 
 // The platform's signal whose name shares the longest beginning with a mistyped one.

@@ -147,6 +147,21 @@ static int engine_feed(lua_State *L) { // e:feed(id, metric, key, time_ns, value
   return 1;
 }
 
+// e:tell(id, {v8_heap = bytes, ...}): what is known of owners of its RSS; those not named are
+// unknown
+static int engine_tell(lua_State *L) {
+  lua_engine *e = tm_lua_check_live(L);
+  tm_target *target = tm_lua_check_target(L, e, 2);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  for (size_t i = 0; i < TM_OWNER_COUNT; i++) {
+    lua_getfield(L, 3, tm_owner_describe((tm_owner)i)->name);
+    double bytes = lua_isnumber(L, -1) ? lua_tonumber(L, -1) : NAN;
+    tm_runner_tell(target, (tm_owner)i, bytes);
+    lua_pop(L, 1);
+  }
+  return 0;
+}
+
 // e:feed_snapshot(id, metric, time_ns, bytes): a profile of any known format; of "trace." a trace
 static int engine_feed_snapshot(lua_State *L) {
   lua_engine *e = tm_lua_check_engine(L);
@@ -318,6 +333,7 @@ const luaL_Reg tm_lua_target_methods[] = {{"watch", engine_watch},
                                           {"add_target", engine_add_target},
                                           {"remove_target", engine_remove_target},
                                           {"feed", engine_feed},
+                                          {"tell", engine_tell},
                                           {"feed_snapshot", engine_feed_snapshot},
                                           {"now", engine_now},
                                           {"demand", engine_demand},

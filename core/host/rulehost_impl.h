@@ -107,6 +107,9 @@ typedef struct carried carried;
 void tm_host_bind_pair(tm_rulehost *host, tm_package *package, tm_rule *rule, tm_target *target,
                        const carried *from);
 void tm_host_bind_package(tm_rulehost *host, tm_package *package, const tm_package *old);
+// Metrics that nothing here samples: they are told by whoever knows (an app, an inspector), any
+// time.
+bool tm_metric_is_told(const char *metric);
 void tm_host_unbind_package(tm_rulehost *host, tm_package *package);
 void tm_host_set_due(tm_rulehost *host);
 void tm_host_note(tm_rulehost *host, tm_event_kind kind, tm_level level, const char *rule,

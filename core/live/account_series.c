@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@ struct tm_account_series {
   uv_timer_t timer;
   job *job;
   uint64_t period_ns, due_ns, rest_until_ns;
-  uint32_t seen; // bits of owners that had something
+  uint32_t seen;               // bits of owners that had something
+  double told[TM_OWNER_COUNT]; // handed to the gather between its readings
   tm_account_series *next_waiting;
   bool waiting, has_turn, failing, closing;
 };
@@ -194,6 +196,8 @@ static void take_turn(uv_timer_t *timer) {
 
 static void start_reading(tm_account_series *s) {
   job *j = s->job;
+  for (size_t i = 0; i < TM_OWNER_COUNT; i++)
+    tm_account_gather_tell(j->gather, (tm_owner)i, s->told[i]);
   if (uv_queue_work(s->options.uv_loop, &j->request, read_on_worker, on_read) != 0) {
     schedule(s);
     return;
@@ -225,6 +229,10 @@ void tm_account_series_plan(tm_account_series *s, uint64_t every_ns) {
   schedule(s);
 }
 
+void tm_account_series_tell(tm_account_series *s, tm_owner owner, double bytes) {
+  if ((size_t)owner < TM_OWNER_COUNT) s->told[owner] = bytes;
+}
+
 // ---- life ----
 
 tm_status tm_account_series_new(tm_ctx *ctx, const tm_account_series_options *options,
@@ -252,6 +260,7 @@ tm_status tm_account_series_new(tm_ctx *ctx, const tm_account_series_options *op
   s->options = *options;
   s->options.endpoint = NULL;
   s->job = j;
+  for (size_t i = 0; i < TM_OWNER_COUNT; i++) s->told[i] = NAN;
   uv_timer_init(options->uv_loop, &s->timer); // cannot fail
   s->timer.data = s;
   *out = s;

@@ -49,6 +49,10 @@ void tm_account_series_free(tm_account_series *series);
 // every_ns: 0 = stop; under 1 s is taken as 1 s. The first reading comes at once.
 void tm_account_series_plan(tm_account_series *series, uint64_t every_ns);
 
+// What is known of an owner from elsewhere (V8's from its inspector): holds for all readings from
+// the next on. NAN = not known any more.
+void tm_account_series_tell(tm_account_series *series, tm_owner owner, double bytes);
+
 const tm_account_series_stats *tm_account_series_get_stats(const tm_account_series *series);
 
 #endif

@@ -66,7 +66,8 @@ tm_unit tm_metric_unit(const char *metric) {
     if (strcmp(metric, families[i].metric) == 0) return families[i].unit;
   const tm_signal_info *info = tm_signal_describe(tm_signal_by_name(metric));
   if (info) return unit_of(info);
-  return tm_account_metric(metric) ? TM_UNIT_BYTES : tm_app_metric_unit(metric);
+  bool of_v8 = strncmp(metric, "v8.", 3) == 0 || strncmp(metric, "node.", 5) == 0;
+  return of_v8 || tm_account_metric(metric) ? TM_UNIT_BYTES : tm_app_metric_unit(metric);
 }
 
 tm_status tm_sampler_new(tm_ctx *ctx, tm_plat *plat, int64_t pid, tm_sampler **out) {

@@ -246,7 +246,8 @@ function tm.proof(dump, options) end
 ---@return { code: string, message: string, advice: string? }? error
 function tm.census(pid, options) end
 
----Watches a running program from now on: a pid, a name, or the address where it listens.
+---Watches a running program from now on: a pid, a name, the address where it listens, or the
+---inspector of its JavaScript (node:PORT, chrome:PORT/WORDS), which tells v8.*, node.* and dom.*.
 ---Findings of the rules appear above the prompt. headers={Authorization=...}, host_header and ca_file
 ---go with every request to the app; metrics names its /metrics or /debug/vars elsewhere.
 ---@param target tidemark.Target|string|integer

@@ -14,53 +14,10 @@ local M = {}
 local Account = {}
 Account.__index = Account
 
-local function fail(message, advice) error({ message = message, code = "argument", advice = advice }, 0) end
-
--- ---- V8's numbers ----
-
--- CPU time of a process so far; ticks are 10 ms.
-local function cpu_seconds(pid)
-  local f = io.open("/proc/" .. pid .. "/stat")
-  local user, system = (f and f:read("a") or ""):match("%) %a" .. (" %-?%d+"):rep(10) .. " (%d+) (%d+)")
-  if f then f:close() end
-  return user and (tonumber(user) + tonumber(system)) / 100
-end
-
--- The process of a page: of all renderers the one that has used as much CPU as the page says of its own.
-local function renderer_of(session)
-  session:call("Performance.enable")
-  local seconds
-  for _, m in ipairs((session:ask("Performance.getMetrics") or {}).metrics or {}) do
-    if m.name == "ProcessTime" then seconds = m.value end
-  end
-  if not seconds then return nil end
-  local best, least
-  for _, p in ipairs(core.processes() or {}) do
-    local used = p.command:find("--type=renderer", 1, true) and cpu_seconds(p.pid)
-    local off = used and math.abs(used - seconds)
-    if off and (not least or off < least) then best, least = p.pid, off end
-  end
-  return best
-end
-
--- What an inspector tells, by owner; and the process that it speaks of.
-local function ask_v8(session, about)
-  local usage, err = session:ask("Runtime.getHeapUsage")
-  if not usage then return nil, err end
-  if about and about.type ~= "node" then
-    return { v8_heap = usage.totalSize, v8_external = usage.embedderHeapUsedSize, v8_array_buffers = usage.backingStorageSize },
-      renderer_of(session)
-  end
-  local answer = session:ask("Runtime.evaluate", { expression = "process.memoryUsage()", returnByValue = true })
-  local m = answer and answer.result and answer.result.value
-  if type(m) ~= "table" then return { v8_heap = usage.totalSize } end
-  return { v8_heap = m.heapTotal, v8_external = math.max(0, m.external - m.arrayBuffers), v8_array_buffers = m.arrayBuffers }, m.pid
-end
-
 local function of_inspector(t)
-  local told, pid = capture.runtimes.v8.with_session(t, ask_v8)
-  if not told then error(pid, 0) end
-  return told, pid
+  local rows, told = capture.runtimes.v8.with_session(t, capture.runtimes.v8.numbers)
+  if not rows then error(told, 0) end
+  return told
 end
 
 -- ---- malloc's own account ----
@@ -93,30 +50,15 @@ end
 
 -- ---- opening ----
 
-local function pid_of(t)
-  if t.pid then return t.pid end
-  local _, pid = of_inspector(t)
-  pid = pid or t.base and core.listener("tcp", tonumber(t.base:match(":(%d+)$")))
-  if not pid then fail("the process behind " .. t.name .. " is not on this machine", "give its PID") end
-  return pid
-end
-
 --- Opens an account of a target. options: as a command's of access.options (call = true: as a library
 --- call's), and outside = true: never ask the program. Raises.
 ---@return table account
 function M.open(word, options)
   options = options or {}
   local self = setmetatable({ word = word }, Account)
-  local t = word:match("^%a+:") and not word:match("^unix:") and not word:match("^https?:") and capture.target(word) or nil
-  local address = options.endpoint
-  if t then
-    self.pid = pid_of(t)
-    if t.runtime == "v8" then self.v8 = t end
-  else
-    local found
-    self.pid, found = target.resolve(word)
-    address = address or found
-  end
+  local found_address
+  self.pid, found_address, self.v8 = target.resolve(word)
+  local address = options.endpoint or found_address
   local p, err = core.describe(self.pid)
   if not p then error(err, 0) end
   self.name, self.command = p.name, p.command

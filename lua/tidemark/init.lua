@@ -393,7 +393,8 @@ define("census", "tm.census(pid, {exe=, system=, stacks=, nodecount=20}) -> Tabl
 -- ---- live ----
 
 define("attach", "tm.attach(target, {endpoint=, metrics=, headers=, hook=, every=}) -> Target",
-  "Watches a running program from now on: a pid, a name, or the address where it listens.\n"
+  "Watches a running program from now on: a pid, a name, the address where it listens, or the\n"
+  .. "inspector of its JavaScript (node:PORT, chrome:PORT/WORDS), which tells v8.*, node.* and dom.*.\n"
   .. "Findings of the rules appear above the prompt. headers={Authorization=...}, host_header and ca_file\n"
   .. "go with every request to the app; metrics names its /metrics or /debug/vars elsewhere.", function(word, options)
   options = check("tm.attach", options, { "endpoint", "hook", "every", "metrics", "headers", "host_header", "ca_file" })

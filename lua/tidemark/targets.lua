@@ -69,13 +69,17 @@ function M.list()
 end
 
 local function attach(word, options)
-  local pid, endpoint = require("tidemark.cli.target").resolve(tostring(word))
+  local pid, endpoint, v8 = require("tidemark.cli.target").resolve(tostring(word))
   local s = M.session()
   local watched = s.engine:targets(pid)[1]
   if watched then return object_of(watched) end
   local t, err = s.engine:watch(pid, access.of_call(options, endpoint))
   if not t then return nil, err end
   require("tidemark.cli.watch").demand(s, t.id, options.every or M.options.every)
+  if v8 then
+    local ok, problem = require("tidemark.cli.v8_watch").watch(s, t, v8, options.every)
+    if not ok then return nil, problem end
+  end
   return object_of(t)
 end
 

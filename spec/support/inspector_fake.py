@@ -1,7 +1,8 @@
 """An inspector that misbehaves: inspector_fake.py MODE PORTFILE.
 
 Answers /json/version and /json/list as Node does and opens one WebSocket after the other. To the first request of a kind it does what
-MODE says: good, error, hang, garbage, claim (a frame of 2 GB), cut (hangs up within a chunk), text (a chunk that is no text).
+MODE says: good, error, hang, garbage, claim (a frame of 2 GB), cut (hangs up within a chunk), text (a chunk that is no text). Its page
+grows by 1,000 nodes with each question. deaf: from the second connection on it never answers; leaves: it hangs up behind an answer.
 """
 import base64, hashlib, json, os, socket, struct, sys, threading
 
@@ -57,20 +58,32 @@ def snapshot(conn):
         conn.sendall(chunk(SNAPSHOT[i : i + 10]) + struct.pack("!BB", 0x89, 0))
 
 
+count = {"sockets": 0, "looks": 0}
+
+
 def serve_socket(conn):
+    count["sockets"] += 1
+    deaf = MODE == "deaf" and count["sockets"] > 1
     while True:
         request = read_request(conn)
         if request is None:
             continue
+        if deaf:
+            continue
         method, result = request["method"], {}
         if method == "Runtime.getHeapUsage":
-            result = {"usedSize": 1 << (60 if MODE == "huge" else 20), "totalSize": 2 << 20}
+            result = {"usedSize": 1 << (60 if MODE == "huge" else 20), "totalSize": 2 << 20, "backingStorageSize": 3 << 20}
+        if method == "Memory.getDOMCounters":
+            count["looks"] += 1
+            result = {"documents": 1, "nodes": 1000 * count["looks"], "jsEventListeners": 7}
         if method == "HeapProfiler.takeHeapSnapshot":
             snapshot(conn)
         if MODE == "error" and method == "HeapProfiler.takeHeapSnapshot":
             conn.sendall(frame(json.dumps({"id": request["id"], "error": {"code": -32601, "message": "wasn't found"}})))
         else:
             conn.sendall(frame('{"id":%d,"result":%s}' % (request["id"], json.dumps(result))))
+        if MODE == "leaves" and method == "Memory.getDOMCounters":
+            return
 
 
 def serve(conn, port):

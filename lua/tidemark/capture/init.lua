@@ -41,6 +41,9 @@ end
 local prefixes = { jvm = jvm, java = jvm, node = function(rest) return v8("node", rest) end, chrome = function(rest) return v8("chrome", rest) end,
   electron = function(rest) return v8("electron", rest) end }
 
+--- True for a word that names a runtime and where it is, "jvm:4711" or "node:9229".
+function M.names_runtime(word) return prefixes[word:match("^(%a+):") or ""] ~= nil or word:match("^ws://") ~= nil end
+
 -- The agent's own paths stand at the root of an address.
 local function agent_base(word)
   local socket = word:match("^unix:[^:]+")

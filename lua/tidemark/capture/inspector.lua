@@ -99,27 +99,46 @@ local function look_at(message)
   return whole.id, whole.method, problem
 end
 
+--- Sends a request and does not wait; answers the id that its answer will have.
+---@return integer|nil id
+---@return table|nil err
+function Session:start(method, params, options)
+  self.last_id = self.last_id + 1
+  local sent, err = self.socket:send(core.json { id = self.last_id, method = method, params = params or {} }, options)
+  if not sent then return nil, err end
+  return self.last_id
+end
+
+--- The next message: the id that it answers or nil, the event that it tells or nil, its text, what is wrong with an answer. Neither an
+--- id nor an event: an error in place of the text; of code "timeout" when nothing came in time, and the session goes on.
+function Session:next(options)
+  while true do
+    local message, err = self.socket:receive(options)
+    if not message then return nil, nil, err end
+    local id, event, refusal = look_at(message)
+    if id or event then return id, event, message, refusal end
+  end
+end
+
 --- Calls a method. on_event(method, message) sees the events that come until then; false ends the call with its second value.
 --- Answers the whole message as text: it may be large, and is only decoded when somebody needs it.
 ---@return string|nil message
 ---@return table|nil err
 function Session:call(method, params, options)
   options = options or {}
-  self.last_id = self.last_id + 1
-  local id = self.last_id
-  local request = core.json { id = id, method = method, params = params or {} }
-  local sent, err = self.socket:send(request, options)
-  if not sent then return nil, err end
+  local id, err = self:start(method, params, options)
+  if not id then return nil, err end
+  local how = { timeout_ns = options.timeout_ns, progress = options.progress }
   while true do
-    local message, problem = self.socket:receive { timeout_ns = options.timeout_ns, progress = options.progress }
-    if not message then return nil, problem end
-    local of, event, refusal = look_at(message)
+    local of, event, message, refusal = self:next(how)
     if of == id then
       if refusal then return nil, { code = "unsupported", message = method .. ": " .. refusal } end
       return message
     elseif event and options.on_event then
       local go_on, stop = options.on_event(event, message)
       if go_on == false then return nil, stop end
+    elseif not of and not event then
+      return nil, message
     end
   end
 end

@@ -19,8 +19,12 @@ local function wait_until_closed(pid, port)
   end
 end
 
--- Opens the target's session and gives it to fn; closes it in any case. A port that a signal opened is closed again.
-local function with_session(t, fn)
+--- Opens a session with a target. Answers it, what it speaks to (nil for a ws:// address), and how to leave it, which closes a port
+--- that a signal opened; or nil and an error.
+---@return table|nil session
+---@return table|nil about
+---@return function|nil leave
+function M.join(t)
   local base, opened = t.base, false
   local url, about = t.url, nil
   if t.pid then
@@ -34,13 +38,22 @@ local function with_session(t, fn)
   end
   local session, err = inspector.open(url)
   if not session then return nil, err end
-  local results = table.pack(pcall(fn, session, about))
-  if opened then
-    session:call("Runtime.evaluate", { expression = "setTimeout((i) => i.close(), 100, require('inspector')) && 1",
-      includeCommandLineAPI = true }, { timeout_ns = 2 * SECOND })
+  return session, about, function()
+    if opened then
+      session:call("Runtime.evaluate", { expression = "setTimeout((i) => i.close(), 100, require('inspector')) && 1",
+        includeCommandLineAPI = true }, { timeout_ns = 2 * SECOND })
+    end
+    session:close()
+    if opened then wait_until_closed(t.pid, tonumber(base:match(":(%d+)$"))) end
   end
-  session:close()
-  if opened then wait_until_closed(t.pid, tonumber(base:match(":(%d+)$"))) end
+end
+
+-- Gives the target's session to fn, and leaves it in any case.
+local function with_session(t, fn)
+  local session, about, leave = M.join(t)
+  if not session then return nil, about end
+  local results = table.pack(pcall(fn, session, about))
+  leave()
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
 end
@@ -145,45 +158,112 @@ end
 local page_metrics = { Frames = "frames", LayoutObjects = "layout_objects", Resources = "resources", ArrayBufferContents = "array_buffers",
   DetachedScriptStates = "detached_script_states", WorkerGlobalScopes = "workers", V8PerContextDatas = "contexts" }
 
-local function add_page(session, add)
-  local dom = session:ask("Memory.getDOMCounters")
-  if dom then
-    add("dom.nodes", dom.nodes)
-    add("dom.documents", dom.documents)
-    add("dom.listeners", dom.jsEventListeners)
-  end
-  if session:call("Performance.enable") then
-    for _, m in ipairs((session:ask("Performance.getMetrics") or {}).metrics or {}) do
-      if page_metrics[m.name] then add("page." .. page_metrics[m.name], m.value) end
-    end
-  end
-end
+-- Each: a method, its parameters, and what its result says: numbers to add(name, value, unit), owners of RSS in told.
+local of_all = { "Runtime.getHeapUsage", {}, function(r, add, told)
+  add("v8.heap_used", r.usedSize, "bytes")
+  add("v8.heap_total", r.totalSize, "bytes")
+  add("v8.embedder_used", r.embedderHeapUsedSize, "bytes")
+  add("v8.backing_stores", r.backingStorageSize, "bytes")
+  told.v8_heap, told.v8_external, told.v8_array_buffers = r.totalSize, r.embedderHeapUsedSize, r.backingStorageSize
+end }
 
 -- Node says more of itself: what lies outside of V8's heap.
-local function add_node(session, add)
-  local answer = session:ask("Runtime.evaluate", { expression = "process.memoryUsage()", returnByValue = true })
-  local usage = answer and answer.result and answer.result.value
+local of_node = { of_all, { "Runtime.evaluate", { expression = "process.memoryUsage()", returnByValue = true }, function(r, add, told)
+  local usage = type(r.result) == "table" and r.result.value
   if type(usage) ~= "table" then return end
   add("node.rss", usage.rss, "bytes")
   add("node.external", usage.external, "bytes")
   add("node.array_buffers", usage.arrayBuffers, "bytes")
+  told.v8_heap, told.v8_external, told.v8_array_buffers = usage.heapTotal, math.max(0, usage.external - usage.arrayBuffers), usage.arrayBuffers
+end } }
+
+local of_page = { of_all,
+  { "Memory.getDOMCounters", {}, function(r, add)
+    add("dom.nodes", r.nodes)
+    add("dom.documents", r.documents)
+    add("dom.listeners", r.jsEventListeners)
+  end },
+  { "Performance.enable", {}, function() end },
+  { "Performance.getMetrics", {}, function(r, add)
+    for _, m in ipairs(r.metrics or {}) do
+      if page_metrics[m.name] then add("page." .. page_metrics[m.name], m.value) end
+    end
+  end } }
+
+--- What is asked for numbers, of what M.join says that it speaks to: a list of { method, parameters, take }. take(result, add, told)
+--- calls add(name, value, unit) and sets told[owner] = bytes, for the accounting of RSS.
+function M.questions(about) return about and about.type == "node" and of_node or of_page end
+
+--- Asks all of them over a session: { name, value, unit } each, and what is told of owners; or nil and an error.
+---@return table|nil rows
+---@return table told_or_err
+function M.numbers(session, about)
+  local rows, told = {}, {}
+  local function add(name, value, unit)
+    if type(value) == "number" then rows[#rows + 1] = { name = name, value = value, unit = unit or "" } end
+  end
+  for i, question in ipairs(M.questions(about)) do
+    local result, err = session:ask(question[1], question[2])
+    if result then question[3](result, add, told) elseif i == 1 then return nil, err end
+  end
+  return rows, told
 end
 
 local function counters(t)
   return with_session(t, function(session, about)
-    local rows = {}
-    local function add(name, value, unit)
-      if type(value) == "number" then rows[#rows + 1] = { name = name, value = value, unit = unit or "" } end
-    end
-    local usage, err = session:ask("Runtime.getHeapUsage")
-    if not usage then return nil, err end
-    add("v8.heap_used", usage.usedSize, "bytes")
-    add("v8.heap_total", usage.totalSize, "bytes")
-    add("v8.embedder_used", usage.embedderHeapUsedSize, "bytes")
-    add("v8.backing_stores", usage.backingStorageSize, "bytes")
-    if about and about.type == "node" then add_node(session, add) else add_page(session, add) end
+    local rows, err = M.numbers(session, about)
+    if not rows then return nil, err end
     return { rows = rows }
   end)
+end
+
+-- ---- whose process it is ----
+
+-- CPU time of a process so far; ticks are 10 ms.
+local function cpu_seconds(pid)
+  local f = io.open("/proc/" .. pid .. "/stat")
+  local user, system = (f and f:read("a") or ""):match("%) %a" .. (" %-?%d+"):rep(10) .. " (%d+) (%d+)")
+  if f then f:close() end
+  return user and (tonumber(user) + tonumber(system)) / 100
+end
+
+-- The process of a page: of all renderers the one that has used as much CPU as the page says of its own.
+local function renderer_of(session)
+  session:call("Performance.enable")
+  local seconds
+  for _, m in ipairs((session:ask("Performance.getMetrics") or {}).metrics or {}) do
+    if m.name == "ProcessTime" then seconds = m.value end
+  end
+  if not seconds then return nil end
+  local best, least
+  for _, p in ipairs(core.processes() or {}) do
+    local used = p.command:find("--type=renderer", 1, true) and cpu_seconds(p.pid)
+    local off = used and math.abs(used - seconds)
+    if off and (not least or off < least) then best, least = p.pid, off end
+  end
+  return best
+end
+
+--- The process behind a target: its own, a page's renderer, or who listens there. nil and an error when it is not on this machine.
+---@return integer|nil pid
+---@return table|nil err
+function M.process(t)
+  if t.pid then return t.pid end
+  local url, about = t.url, nil
+  if not url then
+    url, about = inspector.choose(t.base, t.match)
+    if not url then return nil, about end
+  end
+  local pid, err
+  if not about or about.type ~= "node" then -- Node says so to its users each time that somebody joins
+    pid, err = with_session(t, function(session) return renderer_of(session) or 0 end)
+    if not pid then return nil, err end
+  end
+  if pid and pid > 0 then return pid end
+  local port = url:match(":(%d+)")
+  pid = port and core.listener("tcp", tonumber(port))
+  if pid then return pid end
+  return nil, { code = "argument", message = "the process behind " .. t.name .. " is not on this machine", advice = "give its PID" }
 end
 
 M.kinds = {

@@ -24,8 +24,8 @@ PID            a process                          4711
 NAME           its name, if only one has it       firefox
 http://...     an app's pprof endpoint            http://127.0.0.1:6060/debug/pprof/
 unix:PATH      the same on a unix socket          unix:/run/app.sock
-jvm:PID        a JVM (snap)                       jvm:4711
-node:PORT|PID  an inspector; chrome: too (snap)   chrome:9222/Shop
+jvm:PID        a JVM                              jvm:4711
+node:PORT|PID  V8 by its inspector; chrome: too   chrome:9222/Shop
 -- CMD ARGS    a command to start (run, record)   -- ./myapp --open big.doc
 ]],
   env = [[

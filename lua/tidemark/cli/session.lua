@@ -6,6 +6,7 @@ local paths = require "tidemark.cli.paths"
 local policies = require "tidemark.cli.policies"
 local sessions = require "tidemark.cli.session_watch"
 local text = require "tidemark.show.text"
+local v8_watch = require "tidemark.cli.v8_watch"
 local trust = require "tidemark.cli.trust"
 
 local M = {}
@@ -180,12 +181,16 @@ local function listen(s)
   end)
 end
 
+-- What an inspector tells (node:PORT, chrome:PORT) and what an app does.
+local told <const> = { v8 = true, node = true, dom = true, page = true, session = true, app = true }
+
 -- What --show names must be there to be sampled.
 local function check_shown(names)
   local known = {}
   for _, signal in ipairs(core.signals()) do known[#known + 1] = signal.name end
   for _, name in ipairs(names) do
     local found = name:match("^expvar%.%S+$") or name:match("^metrics%.%S+$") or core.account_metric(name) or name:match("^go%.counts%.%S+$")
+      or told[name:match("^(%w+)%.%w+")]
     for _, one in ipairs(known) do found = found or one == name end
     if not found then args.usage("--show: no signal is called '" .. name .. "'" .. args.nearest(name, known)) end
   end
@@ -207,6 +212,7 @@ function M.open(options)
   local s = { engine = engine, sinks = {}, folders = {}, evidence = {}, loading = 0, worst = "none", show = show, emit = emit, opened_ns = engine:now() }
   function s.close()
     sessions.close(s)
+    v8_watch.close(s)
     engine:close()
   end
   listen(s)

@@ -51,10 +51,24 @@ local function by_url(url)
   return pid, base .. query
 end
 
---- Resolves a TARGET: returns a pid, and the endpoint when it was a URL. Raises with exit code 2 or 4.
+-- jvm:PID, node:PORT, chrome:PORT/WORDS...
+local function by_runtime(word)
+  local capture = require "tidemark.capture"
+  local t = capture.names_runtime(word) and capture.target(word)
+  if not t then return nil end
+  if t.runtime ~= "v8" then return t.pid end
+  local pid, err = capture.runtimes.v8.process(t)
+  if not pid then fail(err.message, err.code == "argument" and 2 or 4, err.advice) end
+  return pid, t
+end
+
+--- Resolves a TARGET: returns a pid, the endpoint when it was a URL, and the capture target when an inspector was named. Raises with
+--- exit code 2 or 4.
 ---@param word string
----@return integer pid, string|nil endpoint
+---@return integer pid, string|nil endpoint, table|nil v8
 function M.resolve(word)
+  local pid, v8 = by_runtime(word)
+  if pid then return pid, nil, v8 end
   if word:match("^%d+$") then return math.tointeger(tonumber(word)) end
   if M.is_address(word) then return by_url(word) end
   return by_name(word)

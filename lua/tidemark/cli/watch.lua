@@ -8,6 +8,7 @@ local sessions = require "tidemark.cli.session_watch"
 local session = require "tidemark.cli.session"
 local target = require "tidemark.cli.target"
 local text = require "tidemark.show.text"
+local v8_watch = require "tidemark.cli.v8_watch"
 
 local M = {
   name = "watch", configurable = true, summary = "sample a running program, run rules, show what they find", usage = "watch TARGET [OPTIONS]",
@@ -68,6 +69,13 @@ local function status_object(s)
     rows[#rows + 1] = row
   end
   return { type = "status", time_ns = s.engine:now(), text = status_text(s), targets = text.array(rows) }
+end
+
+local function join_v8(s, t, v8, every_ns)
+  local ok, err = v8_watch.watch(s, t, v8, every_ns)
+  if ok then return end
+  s.close()
+  session.fail(err)
 end
 
 --- Everything that is to be said at the end, as rows of findings.
@@ -135,7 +143,7 @@ function M.run(options, words)
   local s = session.open(options)
   local meta = { targets = {} }
   for _, word in ipairs(words) do
-    local pid, endpoint = target.resolve(word)
+    local pid, endpoint, v8 = target.resolve(word)
     local t, err = s.engine:watch(pid, access.of(options, endpoint))
     if not t then
       s.close()
@@ -144,6 +152,7 @@ function M.run(options, words)
     M.demand(s, t.id, options.every)
     policies.watch(s, t)
     sessions.watch(s, t, options.endpoint or endpoint)
+    if v8 then join_v8(s, t, v8, options.every) end
     meta.targets[#meta.targets + 1] = { id = t.id, pid = t.pid, name = t.name, command = t.command }
   end
   local reason = M.drive(s, options, { for_ns = options["for"], until_idle = true })
