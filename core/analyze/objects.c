@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK = 1 << 16 };
+enum { TICK = 1 << 16, PREVIEW_BYTES = 160 };
 
 // ---- by type ----
 
@@ -127,13 +127,17 @@ static tm_status add_node_columns(tm_ctx *ctx, tm_table *out, const char *last, 
   TM_TRY(tm_table_add_column(ctx, out, "type", TM_CELL_TEXT, TM_UNIT_NONE));
   TM_TRY(tm_table_add_column(ctx, out, "shallow_bytes", TM_CELL_INT, TM_UNIT_BYTES));
   TM_TRY(tm_table_add_column(ctx, out, "retained_bytes", TM_CELL_INT, TM_UNIT_BYTES));
-  return tm_table_add_column(ctx, out, last, cell, TM_UNIT_NONE);
+  TM_TRY(tm_table_add_column(ctx, out, last, cell, TM_UNIT_NONE));
+  return tm_table_add_column(ctx, out, "preview", TM_CELL_TEXT, TM_UNIT_NONE);
 }
 
 static tm_status add_node_row(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t, uint32_t node,
                               tm_table *out, size_t *row) {
   const char *type = tm_graph_type_name(g, node);
+  char text[PREVIEW_BYTES] = "";
+  if (g->detail && g->detail->preview) TM_TRY(g->detail->preview(ctx, g, node, text, sizeof text));
   TM_TRY(tm_table_add_row(ctx, out, row));
+  TM_TRY(tm_table_set_text(ctx, out, *row, 5, text, strlen(text)));
   tm_table_set_int(out, *row, 0, node);
   TM_TRY(tm_table_set_text(ctx, out, *row, 1, type, strlen(type)));
   tm_table_set_int(out, *row, 2, (int64_t)tm_graph_size(g, node));

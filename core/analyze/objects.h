@@ -21,13 +21,14 @@ TM_NODISCARD tm_status tm_objects_table(tm_ctx *ctx, const tm_graph *graph, cons
 
 // The way from a root to a node over the fewest edges no weaker than `weakest`. Columns: node,
 // type, edge (its name; of the first row the kind of the root and its label), shallow_bytes,
-// retained_bytes. No rows when nothing leads there. O(nodes + edges).
+// retained_bytes, preview (a few words of what it is, or ""). No rows when nothing leads there.
+// O(nodes + edges).
 TM_NODISCARD tm_status tm_objects_path(tm_ctx *ctx, const tm_graph *graph, const tm_domtree *tree,
                                        uint32_t node, tm_strength weakest, tm_table *out);
 
 // The biggest single holders: children of the virtual root (parent TM_NODE_NONE) or of a node in
 // the dominator tree, by retained bytes. Columns: node, type, shallow_bytes, retained_bytes,
-// children. row_count 0 = all.
+// children, preview. row_count 0 = all.
 TM_NODISCARD tm_status tm_objects_dominated(tm_ctx *ctx, const tm_graph *graph,
                                             const tm_domtree *tree, const tm_domchildren *children,
                                             uint32_t parent, size_t row_count, tm_table *out);

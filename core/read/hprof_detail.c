@@ -302,11 +302,25 @@ static size_t put_utf8(char *out, uint32_t c) {
     out[1] = (char)(0x80 | (c & 0x3f));
     return 2;
   }
-  if (c >= 0xd800 && c < 0xe000) c = 0xfffd; // half of a pair: previews do not join them
-  out[0] = (char)(0xe0 | c >> 12);
-  out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-  out[2] = (char)(0x80 | (c & 0x3f));
-  return 3;
+  if (c >= 0xd800 && c < 0xe000) c = 0xfffd; // half of a pair
+  if (c < 0x10000) {
+    out[0] = (char)(0xe0 | c >> 12);
+    out[1] = (char)(0x80 | (c >> 6 & 0x3f));
+    out[2] = (char)(0x80 | (c & 0x3f));
+    return 3;
+  }
+  out[0] = (char)(0xf0 | c >> 18);
+  out[1] = (char)(0x80 | (c >> 12 & 0x3f));
+  out[2] = (char)(0x80 | (c >> 6 & 0x3f));
+  out[3] = (char)(0x80 | (c & 0x3f));
+  return 4;
+}
+
+// The i-th unit of a string's array.
+static uint32_t unit_at(const hprof_object *array, bool wide, size_t i) {
+  const uint8_t *p = array->body + i * (wide ? 2 : 1);
+  if (!wide) return *p;
+  return array->element == HPROF_CHAR ? (uint32_t)(p[0] << 8 | p[1]) : (uint32_t)(p[1] << 8 | p[0]);
 }
 
 // A String's letters: Latin-1 or UTF-16 of the VM's own byte order since JDK 9 (little endian on
@@ -320,11 +334,10 @@ static void write_letters(const hprof_object *array, const string_parts *s, char
     units = from + (size_t)s->count;
   }
   for (size_t i = from; i < units && n + 4 < size; i++) {
-    const uint8_t *p = array->body + i * (wide ? 2 : 1);
-    uint32_t c = !wide                          ? *p
-                 : array->element == HPROF_CHAR ? (uint32_t)(p[0] << 8 | p[1])
-                                                : (uint32_t)(p[1] << 8 | p[0]);
-    n += put_utf8(out + n, c);
+    uint32_t c = unit_at(array, wide, i);
+    uint32_t low = c >> 10 == 0x36 && i + 1 < units ? unit_at(array, wide, i + 1) : 0;
+    if (low >> 10 == 0x37) c = 0x10000 + ((c & 0x3ff) << 10 | (low & 0x3ff)), i++;
+    n += put_utf8(out + n, c ? c : 0x2400); // a zero would end the text: its picture
   }
   out[n] = '\0';
 }

@@ -139,7 +139,11 @@ end
 --- The node that a word names: an address or id (0x7f…, 4711), or #NODE. Raises a usage error.
 function M.node(g, word)
   local node = word:match("^#(%d+)$")
-  if node then return math.tointeger(tonumber(node)) end
+  if node then
+    local n, count = math.tointeger(tonumber(node)), g:info().nodes
+    if not n or n >= count then error({ message = ("no object is %s: the dump has %d"):format(word, count), code = "argument" }, 0) end
+    return n
+  end
   local id = math.tointeger(tonumber(word))
   if not id then args.usage("'" .. word .. "' is neither an id (0x7f…, 4711) nor a node (#12)") end
   node = g:find(id)

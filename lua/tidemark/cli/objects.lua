@@ -56,11 +56,12 @@ M.holders = {
   run = function(options, words)
     local parent = table.remove(words, 2)
     local g, problems = dumps.open(words, options)
-    local t, err = g:dominated(parent and dumps.node(g, parent), { follow = options.follow,
-      nodecount = dumps.count(options) })
+    local node, how = parent and dumps.node(g, parent), { follow = options.follow, nodecount = dumps.count(options) }
+    local t, err = g:dominated(node, how)
     if not t then error(err, 0) end
+    if not node and #t == 1 and t[1].type == "(synthetic)" then t = g:dominated(t[1].node, how) end -- V8's root of roots
     dumps.show(options, "holders", g, words, problems, t, { size("retained_bytes", "RETAINED"), size("shallow_bytes", "SHALLOW"),
-      number("children", "HOLDS"), number("node", "NODE"), { key = "type", title = "TYPE" } }, "")
+      number("children", "HOLDS"), number("node", "NODE"), { key = "type", title = "TYPE" }, { key = "preview", title = "" } }, "")
   end,
 }
 
@@ -74,12 +75,26 @@ local function merged(options, words)
   if not t then error(problem, 0) end
   local n = t.notes
   if options.json or options.csv then return dumps.show(options, "path", g, words, problems, t) end
+  profiles.warn(problems)
   local out = { ("%d objects, reached over %d places\n"):format(n.members, n.places) }
   for _, row in t:rows() do
     local name = row.preview:find("^class ") and row.preview or row.type
-    out[#out + 1] = ("%8d %10s  %s%s  %s\n"):format(row.count, core.format(row.bytes, "bytes"), ("  "):rep(row.depth), text.clean(row.edge), text.clean(name))
+    out[#out + 1] = ("%8d %10s  %s%s  %s\n"):format(row.count, core.format(row.bytes, "bytes"), ("  "):rep(row.depth), text.line(row.edge), text.line(name))
   end
   profiles.output(options, table.concat(out))
+end
+
+local STEPS_SHOWN = 60
+
+-- The rows of a long way: its two ends, and how many steps lie between.
+local function both_ends(t, most)
+  local rows, first = {}, most > 0 and most // 2 or 0
+  local skipped = most > 0 and math.max(0, #t - most) or 0
+  for i, row in t:rows() do
+    if skipped > 0 and i == first + 1 then rows[#rows + 1] = { edge = ("... %d steps"):format(skipped) } end
+    if i <= first or i > first + skipped then rows[#rows + 1] = row end
+  end
+  return rows
 end
 
 M.path = {
@@ -99,8 +114,11 @@ M.path = {
       profiles.output(options, "No root leads there: the object is garbage.\n")
       return
     end
-    dumps.show(options, "path", g, words, problems, t, { { key = "edge", title = "BY" }, { key = "type", title = "TYPE" },
-      size("retained_bytes", "RETAINED"), number("node", "NODE") }, "")
+    local columns = { { key = "edge", title = "BY" }, { key = "type", title = "TYPE" }, size("retained_bytes", "RETAINED"),
+      number("node", "NODE"), { key = "preview", title = "" } }
+    if options.json or options.csv then return dumps.show(options, "path", g, words, problems, t) end
+    profiles.warn(problems)
+    profiles.output(options, text.table(columns, both_ends(t, options.nodecount or STEPS_SHOWN)))
   end,
 }
 

@@ -8,6 +8,8 @@ local text = require "tidemark.show.text"
 local M = {}
 local size, number = dumps.size, dumps.number
 
+local FIELDS_SHOWN = 100 -- of a great array, to people
+
 -- The dump and the object that the words name.
 local function dump_and_object(words, options)
   if #words ~= 2 then args.usage("a heap dump and an object are needed: an address or id, or #NODE") end
@@ -18,7 +20,7 @@ end
 
 local function headline(g, node)
   local o = g:node(node)
-  return ("#%d %s%s: %s, retains %s%s\n"):format(node, text.clean(o.type), o.preview ~= "" and " " .. text.clean(o.preview):sub(1, 80) or "",
+  return ("#%d %s%s: %s, retains %s%s\n"):format(node, text.line(o.type), o.preview ~= "" and " " .. text.cut(text.line(o.preview), 80) or "",
     core.format(o.shallow_bytes, "bytes"), core.format(o.retained_bytes, "bytes"), o.reachable and "" or ", unreachable")
 end
 
@@ -46,8 +48,20 @@ M.object = {
     local g, node, problems = dump_and_object(words, options)
     local t, err = g:fields(node)
     if not t then error(err, 0) end
-    dumps.show(options, "object", g, words, problems, t, { { key = "name", title = "FIELD" }, { key = "value", title = "VALUE" },
-      number("node", "NODE"), { key = "type", title = "TYPE" } }, headline(g, node))
+    local most, rows, names = options.nodecount or (options.json or options.csv) and 0 or FIELDS_SHOWN, {}, {}
+    for i, column in ipairs(t.columns) do names[i] = column.name end
+    names[#names + 1] = "preview"
+    for i, row in t:rows() do
+      if most > 0 and i > most then break end
+      row.preview = row.node >= 0 and g:node(row.node).preview or ""
+      if not options.json then row.at = row.node >= 0 and row.node or "" end
+      rows[i] = row
+    end
+    local head = headline(g, node) .. (#rows < #t and ("the first %d are shown (--nodecount)\n"):format(#rows) or "")
+    local info = g:info()
+    dumps.show_rows(options, "object", g, words, problems, names, rows, { { key = "name", title = "FIELD" }, { key = "value", title = "VALUE" },
+      number("at", "NODE"), { key = "type", title = "TYPE" },
+      { key = "preview", title = "" } }, head, { roots = info.roots, edges = info.edges })
   end,
 }
 

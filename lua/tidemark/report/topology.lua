@@ -8,13 +8,18 @@ local M = {}
 
 local function bytes(n) return core.format(n, "bytes") end
 
+local CHAIN_SHOWN = 3 -- links of a list that are drawn
+
 -- The `count` objects that retain most, from the roots down: none without the one that holds it, and none that is less than a
--- twentieth of that one, being a part of its pile.
+-- twentieth of that one, being a part of its pile. Of a chain, of which each link holds nearly all of the one before, the first
+-- links are enough.
 local function biggest(g, count, follow)
   local open, chosen = {}, {}
-  local function add(parent, least)
-    for _, row in g:dominated(parent, { nodecount = count, follow = follow }):rows() do
-      row.parent = parent
+  local function add(above, least)
+    for _, row in g:dominated(above and above.node, { nodecount = count, follow = follow }):rows() do
+      row.parent = above and above.node
+      local link = above and above.type == row.type and row.retained_bytes >= 0.9 * above.retained_bytes
+      row.links = link and above.links + 1 or 1
       if row.retained_bytes >= least then open[#open + 1] = row end
     end
   end
@@ -27,13 +32,17 @@ local function biggest(g, count, follow)
     end
     local row = table.remove(open, best)
     chosen[#chosen + 1] = row
-    if row.children > 0 then add(row.node, row.retained_bytes / 20) end
+    if row.children > 0 and row.links < CHAIN_SHOWN then add(row, row.retained_bytes / 20) end
   end
   return chosen
 end
 
 -- What piles up below a box that is not shown itself, when that is at least a third of it.
 local function pile_of(g, box, shown, follow)
+  if box.links == CHAIN_SHOWN then
+    local rest = g:where { node = box.node }:retained_set { follow = follow } & g:where { type = box.type }
+    if #rest > 1 then return { type = box.type, count = #rest, retained_bytes = box.retained_bytes } end
+  end
   local left_out = box.retained_bytes
   for _, child in ipairs(shown) do
     if child.parent == box.node and child.retained_bytes < left_out then left_out = child.retained_bytes end

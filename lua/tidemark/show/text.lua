@@ -30,6 +30,9 @@ function M.clean(s)
   return s
 end
 
+--- The same on one line.
+function M.line(s) return (M.clean(s):gsub("[\t\n]+", " ")) end
+
 --- Columns that a text takes, colours not counted.
 function M.width(s) return core.width((s:gsub("\27%[[%d;]*m", ""))) end
 
@@ -62,7 +65,7 @@ function M.table(columns, rows)
     cells[r] = {}
     for i, c in ipairs(columns) do
       local value = row[c.key]
-      local s = value == nil and "" or type(value) == "number" and core.format(value, c.unit or "") or M.clean(value)
+      local s = value == nil and "" or type(value) == "number" and core.format(value, c.unit or "") or M.line(value)
       cells[r][i] = s
       widths[i] = math.max(widths[i], M.width(s))
     end
