@@ -386,6 +386,29 @@ TM_API tm_status tm_report_file(tm_embed *engine, const tm_file *file, const cha
                                 const char *const *options, const char *format, tm_write_fn write,
                                 void *ud);
 
+/* Any file as a profile, which outlives it: a heap dump as objects and bytes by type path from the
+ * roots (option follow, as above), a trace as its goroutines that are alive at the end, a profile
+ * as it is. The verbs of profiles report it; a great dump can be freed behind it. TM_E_ARG: a
+ * browser's trace. */
+TM_API tm_status tm_file_fold(tm_embed *engine, const tm_file *file, const char *const *options,
+                              tm_file **out);
+
+/* What `file` has more than `base`, and less: a profile, as `go tool pprof -diff_base` makes it;
+ * what is no profile is folded before. TM_E_ARG: their sample types have nothing in common. */
+TM_API tm_status tm_file_diff(tm_embed *engine, const tm_file *base, const tm_file *file,
+                              tm_file **out);
+
+/* What rises over two or more files of one program, the oldest first, ranked by steady growth: rows
+ * of key (a call path; of heap dumps the type path), first, last, delta, steps (rises), falls,
+ * per_hour, monotone_ratio, fit_ratio, confidence_ratio. What is no profile is folded; fold it
+ * yourself to free great dumps one by one. times_ns: when each was taken; NULL, or 0 of one = the
+ * file's own time, and a step each where it has none. options: by=path|function, nodecount (50),
+ * follow, and those of `go tool pprof` (sample_index, focus, ...). format: not "text". TM_E_ARG
+ * also for times that go back. */
+TM_API tm_status tm_report_growth(tm_embed *engine, const tm_file *const *files, size_t count,
+                                  const int64_t *times_ns, const char *const *options,
+                                  const char *format, tm_write_fn write, void *ud);
+
 /* Says what an engine has found: its alerts as tm_findings shows them. format: "json", "text" (a
  * line each), or a name of tm_format_register. */
 TM_API tm_status tm_report_findings(tm_embed *engine, const char *format, tm_write_fn write,

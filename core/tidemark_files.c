@@ -125,8 +125,8 @@ tm_status tm_embed_check_options(const tm_embed_request *r, const char *const *k
   return TM_OK;
 }
 
-static tm_status set_report_option(const tm_embed_request *r, tm_report_options *options,
-                                   const char *text) {
+tm_status tm_embed_set_option(const tm_embed_request *r, tm_report_options *options,
+                              const char *text) {
   char name[64];
   size_t size = strcspn(text, "=");
   if (!text[size] || size >= sizeof name)
@@ -139,7 +139,7 @@ static tm_status set_report_option(const tm_embed_request *r, tm_report_options 
 static tm_status report_profile(tm_embed_request *r) {
   tm_report_options options = {0};
   tm_report_options_init(&options);
-  for (const char *const *o = r->options; *o; o++) TM_TRY(set_report_option(r, &options, *o));
+  for (const char *const *o = r->options; *o; o++) TM_TRY(tm_embed_set_option(r, &options, *o));
   return tm_report(r->ctx, r->file->snapshot.model, r->verb, &options,
                    r->wants_text ? &r->text : NULL, r->table);
 }
@@ -224,6 +224,11 @@ static bool is_builtin(const char *name) {
   return strcmp(name, "json") == 0 || strcmp(name, "csv") == 0 || strcmp(name, "text") == 0;
 }
 
+tm_status tm_embed_check_format(tm_embed *e, const char *name) {
+  if (is_builtin(name) || format_named(e, name)) return TM_OK;
+  return tm_fail(&e->ctx, TM_E_ARG, TM_NO_OFFSET, "no format is called '%s'", name);
+}
+
 static tm_status render(tm_embed *e, const host_format *format, const char *verb,
                         const tm_bytes *json, tm_write_fn write, void *ud) {
   e->inside++;
@@ -234,8 +239,8 @@ static tm_status render(tm_embed *e, const host_format *format, const char *verb
   return tm_fail(&e->ctx, status, TM_NO_OFFSET, "the format '%s' failed", format->name);
 }
 
-static tm_status write_table(tm_embed *e, tm_embed_request *r, const char *format,
-                             tm_write_fn write, void *ud) {
+tm_status tm_embed_write_table(tm_embed *e, tm_embed_request *r, const char *format,
+                               tm_write_fn write, void *ud) {
   tm_bytes out = {0};
   tm_ctx *ctx = &e->ctx;
   const host_format *own = format_named(e, format);
@@ -258,15 +263,14 @@ tm_status tm_report_file(tm_embed *engine, const tm_file *file, const char *verb
                         .verb = verb,
                         .options = options ? options : none,
                         .wants_text = strcmp(format, "text") == 0};
-  if (!is_builtin(format) && !format_named(engine, format))
-    return tm_fail(r.ctx, TM_E_ARG, TM_NO_OFFSET, "no format is called '%s'", format);
+  TM_TRY(tm_embed_check_format(engine, format));
   if (r.wants_text && file->snapshot.kind != TM_KIND_PROFILE)
     return tm_fail(r.ctx, TM_E_ARG, TM_NO_OFFSET, "only reports of profiles have a text");
   TM_TRY(tm_table_new(r.ctx, &r.table));
   tm_status status = run_verb(&r);
   if (status == TM_OK)
     status = r.wants_text ? write_out(r.ctx, &r.text, write, ud)
-                          : write_table(engine, &r, format, write, ud);
+                          : tm_embed_write_table(engine, &r, format, write, ud);
   tm_bytes_free(r.ctx, &r.text);
   tm_table_free(r.table);
   return status;

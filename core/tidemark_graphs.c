@@ -135,8 +135,12 @@ static tm_status info(tm_embed_request *r, const tm_graph *g, const tm_embed_tre
   return TM_OK;
 }
 
-tm_status tm_embed_report_graph(tm_embed_request *r) {
+tm_status tm_embed_follow(const tm_embed_request *r, uint32_t *out) {
   static const char *const strengths[] = {"strong", "soft", "weak", "final", "phantom", NULL};
+  return word_option(r, "follow", strengths, TM_STRENGTH_SOFT, out);
+}
+
+tm_status tm_embed_report_graph(tm_embed_request *r) {
   static const struct {
     const char *verb;
     tm_status (*run)(tm_embed_request *r, const tm_graph *g, const tm_embed_tree *t);
@@ -153,7 +157,7 @@ tm_status tm_embed_report_graph(tm_embed_request *r) {
   while (i < TM_COUNT(verbs) - 1 && strcmp(verbs[i].verb, r->verb) != 0) i++;
   uint32_t weakest;
   TM_TRY(tm_embed_check_options(r, verbs[i].options));
-  TM_TRY(word_option(r, "follow", strengths, TM_STRENGTH_SOFT, &weakest));
+  TM_TRY(tm_embed_follow(r, &weakest));
   TM_TRY(make_tree(r->ctx, g, (tm_strength)weakest, r->file->dominators));
   return verbs[i].run(r, g, r->file->dominators);
 }

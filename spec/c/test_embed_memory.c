@@ -144,6 +144,14 @@ static tm_status render(void *ud, const char *verb, const char *json, size_t siz
   return write(write_ud, json, size) == 0 ? TM_OK : TM_E_CANCELLED;
 }
 
+static void compare(session *s, const tm_file *file) {
+  const tm_file *const twice[] = {file, file};
+  tm_file *made;
+  if (went(s, tm_file_fold(s->engine, file, NULL, &made))) tm_file_free(s->engine, made);
+  if (went(s, tm_file_diff(s->engine, file, file, &made))) tm_file_free(s->engine, made);
+  went(s, tm_report_growth(s->engine, twice, 2, NULL, NULL, "json", sink, NULL));
+}
+
 static void read_and_report(session *s) {
   tm_file *file;
   went(s, tm_format_register(s->engine, "own", render, NULL));
@@ -153,6 +161,7 @@ static void read_and_report(session *s) {
     tm_status status = tm_report_file(s->engine, file, "top", NULL, formats[i], sink, NULL);
     if (status != TM_E_ARG) went(s, status); // the format was not registered, for want of memory
   }
+  compare(s, file);
   tm_file_free(s->engine, file);
 }
 

@@ -588,6 +588,101 @@ static void test_heap_dumps_are_reported(void **state) {
   assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
 }
 
+static tm_file *folded_file(tm_embed *engine, const char *text) {
+  tm_file *file = NULL;
+  assert_int_equal(tm_file_read_bytes(engine, text, strlen(text), &file), TM_OK);
+  return file;
+}
+
+static void test_files_are_compared(void **state) {
+  (void)state;
+  tm_embed *engine = open_virtual();
+  tm_file *three[] = {folded_file(engine, "main;load 10\nmain;idle 50\n"),
+                      folded_file(engine, "main;load 30\nmain;idle 40\n"),
+                      folded_file(engine, "main;load 90\nmain;idle 60\n")};
+  const tm_file *const files[] = {three[0], three[1], three[2]};
+  const int64_t times[] = {3600 * SECOND, 7200 * SECOND, 10800 * SECOND};
+  const int64_t back[] = {3, 2, 1};
+  const char *const one[] = {"nodecount=1", "by=function", NULL};
+  const char *const bad[] = {"by=file", NULL};
+  tm_file *diff;
+  written w = {.size = 0};
+  assert_int_equal(tm_report_growth(engine, files, 3, times, NULL, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\"key\":\"main;load\",\"first\":10,\"last\":90,\"delta\":80,"
+                                 "\"steps\":2,\"falls\":0,\"per_hour\":40"));
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_growth(engine, files, 3, NULL, one, "csv", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\nload,10,90,80,2,0"));
+  assert_null(strstr(w.text, "idle"));
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_growth(engine, files, 1, NULL, one, "csv", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_report_growth(engine, files, 3, back, NULL, "csv", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_report_growth(engine, files, 3, NULL, bad, "csv", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_report_growth(engine, files, 3, NULL, one, "text", write_text, &w), TM_E_ARG);
+  assert_int_equal(tm_report_growth(engine, files, 3, NULL, one, "yaml", write_text, &w), TM_E_ARG);
+  assert_int_equal(w.calls, 0);
+  assert_int_equal(tm_file_diff(engine, three[0], three[2], &diff), TM_OK);
+  for (size_t i = 0; i < 3; i++) tm_file_free(engine, three[i]);
+  assert_string_equal(tm_file_kind(diff), "profile");
+  assert_int_equal(tm_report_file(engine, diff, "top", NULL, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\"name\":\"load\",\"flat\":80"));
+  assert_non_null(strstr(w.text, "\"name\":\"idle\",\"flat\":10"));
+  tm_file_free(engine, diff);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
+// A snapshot of one root that holds `count` objects of the type Session, of 48 bytes each.
+static tm_file *sessions_file(tm_embed *engine, int count) {
+  char text[4096];
+  size_t n = (size_t)snprintf(
+      text, sizeof text,
+      "{\"snapshot\":{\"meta\":{\"node_fields\":[\"type\",\"name\",\"id\",\"self_size\","
+      "\"edge_count\"],\"node_types\":[[\"synthetic\",\"object\"],\"string\",\"number\","
+      "\"number\",\"number\"],\"edge_fields\":[\"type\",\"name_or_index\",\"to_node\"],"
+      "\"edge_types\":[[\"element\",\"property\"],\"string_or_number\",\"node\"]},"
+      "\"node_count\":%d,\"edge_count\":%d},\"nodes\":[0,0,1,0,%d",
+      count + 1, count, count);
+  for (int i = 0; i < count; i++)
+    n += (size_t)snprintf(text + n, sizeof text - n, ",1,1,%d,48,0", 3 + 2 * i);
+  n += (size_t)snprintf(text + n, sizeof text - n, "],\"edges\":[");
+  for (int i = 0; i < count; i++)
+    n += (size_t)snprintf(text + n, sizeof text - n, "%s0,%d,%d", i ? "," : "", i, 5 * (i + 1));
+  snprintf(text + n, sizeof text - n, "],\"strings\":[\"\",\"Session\"]}");
+  return folded_file(engine, text);
+}
+
+static void test_heap_dumps_are_compared(void **state) {
+  (void)state;
+  tm_embed *engine = open_virtual();
+  tm_file *paths[3], *diff;
+  for (int i = 0; i < 3; i++) {
+    tm_file *dump = sessions_file(engine, 4 * (i + 1));
+    assert_int_equal(tm_file_fold(engine, dump, NULL, &paths[i]), TM_OK);
+    tm_file_free(engine, dump); // the fold outlives it
+    assert_string_equal(tm_file_kind(paths[i]), "profile");
+    assert_string_equal(tm_file_format(paths[i]), "paths");
+  }
+  const tm_file *const files[] = {paths[0], paths[1], paths[2]};
+  const char *const objects[] = {"sample_index=objects", NULL};
+  const char *const weird[] = {"follow=all", NULL};
+  written w = {.size = 0};
+  assert_int_equal(tm_report_growth(engine, files, 3, NULL, objects, "json", write_text, &w),
+                   TM_OK);
+  assert_non_null(strstr(w.text, "Session"));
+  assert_non_null(strstr(w.text, "\"first\":4,\"last\":12,\"delta\":8,\"steps\":2"));
+  assert_int_equal(tm_file_diff(engine, paths[0], paths[2], &diff), TM_OK);
+  w = (written){.size = 0};
+  assert_int_equal(tm_report_file(engine, diff, "top", objects, "json", write_text, &w), TM_OK);
+  assert_non_null(strstr(w.text, "\"flat\":8"));
+  tm_file *same;
+  assert_int_equal(tm_file_fold(engine, paths[0], weird, &same), TM_E_ARG);
+  assert_int_equal(tm_file_fold(engine, paths[0], NULL, &same), TM_OK); // a copy
+  tm_file_free(engine, same);
+  tm_file_free(engine, diff);
+  for (int i = 0; i < 3; i++) tm_file_free(engine, paths[i]);
+  assert_int_equal(tm_close(engine, NULL, NULL), TM_OK);
+}
+
 static void test_findings_are_reported(void **state) {
   (void)state;
   tm_embed *engine = open_virtual();
@@ -638,6 +733,8 @@ int main(void) {
       cmocka_unit_test(test_status_numbers),
       cmocka_unit_test(test_files_are_read_and_reported),
       cmocka_unit_test(test_heap_dumps_are_reported),
+      cmocka_unit_test(test_files_are_compared),
+      cmocka_unit_test(test_heap_dumps_are_compared),
       cmocka_unit_test(test_findings_are_reported),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
