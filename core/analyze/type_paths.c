@@ -17,14 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-  TICK = 1 << 18,
-  PLACES_MAX = 4096,
-  PATHS_MAX = 1 << 22,
-  NAME_BYTES = 640,
-  MARKED = 1,
-  LOCAL_STEPS_MAX = 6
-};
+enum { TICK = 1 << 18, PATHS_MAX = 1 << 22, NAME_BYTES = 640, MARKED = 1, LOCAL_STEPS_MAX = 6 };
 
 enum { STEP_BYTES = 2 * NAME_BYTES }; // a label and a type
 
@@ -32,7 +25,7 @@ enum { STEP_BYTES = 2 * NAME_BYTES }; // a label and a type
 
 typedef struct path {
   uint32_t parent; // NO_PATH: a root
-  uint32_t type;   // of the objects here
+  uint32_t family; // string in texts: the type of the objects here
   uint32_t label;  // string in texts: the step's field, or the root
   uint64_t count, bytes;
 } path;
@@ -42,9 +35,13 @@ typedef struct folder {
   const tm_graph *graph;
   tm_strength weakest;
   const tm_node_set *only; // NULL = all count
+  uint32_t *family;        // by type: string in texts
+  uint8_t *array;          // by type: places are all alike
   uint8_t *marks;          // by node
   uint32_t *path_of;       // by node, NO_PATH = not met yet
   uint32_t *queue;         // of nodes; each stands in it once
+  uint32_t *places;        // of the edges of one object
+  size_t place_room;
   size_t head, tail;
   TM_VEC(path) paths;
   tm_idmap by_step;  // hash of (parent, label, type) -> path
@@ -53,10 +50,13 @@ typedef struct folder {
 } folder;
 
 static void folder_fini(folder *f) {
-  size_t n = f->graph->node_count;
+  size_t n = f->graph->node_count, types = f->graph->types.count;
+  tm_free(f->ctx, f->family, (types + !types) * sizeof *f->family);
+  tm_free(f->ctx, f->array, types + !types);
   tm_free(f->ctx, f->marks, n);
   tm_free(f->ctx, f->path_of, n * sizeof *f->path_of);
   tm_free(f->ctx, f->queue, n * sizeof *f->queue);
+  tm_free(f->ctx, f->places, f->place_room * sizeof *f->places);
   tm_vec_free(f->ctx, &f->paths);
   tm_idmap_free(f->ctx, &f->by_step);
   tm_idmap_free(f->ctx, &f->by_place);
@@ -115,15 +115,34 @@ static tm_status label_of(folder *f, uint32_t node, uint32_t index, uint32_t pla
   return tm_idmap_put(f->ctx, &f->by_place, key, *out);
 }
 
+// What the types are called here: two of one name are one.
+static tm_status name_families(folder *f) {
+  const tm_graph *g = f->graph;
+  size_t types = g->types.count;
+  f->family = tm_alloc(f->ctx, (types + !types) * sizeof *f->family);
+  f->array = tm_calloc(f->ctx, types + !types, 1);
+  if (!f->family || !f->array) return TM_E_NOMEM;
+  for (uint32_t i = 0; i < types; i++) {
+    char name[NAME_BYTES];
+    if (g->detail->family) {
+      f->array[i] = g->detail->family(g, i, name, sizeof name);
+      TM_TRY(intern(f, name, &f->family[i]));
+    } else {
+      TM_TRY(intern(f, tm_graph_text(g, g->types.items[i].name), &f->family[i]));
+    }
+  }
+  return TM_OK;
+}
+
 // ---- paths ----
 
-static tm_status step(folder *f, uint32_t parent, uint32_t label, uint32_t type, uint32_t *out) {
-  uint64_t key = tm_hash_add(tm_hash_add(tm_hash_mix((uint64_t)parent << 32 | label), type), 1);
+static tm_status step(folder *f, uint32_t parent, uint32_t label, uint32_t family, uint32_t *out) {
+  uint64_t key = tm_hash_add(tm_hash_add(tm_hash_mix((uint64_t)parent << 32 | label), family), 1);
   for (;; key++) { // equal hashes go side by side
     *out = tm_idmap_get(&f->by_step, key);
     if (*out == TM_IDMAP_NONE) break;
     const path *p = &f->paths.items[*out];
-    if (p->parent == parent && p->label == label && p->type == type) return TM_OK;
+    if (p->parent == parent && p->label == label && p->family == family) return TM_OK;
   }
   if (f->paths.count >= PATHS_MAX) {
     *out = parent; // the rest counts where it hangs
@@ -131,22 +150,22 @@ static tm_status step(folder *f, uint32_t parent, uint32_t label, uint32_t type,
                              : TM_OK;
   }
   *out = (uint32_t)f->paths.count;
-  TM_TRY(tm_vec_push(f->ctx, &f->paths, (path){parent, type, label, 0, 0}));
+  TM_TRY(tm_vec_push(f->ctx, &f->paths, (path){parent, family, label, 0, 0}));
   return tm_idmap_put(f->ctx, &f->by_step, key, *out);
 }
 
 // The path of a child: folded when its type is that of the path, or of the one before.
 static tm_status descend(folder *f, uint32_t node, uint32_t index, uint32_t place, uint32_t child) {
   uint32_t at = f->path_of[node], label, to;
-  uint32_t type = f->graph->type[child];
+  uint32_t family = f->family[f->graph->type[child]];
   const path *here = &f->paths.items[at];
-  if (here->type == type) {
+  if (here->family == family) {
     to = at;
-  } else if (here->parent != NO_PATH && f->paths.items[here->parent].type == type) {
+  } else if (here->parent != NO_PATH && f->paths.items[here->parent].family == family) {
     to = here->parent;
   } else {
     TM_TRY(label_of(f, node, index, place, &label));
-    TM_TRY(step(f, at, label, type, &to));
+    TM_TRY(step(f, at, label, family, &to));
   }
   f->path_of[child] = to;
   return TM_OK;
@@ -193,25 +212,42 @@ static bool leads_on(const folder *f, uint32_t node, uint32_t e) {
   return f->path_of[to] == NO_PATH && f->marks[to] && follows(f, node, e);
 }
 
-static tm_status expand(folder *f, uint32_t node, uint32_t *places) {
+// Asks for the places of an object's edges: of all, since a name is found by walking to it.
+static tm_status ask_places(folder *f, uint32_t node, uint32_t edges, uint32_t *known) {
+  *known = 0;
+  if (!f->graph->detail->places) return TM_OK;
+  if (edges > f->place_room) {
+    size_t room = edges > 2 * f->place_room ? edges : 2 * f->place_room;
+    uint32_t *places =
+        tm_realloc(f->ctx, f->places, f->place_room * sizeof *places, room * sizeof *places);
+    if (!places) return TM_E_NOMEM;
+    f->places = places;
+    f->place_room = room;
+  }
+  *known = f->graph->detail->places(f->graph, node, f->places, edges);
+  return TM_OK;
+}
+
+static tm_status expand(folder *f, uint32_t node) {
   const tm_graph *g = f->graph;
   uint32_t begin = g->edge_begin[node], end = g->edge_begin[node + 1], known = UINT32_MAX;
   count_node(f, node);
   for (uint32_t e = begin; e < end; e++) {
     if (!leads_on(f, node, e)) continue;
     if (known == UINT32_MAX) // asked once, and only of who leads on
-      known = g->detail->places ? g->detail->places(g, node, places, PLACES_MAX) : 0;
+      TM_TRY(ask_places(f, node, end - begin, &known));
     uint32_t index = e - begin, place = TM_PLACE_OWN;
-    if (index < known) place = places[index < PLACES_MAX ? index : PLACES_MAX - 1];
+    if (index < known) place = f->places[index];
+    if (f->array[g->type[node]] && place != TM_PLACE_OWN) place = TM_PLACE_ELEMENT;
     TM_TRY(descend(f, node, index, place, g->edge_to[e]));
     f->queue[f->tail++] = g->edge_to[e];
   }
   return TM_OK;
 }
 
-static tm_status drain(folder *f, uint32_t *places) {
+static tm_status drain(folder *f) {
   while (f->head < f->tail) {
-    TM_TRY(expand(f, f->queue[f->head++], places));
+    TM_TRY(expand(f, f->queue[f->head++]));
     if (f->head % TICK == 0) TM_TRY(tm_ctx_tick(f->ctx, f->graph->node_count + f->head));
   }
   return TM_OK;
@@ -240,7 +276,7 @@ static tm_status begin_at(folder *f, uint32_t node, const char *text) {
   uint32_t label;
   if (f->path_of[node] != NO_PATH || !f->marks[node]) return TM_OK;
   TM_TRY(intern(f, text, &label));
-  TM_TRY(step(f, NO_PATH, label, f->graph->type[node], &f->path_of[node]));
+  TM_TRY(step(f, NO_PATH, label, f->family[f->graph->type[node]], &f->path_of[node]));
   f->queue[f->tail++] = node;
   return TM_OK;
 }
@@ -315,7 +351,7 @@ static tm_status set_threads_apart(folder *f) {
   return TM_OK;
 }
 
-static tm_status walk_roots(folder *f, int class, uint32_t *places) {
+static tm_status walk_roots(folder *f, int class) {
   const tm_graph *g = f->graph;
   if (class == OF_STATICS) TM_TRY(begin_at_classes(f));
   if (class == OF_THREAD_LOCALS) TM_TRY(begin_at_thread_locals(f));
@@ -328,17 +364,14 @@ static tm_status walk_roots(folder *f, int class, uint32_t *places) {
     }
     TM_TRY(begin_at_root(f, r));
   }
-  return drain(f, places);
+  return drain(f);
 }
 
 static tm_status fold(folder *f) {
-  uint32_t *places = tm_alloc(f->ctx, PLACES_MAX * sizeof *places);
-  if (!places) return TM_E_NOMEM;
   tm_status status = mark(f);
   if (status == TM_OK) status = set_threads_apart(f);
   for (int class = 0; status == TM_OK && class < ROOT_CLASSES; class ++)
-    status = walk_roots(f, class, places);
-  tm_free(f->ctx, places, PLACES_MAX * sizeof *places);
+    status = walk_roots(f, class);
   return status;
 }
 
@@ -347,8 +380,8 @@ static tm_status fold(folder *f) {
 // The last step of a path as people read it.
 static void name_step(const folder *f, uint32_t at, char *out, size_t size) {
   const path *p = &f->paths.items[at];
-  const char *type = tm_graph_text(f->graph, f->graph->types.items[p->type].name);
-  const char *label = tm_strtab_text(&f->texts, p->label);
+  const char *type = tm_strtab_text(&f->texts, p->family),
+             *label = tm_strtab_text(&f->texts, p->label);
   // A class stands for its statics: that it is an object too says nothing.
   bool bare = p->parent == NO_PATH && strcmp(type, "java.lang.Class") == 0;
   snprintf(out, size, "%s%s%s", label, bare || !*label ? "" : " ", bare ? "" : type);
@@ -496,6 +529,7 @@ static tm_status fold_graph(folder *f) {
   f->queue = tm_alloc(f->ctx, n * sizeof *f->queue);
   if (!f->marks || !f->path_of || !f->queue) return TM_E_NOMEM;
   memset(f->path_of, 0xff, n * sizeof *f->path_of);
+  TM_TRY(name_families(f));
   return fold(f);
 }
 

@@ -149,6 +149,9 @@ typedef struct tm_graph_detail {
   tm_status (*problems)(tm_ctx *ctx, const tm_graph *graph, tm_table *out);
   // The part of the heap that the node lies in ("app", "zygote"): a string id, 0 = not told.
   uint32_t (*heap)(const tm_graph *graph, uint32_t node);
+  // What a type's objects are whatever their size, when the type's name tells sizes: for those who
+  // compare dumps. Answers true for arrays, whose places are all alike.
+  bool (*family)(const tm_graph *graph, uint32_t type, char *out, size_t size);
   // What the reader keeps beside the graph, to an index or from one: see model/columns.h.
   tm_status (*columns)(struct tm_columns *columns, tm_graph *graph);
   void (*free)(tm_graph *graph); // what the reader kept in `kept`

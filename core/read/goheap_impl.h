@@ -165,6 +165,8 @@ struct tm_columns;
 tm_status goheap_columns(struct tm_columns *c, tm_graph *g);
 tm_status goheap_restore(tm_ctx *ctx, const tm_source *src, tm_graph **out);
 
+// A type's name without sizes: tables and slices that grew are of one family, see tm_graph_detail.
+bool goheap_family(const tm_graph *graph, uint32_t type, char *out, size_t size);
 extern const tm_graph_detail goheap_detail;
 void goheap_free_kept(goheap *h);
 

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
   NAME_BYTES = 512,
@@ -134,6 +135,35 @@ tm_status goheap_type_of(goheap *h, const goheap_object *o, const uint8_t *field
   TM_TRY(name_object(h, o, header, &name));
   TM_TRY(goheap_type_named(h, name, out_type));
   return tm_idmap_put(h->ctx, &h->type_of_shape, key, *out_type);
+}
+
+// ---- families ----
+
+// Whether words are those of an array: a pattern that repeats, or pointers alone, which the
+// directories of maps are.
+static bool is_array(const char *shape) {
+  return shape[0] == '(' || !shape[strspn(shape, "p")];
+}
+
+// A slice that grows goes from spelled out pointers to a type in front and, above 32 KiB, to a
+// pattern: all of these are "array". Sites and types lose the size behind them.
+bool goheap_family(const tm_graph *g, uint32_t type, char *out, size_t size) {
+  const char *name = tm_graph_text(g, g->types.items[type].name);
+  size_t n = strlen(name), digits = strspn(name, "0123456789");
+  snprintf(out, size, "%s", name);
+  if (digits && strncmp(name + digits, " B ", 3) == 0) {
+    if (!is_array(name + digits + 3)) return false;
+    snprintf(out, size, "array");
+    return true;
+  }
+  if (n < 4 || n >= size || strcmp(name + n - 2, " B") != 0) return false;
+  size_t end = n - 2;
+  while (end > 0 && name[end - 1] >= '0' && name[end - 1] <= '9') end--;
+  if (end == n - 2 || end < 2 || name[end - 1] != ' ') return false;
+  out[name[end - 2] == ',' ? end - 2 : end - 1] = '\0';
+  if (strncmp(name, "type 0x", 7) != 0) return false;
+  snprintf(out, size, "array");
+  return true;
 }
 
 // ---- allocation sites ----

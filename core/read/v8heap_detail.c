@@ -38,18 +38,29 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
   return TM_OK;
 }
 
-enum { KEYED = 64 }; // an object with more properties is a table
+enum { KEYED = 64, GLOBALS_MAX = 4096 }; // an object with more properties is a table
+
+// How many properties make a table of an object: names of global variables are worth telling.
+static uint32_t keyed_from(const tm_graph *g, uint32_t node) {
+  static const char scope[] = "GlobalScope";
+  const char *type = tm_graph_type_name(g, node);
+  size_t n = strlen(type), tail = sizeof scope - 1;
+  bool global = strcmp(type, "global") == 0 || strncmp(type, "Window", 6) == 0
+                || (n > tail && strcmp(type + n - tail, scope) == 0);
+  return global ? GLOBALS_MAX : KEYED;
+}
 
 static uint32_t places(const tm_graph *g, uint32_t node, uint32_t *out, uint32_t room) {
   const v8heap *h = of(g);
   uint32_t begin = g->edge_begin[node], count = g->edge_begin[node + 1] - begin, properties = 0;
-  for (uint32_t i = 0; i < count && properties <= KEYED; i++)
+  uint32_t keyed = keyed_from(g, node);
+  for (uint32_t i = 0; i < count && properties <= keyed; i++)
     properties += h->edge_type.items[begin + i] == X_PROPERTY;
   for (uint32_t i = 0; i < count && i < room; i++) {
     uint8_t kind = h->edge_type.items[begin + i];
     if (kind == X_ELEMENT || kind == X_HIDDEN)
       out[i] = TM_PLACE_ELEMENT;
-    else if (kind == X_PROPERTY && properties > KEYED)
+    else if (kind == X_PROPERTY && properties > keyed)
       out[i] = TM_PLACE_KEY;
     else
       out[i] = 1 + h->edge_name.items[begin + i];

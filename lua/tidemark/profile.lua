@@ -191,7 +191,8 @@ local function profile_one(word, options, notes)
   if p.kind ~= "trace" and p.kind ~= "graph" then return p end
   local made, err
   if p.kind == "graph" then
-    made, err = p:paths {}
+    if options.exe then require("tidemark.cli.dumps").use_exe(p, options.exe, notes) end
+    made, err = p:paths { follow = type(options.follow) == "string" and options.follow or nil }
     p:close()
   else
     made, err = p:profile()

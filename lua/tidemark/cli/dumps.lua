@@ -20,8 +20,8 @@ local shared = {
   { "no-index", "neither use nor save an index" },
 }
 
--- Names the objects of a Go dump by the types of its program.
-local function use_exe(g, exe, problems)
+--- Names the objects of a Go dump by the types of its program.
+function M.use_exe(g, exe, problems)
   if not g.use_exe or not g:go_version() then args.usage("--exe is for Go heap dumps") end
   local typed, err = g:use_exe(exe)
   if not typed then error(err, 0) end
@@ -78,7 +78,7 @@ function M.open(words, options)
   if g.kind ~= "graph" then
     error({ message = ("%s is a %s (%s), no heap dump"):format(words[1], g.kind, g.format), code = "argument" }, 0)
   end
-  if options.exe then use_exe(g, options.exe, problems) end
+  if options.exe then M.use_exe(g, options.exe, problems) end
   note_losses(g, words[1], problems)
   return g, problems
 end
@@ -125,6 +125,14 @@ function M.show_rows(options, verb, g, words, problems, names, rows, columns, he
   end
   profiles.warn(problems)
   profiles.output(options, columns and (head or "") .. text.table(columns, rows) or head)
+end
+
+--- Who holds most below a node, or below the roots: of V8's dumps, below its root of roots.
+function M.holders(g, node, how)
+  local t, err = g:dominated(node, how)
+  if not t then error(err, 0) end
+  if not node and #t == 1 and t[1].type == "(synthetic)" then return M.holders(g, t[1].node, how) end
+  return t
 end
 
 --- A column of bytes, and one of counts.

@@ -22,6 +22,7 @@ local M = {
     { "min-delta", "N", "of heap dumps: so many objects more in every step, 500 by default", kind = "integer" },
     { "follow", "WHICH", "of heap dumps, edges that count: strong, soft, weak, final or phantom and all before it", default = "soft",
       choices = { "strong", "soft", "weak", "final", "phantom" } },
+    { "exe", "FILE", "of Go heap dumps: the program that wrote them names types, globals and fields" },
     { "retained", "of heap dumps: also what would be freed with all objects of each path" },
     { "rising", "only what rises in every step" }),
 }

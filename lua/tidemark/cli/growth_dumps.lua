@@ -2,6 +2,7 @@
 local args = require "tidemark.cli.args"
 local chains = require "tidemark.report.chains"
 local core = require "tidemark.core"
+local dumps = require "tidemark.cli.dumps"
 local profile = require "tidemark.profile"
 local profiles = require "tidemark.cli.profiles"
 local text = require "tidemark.show.text"
@@ -31,6 +32,7 @@ local function summaries(files, first, options, problems)
     local paths = model
     if model.kind == "graph" then
       local err
+      if options.exe then dumps.use_exe(model, options.exe, problems) end
       paths, err = model:paths { follow = options.follow }
       if i == #files then last = model else model:close() end
       if not paths then error(err, 0) end
@@ -190,7 +192,7 @@ end
 -- { name = { count, shallow_bytes, retained_bytes } } of all types, or of the objects that nothing but the roots dominates, by their type.
 local function weigh(g, by, follow)
   local t, err
-  if by == "dominator" then t, err = g:dominated(nil, { nodecount = 0, follow = follow }) else t, err = g:objects { nodecount = 0, follow = follow } end
+  if by == "dominator" then t = dumps.holders(g, nil, { nodecount = 0, follow = follow }) else t, err = g:objects { nodecount = 0, follow = follow } end
   if not t then error(err, 0) end
   local out = {}
   for _, row in t:rows() do
@@ -225,10 +227,12 @@ end
 --- diff of two dumps by type or by dominator. first: the model of words[1], read already.
 function M.diff(options, words, first, problems)
   local by = options.by or "type"
+  if options.exe then dumps.use_exe(first, options.exe, problems) end
   local before = weigh(first, by, options.follow)
   first:close()
   local g = profile.read(words[2], options, problems)
   if g.kind ~= "graph" then fail(("%s is a %s, no heap dump"):format(words[2], g.kind)) end
+  if options.exe then dumps.use_exe(g, options.exe, problems) end
   local rows = differences(before, weigh(g, by, options.follow))
   local count = options.nodecount or (options.json or options.csv) and 0 or 20
   while count > 0 and #rows > count do rows[#rows] = nil end

@@ -56,10 +56,7 @@ M.holders = {
   run = function(options, words)
     local parent = table.remove(words, 2)
     local g, problems = dumps.open(words, options)
-    local node, how = parent and dumps.node(g, parent), { follow = options.follow, nodecount = dumps.count(options) }
-    local t, err = g:dominated(node, how)
-    if not t then error(err, 0) end
-    if not node and #t == 1 and t[1].type == "(synthetic)" then t = g:dominated(t[1].node, how) end -- V8's root of roots
+    local t = dumps.holders(g, parent and dumps.node(g, parent), { follow = options.follow, nodecount = dumps.count(options) })
     dumps.show(options, "holders", g, words, problems, t, { size("retained_bytes", "RETAINED"), size("shallow_bytes", "SHALLOW"),
       number("children", "HOLDS"), number("node", "NODE"), { key = "type", title = "TYPE" }, { key = "preview", title = "" } }, "")
   end,

@@ -157,7 +157,8 @@ M.diff = {
   name = "diff", summary = "what is in the second profile or heap dump and not in the first", pprof_flags = true,
   options = options_with({ "by", "KEY", "of heap dumps: type (the default), dominator or path", choices = { "type", "dominator", "path" } },
     { "follow", "WHICH", "of heap dumps, edges that count: strong, soft, weak, final or phantom and all before it", default = "soft",
-      choices = { "strong", "soft", "weak", "final", "phantom" } }),
+      choices = { "strong", "soft", "weak", "final", "phantom" } },
+    { "exe", "FILE", "of Go heap dumps: the program that wrote them names types" }),
   usage = "diff BEFORE AFTER [OPTIONS]", examples = { "tidemark diff before.pb.gz after.pb.gz", "tidemark diff a.pb.gz b.pb.gz --json",
     "tidemark diff t1.hprof t2.hprof" },
   run = function(options, words)
