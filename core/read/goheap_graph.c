@@ -177,13 +177,17 @@ static tm_status fill_objects(goheap *h) {
   return TM_OK;
 }
 
-// A cut dump has lost its roots, which come after the objects: what no object refers to stands in.
+enum { GLOBAL_RECORDS = 2 }; // data and bss
+
+// Globals come behind objects and goroutines. A cut dump that lacks them has lost nearly all of its
+// roots: what no object refers to stands in.
 static tm_status assume_roots(goheap *h) {
   tm_graph *g = h->graph;
-  if (g->roots.count || !h->out->partial) return TM_OK;
+  if (h->segments.count >= GLOBAL_RECORDS || !h->out->partial) return TM_OK;
   bool *referred = tm_calloc(h->ctx, g->node_count, sizeof *referred);
   if (!referred) return TM_E_NOMEM;
   for (uint32_t e = 0; e < g->edge_count; e++) referred[g->edge_to[e]] = true;
+  for (size_t i = 0; i < g->roots.count; i++) referred[g->roots.items[i].node] = true;
   tm_status status = TM_OK;
   for (uint32_t node = 0; status == TM_OK && node < g->node_count; node++) {
     tm_root root = {.node = node, .thread = TM_NODE_NONE, .kind = TM_ROOT_ASSUMED};

@@ -14,7 +14,8 @@ static const struct {
     [HPROF_CUT_CHAIN] = {"classes with too many or circular classes above", true},
     [HPROF_LOST_ROOT] = {"roots that are no object of the dump", false},
     [HPROF_DANGLING] = {"references to no object of the dump", false},
-    [HPROF_ASSUMED_ROOT] = {"roots assumed, as the dump has none: classes of the VM", true},
+    [HPROF_ASSUMED_ROOT] =
+        {"roots assumed, as the dump lacks them: classes of the VM, threads, loaders", true},
     [HPROF_OTHER_DUMP] = {"further dumps in the file; FILE#2 reads the second", true},
 };
 

@@ -145,17 +145,62 @@ void hprof_local_name(const tm_graph *g, uint32_t thread, uint32_t index, char *
   snprintf(out, size, "<local>%s%s", *label ? " " : "", label);
 }
 
-// HotSpot writes all roots last, so a cut dump has none: classes of the boot loader stand in.
-tm_status hprof_assume_roots(hprof *h) {
-  tm_graph *g = h->graph;
-  if (g->roots.count) return TM_OK;
+// ---- roots that are lost ----
+
+// Whether the type is one of `name` or below it.
+static bool extends(const tm_graph *g, uint32_t type, uint32_t above) {
+  for (size_t steps = g->types.count; type != TM_NODE_NONE && steps; steps--) {
+    if (type == above) return true;
+    type = g->types.items[type].super;
+  }
+  return false;
+}
+
+static uint32_t type_called(const tm_graph *g, const char *name) {
+  for (uint32_t i = 0; i < g->types.count; i++)
+    if (strcmp(tm_graph_text(g, g->types.items[i].name), name) == 0) return i;
+  return TM_NODE_NONE - 1; // nothing extends it
+}
+
+static tm_status assume_root(hprof *h, uint32_t node) {
+  tm_root root = {.node = node, .thread = TM_NODE_NONE, .kind = TM_ROOT_ASSUMED};
+  hprof_note(h, HPROF_ASSUMED_ROOT, TM_NO_OFFSET);
+  return tm_vec_push(h->ctx, &h->graph->roots, root);
+}
+
+// Classes of the boot loader, and those whose loader is lost, too.
+static tm_status assume_classes(hprof *h) {
   for (size_t i = 0; i < h->classes.count; i++) {
     const hprof_class *c = &h->classes.items[i];
-    uint32_t node = c->loader_id ? TM_ADDR_NONE : tm_addr_rank_get(&h->rank, c->id);
-    if (node == TM_ADDR_NONE) continue;
-    tm_root root = {.node = node, .thread = TM_NODE_NONE, .kind = TM_ROOT_ASSUMED};
-    TM_TRY(tm_vec_push(h->ctx, &g->roots, root));
-    hprof_note(h, HPROF_ASSUMED_ROOT, TM_NO_OFFSET);
+    uint32_t node = tm_addr_rank_get(&h->rank, c->id);
+    bool held = c->loader_id && tm_addr_rank_get(&h->rank, c->loader_id) != TM_ADDR_NONE;
+    if (node != TM_ADDR_NONE && !held) TM_TRY(assume_root(h, node));
   }
   return TM_OK;
+}
+
+static tm_status assume_threads_and_loaders(hprof *h) {
+  const tm_graph *g = h->graph;
+  uint32_t thread = type_called(g, "java.lang.Thread");
+  uint32_t loader = type_called(g, "java.lang.ClassLoader");
+  bool *wanted = tm_calloc(h->ctx, g->types.count + 1, sizeof *wanted);
+  if (!wanted) return TM_E_NOMEM;
+  for (uint32_t i = 0; i < g->types.count; i++)
+    wanted[i] = extends(g, i, thread) || extends(g, i, loader);
+  tm_status status = TM_OK;
+  for (uint32_t n = 0; status == TM_OK && n < g->node_count; n++)
+    if (wanted[g->type[n]]) status = assume_root(h, n);
+  tm_free(h->ctx, wanted, (g->types.count + 1) * sizeof *wanted);
+  return status;
+}
+
+// HotSpot writes all roots last, the classes of the system at the very end: a cut dump lacks them.
+tm_status hprof_assume_roots(hprof *h) {
+  const tm_graph *g = h->graph;
+  bool lost = h->problems[HPROF_CUT].count > 0;
+  for (size_t i = 0; lost && i < g->roots.count; i++)
+    lost = g->roots.items[i].kind != TM_ROOT_STATIC;
+  if (g->roots.count && !lost) return TM_OK;
+  TM_TRY(assume_classes(h));
+  return assume_threads_and_loaders(h);
 }

@@ -130,12 +130,19 @@ static size_t first_room(const uint8_t *in, size_t size, uint64_t cap) {
   return (size_t)(claim < cap ? claim : cap);
 }
 
+// A frame of zstd, or one to skip, as pzstd puts in front of each.
+static bool is_zstd(const uint8_t *d, size_t size) {
+  if (size < 4) return false;
+  return memcmp(d, "\x28\xb5\x2f\xfd", 4) == 0
+         || ((d[0] & 0xf0) == 0x50 && memcmp(d + 1, "\x2a\x4d\x18", 3) == 0);
+}
+
 // Unpacks src in place when its first bytes say that it is packed. is_part: damage is no failure
 // when something was unpacked.
 static tm_status see_through(tm_ctx *ctx, bool is_part, tm_source *src) {
   const uint8_t *d = src->data;
   bool gz = src->size >= 2 && d[0] == 0x1f && d[1] == 0x8b;
-  bool zstd = src->size >= 4 && memcmp(d, "\x28\xb5\x2f\xfd", 4) == 0;
+  bool zstd = is_zstd(d, src->size);
   src->packing = gz ? "gzip" : zstd ? "zstd" : "";
   src->stored_bytes = src->size;
   if (!gz && !zstd) return TM_OK;

@@ -266,6 +266,7 @@ const tm_reader tm_reader_v8heap = {.name = "v8heap",
                                     .title = "V8 heap snapshot (.heapsnapshot)",
                                     .kind = TM_KIND_GRAPH,
                                     .keeps_source = true,
+                                    .takes_part = true,
                                     .probe = probe,
                                     .read = read_v8heap,
                                     .restore = v8heap_restore};

@@ -31,7 +31,9 @@ static tm_status edge_name(tm_ctx *ctx, const tm_graph *g, uint32_t node, uint32
     return no_node(ctx, node);
   uint32_t e = g->edge_begin[node] + index;
   uint8_t kind = of(g)->edge_type.items[e];
-  if (kind != X_ELEMENT && kind != X_HIDDEN)
+  if (kind != X_ELEMENT && kind != X_HIDDEN && of(g)->edge_name.items[e] >= of(g)->string_at.count)
+    snprintf(out, size, "?"); // its name came behind the cut
+  else if (kind != X_ELEMENT && kind != X_HIDDEN)
     v8heap_decode(of(g), of(g)->edge_name.items[e], out, size);
   else
     snprintf(out, size, "[%" PRIu32 "]", of(g)->edge_name.items[e]);

@@ -105,7 +105,9 @@ static size_t cut_tag(char *name, size_t length) {
   return (size_t)(space - name) + 1;
 }
 
+// Objects whose names the end of a cut file took are named by their kind.
 static size_t class_name(const v8heap *h, uint32_t node, char *out, size_t size) {
+  bool named = h->name.items[node] < h->string_at.count;
   switch (v8heap_kind(h, node)) {
   case T_HIDDEN:
     return (size_t)snprintf(out, size, "(system)");
@@ -117,7 +119,8 @@ static size_t class_name(const v8heap *h, uint32_t node, char *out, size_t size)
     return (size_t)snprintf(out, size, "RegExp");
   case T_OBJECT:
   case T_NATIVE:
-    return cut_tag(out, v8heap_node_name(h, node, out, size));
+    if (named) return cut_tag(out, v8heap_node_name(h, node, out, size));
+    // fall through
   default: {
     uint8_t type = h->type.items[node];
     return (size_t)snprintf(out, size, "(%s)",

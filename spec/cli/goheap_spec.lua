@@ -163,6 +163,7 @@ describe("a Go heap dump", function()
     end
     local g = core.read { bytes = whole:sub(1, -60) } -- without the global: what nothing refers to
     assert.is_true(g:info().roots > 0)
+    assert.is_true(g:node(g:find(A)).reachable) -- though the goroutine before it is a root
   end)
 
   it("passes over slots that go back or out of their object", function()

@@ -211,6 +211,29 @@ describe("a damaged dump", function()
     assert.is_true(before > 190)
   end)
 
+  it("takes the VM's classes, threads, loaders and what they lost for roots, when the end with the classes is cut", function()
+    local statics, thread, orphan
+    local whole = hprof(function(w)
+      local object = w:class("java.lang.Object")
+      local above = w:class("java.lang.Thread", { super = object, fields = { { "name", "object" } } })
+      local loader = w:class("java.lang.ClassLoader", { super = object })
+      local kept = w:new(loader)
+      statics = w:primitive_array("byte", { 1 })
+      w:class("app.Held", { loader = kept, statics = { { "a", "object", statics } } })
+      orphan = w:primitive_array("byte", { 2 })
+      w:class("app.Orphan", { loader = 0x666000, statics = { { "a", "object", orphan } } })
+      thread = w:new(w:class("app.Worker", { super = above }), { name = w:primitive_array("char", { 65 }) })
+      w:root("jni_global", w:new(object))
+      w:root("sticky", object)
+    end)
+    local g = core.read { bytes = whole:sub(1, -15) } -- in the last root
+    assert.is_true(g.partial)
+    for _, id in ipairs { orphan, thread } do assert.is_true(g:node(g:find(id)).reachable) end
+    assert.is_false(g:node(g:find(statics)).reachable) -- its class hangs on a loader that has no list of classes here
+    assert.equal(0, #g:path(g:find(statics), {}))
+    assert.equal("assumed", g:path(g:find(thread), {})[1].edge)
+  end)
+
   it("has lengths of 4 GB that nothing stands behind", function()
     local lengths = "\xff\xff\xff\xff"
     local tails = {

@@ -1,6 +1,7 @@
 -- Packed files that broke: what was whole before the damage is read, whatever the format, and said to be a part.
 local core = require "tidemark.core"
 local helper = require "spec.support.helper"
+local v8heap = require "spec.support.v8heap_writer"
 
 local SEEDS <const> = "spec/fuzz/seeds/fuzz_"
 
@@ -10,6 +11,7 @@ local cases = {
   hprof = SEEDS .. "hprof/ids_of_8",
   goheap = SEEDS .. "goheap/page26.heapdump",
   gotrace = SEEDS .. "gotrace/v26.trace",
+  v8heap = SEEDS .. "v8heap/six_places.heapsnapshot",
 }
 
 describe("packed files that broke", function()
@@ -73,14 +75,38 @@ describe("packed files that broke", function()
     assert.matches("gzip data is cut or damaged", a.meta.problems[1])
   end)
 
-  it("are refused where a part would mislead: nothing came out, and formats whose names stand last", function()
-    assert.matches("cut or damaged", select(2, core.read { bytes = "\x28\xb5\x2f\xfd\0\0", name = "cut" }).message)
-    for _, path in ipairs { "profile_read/block.pb.gz", "v8heap/six_places.heapsnapshot" } do
-      local packed = path:find "%.gz$" and helper.read(SEEDS .. path) or pack("gzip", SEEDS .. path)
-      assert.is_truthy((core.read { bytes = packed, name = "whole" }))
-      local none, err = core.read { bytes = packed:sub(1, -20), name = "cut" }
-      assert.is_nil(none)
-      assert.matches("^gzip data is cut or damaged at byte %d+", err.message)
+  it("may begin with frames of zstd that are to be skipped", function()
+    local packed = "\x50\x2a\x4d\x18\4\0\0\0abcd" .. pack("zstd", cases.hprof)
+    local whole, none = core.read { bytes = packed, name = "whole" }
+    assert.is_nil(none)
+    assert.equal("hprof", whole.format)
+  end)
+
+  it("name objects of V8 by their kind, when the names stood behind the damage", function()
+    local w = v8heap()
+    local a = w:root("object", "Session", 100)
+    for i = 1, 3000 do w:edge(a, "property", "field" .. i * 7919 % 4001, w:node("object", "Part" .. i, 10)) end
+    local path = helper.write(folder .. "/names.heapsnapshot", w:text())
+    local text = helper.read(path)
+    local names = text:find('"strings"', 1, true)
+    for _, cut in ipairs { helper.write(folder .. "/cut.heapsnapshot", text:sub(1, names)),
+      helper.write(folder .. "/cut.heapsnapshot.gz", (pack("gzip", path):sub(1, -2000))) } do
+      local g = core.read(cut)
+      assert.is_true(g.partial)
+      local types = {}
+      for _, row in g:objects({}):rows() do types[row.type] = row.count end
+      assert.is_true(types["(object)"] > 0)
+      assert.is_nil(types[""])
+      if cut:find("heapsnapshot$") then assert.equal("?", g:path(g:find(7), {})[3].edge) end
     end
+  end)
+
+  it("are refused where a part would mislead: nothing came out, and profiles, whose names stand last", function()
+    assert.matches("cut or damaged", select(2, core.read { bytes = "\x28\xb5\x2f\xfd\0\0", name = "cut" }).message)
+    local packed = helper.read(SEEDS .. "profile_read/block.pb.gz")
+    assert.is_truthy((core.read { bytes = packed, name = "whole" }))
+    local none, err = core.read { bytes = packed:sub(1, -20), name = "cut" }
+    assert.is_nil(none)
+    assert.matches("^gzip data is cut or damaged at byte %d+", err.message)
   end)
 end)
