@@ -328,7 +328,7 @@ static uint32_t unit_at(const hprof_object *array, bool wide, size_t i) {
 static void write_letters(const hprof_object *array, const string_parts *s, char *out,
                           size_t size) {
   bool wide = array->element == HPROF_CHAR || s->coder == 1;
-  size_t n = 0, units = (size_t)(array->body_bytes / (wide ? 2 : 1)), from = 0;
+  size_t n = 0, units = (size_t)(array->body_bytes / (wide ? 2 : 1)), from = 0, zeros = 0;
   if (s->count >= 0 && s->offset >= 0 && (uint64_t)(s->offset + s->count) <= units) {
     from = (size_t)s->offset;
     units = from + (size_t)s->count;
@@ -337,8 +337,10 @@ static void write_letters(const hprof_object *array, const string_parts *s, char
     uint32_t c = unit_at(array, wide, i);
     uint32_t low = c >> 10 == 0x36 && i + 1 < units ? unit_at(array, wide, i + 1) : 0;
     if (low >> 10 == 0x37) c = 0x10000 + ((c & 0x3ff) << 10 | (low & 0x3ff)), i++;
+    zeros += c == 0;
     n += put_utf8(out + n, c ? c : 0x2400); // a zero would end the text: its picture
   }
+  if (n == 3 * zeros) n = 0; // nothing else: it was blanked
   out[n] = '\0';
 }
 

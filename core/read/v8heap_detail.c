@@ -47,7 +47,8 @@ static uint32_t keyed_from(const tm_graph *g, uint32_t node) {
   static const char scope[] = "GlobalScope";
   const char *type = tm_graph_type_name(g, node);
   size_t n = strlen(type), tail = sizeof scope - 1;
-  bool global = strcmp(type, "global") == 0 || strncmp(type, "Window", 6) == 0
+  bool global = strcmp(type, "global") == 0 || strncmp(type, "global /", 8) == 0
+                || strncmp(type, "Window", 6) == 0
                 || (n > tail && strcmp(type + n - tail, scope) == 0);
   return global ? GLOBALS_MAX : KEYED;
 }

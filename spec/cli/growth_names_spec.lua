@@ -28,7 +28,7 @@ end
 
 local function v8_dump(sessions)
   local w = v8heap()
-  local global = w:node("object", "global", 100)
+  local global = w:node("object", "global / ", 100)
   w:edge(1, "element", 2, global)
   for i = 1, 99 do w:edge(global, "property", "builtin" .. i, w:node("object", "Builtin" .. i, 10)) end
   local list = w:node("object", "Array", 20)
@@ -65,15 +65,15 @@ describe("growth by stable names", function()
     for i, n in ipairs { 200, 400, 600 } do files[i] = helper.write(folder .. "/" .. i .. ".heapsnapshot", v8_dump(n)) end
     local keys = {}
     for _, row in ipairs(helper.rows("growth", "growth", files[1], files[2], files[3], "--min-delta", "100")) do keys[row.type] = row.key end
-    assert.matches("[x] global;sessions Array;[x] Session", keys.Session, 1, true)
-    assert.matches("[x] global;byName Table;{x} Entry", keys.Entry, 1, true)
+    assert.matches("[x] global / ;sessions Array;[x] Session", keys.Session, 1, true)
+    assert.matches("[x] global / ;byName Table;{x} Entry", keys.Entry, 1, true)
   end)
 
   it("compares V8's dumps by what hangs below the roots", function()
     local rows = helper.rows("dump-diff", "diff", folder .. "/1.heapsnapshot", folder .. "/3.heapsnapshot", "--by", "dominator")
-    assert.equal("global", rows[1].type)
+    assert.equal("global / ", rows[1].type)
     assert.equal(400 * 80, rows[1].retained_bytes)
-    assert.equal("global", helper.rows("holders", "holders", folder .. "/1.heapsnapshot")[1].type)
+    assert.equal("global / ", helper.rows("holders", "holders", folder .. "/1.heapsnapshot")[1].type)
   end)
 
   it("takes --exe for Go dumps only", function()

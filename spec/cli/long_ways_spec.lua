@@ -11,9 +11,9 @@ local function texts(w)
     for i = 1, #s do units[i] = ("b"):unpack(s, i) end
     return w:new(string, { value = w:primitive_array("byte", units), coder = 1 })
   end
-  local odd = w:class("app.Odd", { fields = { { "text", "object" }, { "none", "object" } } })
+  local odd = w:class("app.Odd", { fields = { { "text", "object" }, { "none", "object" }, { "null", "object" } } })
   -- a, tab, a pair (U+1F600), half of one, a zero, line break, z
-  return w:new(odd, { text = utf16("a\0\t\0\x3d\xd8\x00\xde\x3d\xd8\0\0\n\0z\0") })
+  return w:new(odd, { text = utf16("a\0\t\0\x3d\xd8\x00\xde\x3d\xd8\0\0\n\0z\0"), none = utf16("\0\0\0\0") })
 end
 
 local function list(w)
@@ -46,7 +46,8 @@ describe("what people see", function()
     assert.matches(letters, out("references", file, ("0x%x"):format(odd), "--outgoing"), 1, true)
     local fields = helper.rows("object", "object", file, ("0x%x"):format(odd))
     assert.equal("a\t\u{1F600}\u{FFFD}\u{2400}\nz", fields[1].preview)
-    assert.same({ "null", -1, "" }, { fields[2].value, fields[2].node, fields[2].preview })
+    assert.equal("", fields[2].preview) -- blanked
+    assert.same({ "null", -1, "" }, { fields[3].value, fields[3].node, fields[3].preview })
     assert.is_nil(out("object", file, ("0x%x"):format(odd)):find("-1", 1, true))
   end)
 

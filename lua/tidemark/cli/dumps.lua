@@ -127,11 +127,16 @@ function M.show_rows(options, verb, g, words, problems, names, rows, columns, he
   profiles.output(options, columns and (head or "") .. text.table(columns, rows) or head)
 end
 
---- Who holds most below a node, or below the roots: of V8's dumps, below its root of roots.
+--- Who holds most below a node, or below the roots. V8's dumps have nodes for roots, which hold nearly all and say nothing.
 function M.holders(g, node, how)
   local t, err = g:dominated(node, how)
   if not t then error(err, 0) end
-  if not node and #t == 1 and t[1].type == "(synthetic)" then return M.holders(g, t[1].node, how) end
+  local all, first = not node and g:node(0), t[1]
+  while all and first and first.type == "(synthetic)" and first.shallow_bytes == 0 and first.retained_bytes > 0.9 * all.retained_bytes do
+    t, err = g:dominated(first.node, how)
+    if not t then error(err, 0) end
+    first = t[1]
+  end
   return t
 end
 
