@@ -108,24 +108,12 @@ static tm_status package_row(consumers *s, tm_idmap *index, const char *name, si
   return TM_OK;
 }
 
-static tm_status loader_row(consumers *s, tm_idmap *index, uint32_t loader, uint32_t *out) {
-  *out = tm_idmap_get(index, loader);
-  if (*out != TM_IDMAP_NONE) return TM_OK;
-  consumer r = empty;
-  r.node = loader;
-  const char *name = loader == TM_NODE_NONE ? "(none)" : tm_graph_type_name(s->g, loader);
-  TM_TRY(consumers_add(s, name, strlen(name), r, out));
-  return tm_idmap_put(s->ctx, index, loader, *out);
-}
-
 static tm_status type_rows(consumers *s, tm_consumer by, tm_idmap *index, uint32_t *row_of) {
   for (uint32_t i = 0; i < s->g->types.count; i++) {
     const tm_type *type = &s->g->types.items[i];
     const char *name = tm_graph_text(s->g, type->name);
     if (by == TM_CONSUMER_PACKAGE)
       TM_TRY(package_row(s, index, name, tm_type_package(name), &row_of[i]));
-    else if (by == TM_CONSUMER_LOADER)
-      TM_TRY(loader_row(s, index, type->loader, &row_of[i]));
     else
       TM_TRY(consumers_add(s, name, strlen(name), empty, &row_of[i]));
   }
@@ -223,6 +211,48 @@ static tm_status by_vertex(consumers *s, tm_status (*rows)(consumers *, tm_idmap
   if (status == TM_OK) status = sum_retained(s, row_of, true);
   tm_free(s->ctx, row_of, room);
   tm_idmap_free(s->ctx, &index);
+  return status;
+}
+
+// ---- by class loader ----
+
+static tm_status loader_row(consumers *s, tm_idmap *index, uint32_t loader, uint32_t *out) {
+  *out = tm_idmap_get(index, loader);
+  if (*out != TM_IDMAP_NONE) return TM_OK;
+  consumer r = empty;
+  r.node = loader;
+  const char *name = loader == TM_NODE_NONE ? "(none)" : tm_graph_type_name(s->g, loader);
+  TM_TRY(consumers_add(s, name, strlen(name), r, out));
+  return tm_idmap_put(s->ctx, index, loader, *out);
+}
+
+// By class object: the row of its loader.
+static tm_status class_rows(consumers *s, tm_idmap *index, tm_idmap *by_class, uint32_t *by_type) {
+  for (uint32_t i = 0; i < s->g->types.count; i++) {
+    const tm_type *type = &s->g->types.items[i];
+    TM_TRY(loader_row(s, index, type->loader, &by_type[i]));
+    if (type->node != TM_NODE_NONE) TM_TRY(tm_idmap_put(s->ctx, by_class, type->node, by_type[i]));
+  }
+  return TM_OK;
+}
+
+// A loader has itself, its classes with their statics, and the objects of these.
+static tm_status loader_rows(consumers *s, tm_idmap *index, uint32_t *row_of) {
+  const tm_graph *g = s->g;
+  tm_idmap by_class = {0};
+  size_t room = (g->types.count + 1) * sizeof(uint32_t);
+  uint32_t *by_type = tm_alloc(s->ctx, room);
+  tm_status status = by_type ? class_rows(s, index, &by_class, by_type) : TM_E_NOMEM;
+  for (uint32_t v = 1; status == TM_OK && v <= s->t->reached; v++) {
+    uint32_t node = s->t->vertex[v];
+    row_of[v] = tm_idmap_get(index, node);
+    if (row_of[v] == TM_IDMAP_NONE) row_of[v] = tm_idmap_get(&by_class, node);
+    if (row_of[v] == TM_IDMAP_NONE) row_of[v] = by_type[g->type[node]];
+    count_in(s, row_of[v], tm_graph_size(g, node));
+    if (v % TICK == 0) status = tm_ctx_tick(s->ctx, v);
+  }
+  tm_free(s->ctx, by_type, room);
+  tm_idmap_free(s->ctx, &by_class);
   return status;
 }
 
@@ -431,6 +461,8 @@ static tm_status gather(consumers *s, tm_consumer by, tm_strength weakest) {
     return consumers_by_root(s, weakest);
   case TM_CONSUMER_THREAD:
     return by_thread(s);
+  case TM_CONSUMER_LOADER:
+    return by_vertex(s, loader_rows);
   case TM_CONSUMER_HEAP:
     return by_vertex(s, heap_rows);
   default:

@@ -19,11 +19,12 @@ typedef enum tm_consumer {
 
 // Rows by retained bytes, ties by name. Columns: name, depth (of a package), node (of what the row
 // is about, or -1), count, shallow_bytes, retained_bytes.
-// Type, package, loader: count and shallow bytes of their objects, retained bytes of the set of
-// these. Module: objects whose nearest dominator with a script is of it. Context, global, thread:
-// the one object. Root: count and bytes of all that only roots of that kind reach; what several
-// kinds hold together is a row "(several)". Go's globals likewise. weakest must be the tree's.
-// Notes: reachable_bytes. row_count 0 = all. TM_E_NOMEM, TM_E_CANCELLED.
+// Type, package: count and shallow bytes of their objects, retained bytes of these, nothing twice.
+// Loader: likewise of itself, its classes and their objects. Module: objects whose nearest
+// dominator with a script is of it. Context, global, thread: the one object. Root: count and bytes
+// of all that only roots of that kind reach; what several kinds hold together is a row "(several)".
+// Go's globals likewise. weakest must be the tree's. Notes: reachable_bytes. row_count 0 = all.
+// TM_E_NOMEM, TM_E_CANCELLED.
 TM_NODISCARD tm_status tm_consumers_table(tm_ctx *ctx, const tm_graph *graph,
                                           const tm_domtree *tree, const tm_domchildren *children,
                                           tm_strength weakest, tm_consumer by, size_t row_count,

@@ -11,7 +11,7 @@ typedef enum tm_objects_order {
 } tm_objects_order;
 
 // One row per type that has objects of any bytes, the greatest first, ties by name. Columns: type,
-// count, shallow_bytes, retained_bytes (of the set of all its objects, nothing twice),
+// count, shallow_bytes, retained_bytes (what its objects retain, nothing twice),
 // unreachable_count, unreachable_bytes (shallow; no root leads there). Notes: objects,
 // shallow_bytes, reachable_bytes, unreachable_count, unreachable_bytes. row_count 0 = all.
 // TM_E_NOMEM, TM_E_CANCELLED.

@@ -146,9 +146,11 @@ describe("a question to a heap dump", function()
     r = helper.rows("consumers", "consumers", jvm, "--by", "thread")
     assert.equal('java.lang.Thread "worker-1"', r[1].name)
     r = helper.rows("consumers", "consumers", jvm, "--by", "loader")
-    local loaders = 0
-    for _, row in ipairs(r) do loaders = loaders + (row.name == "com.acme.Loader" and 1 or 0) end
-    assert.equal(0, loaders) -- no objects of the classes that they loaded
+    local loaders = {}
+    for _, row in ipairs(r) do if row.name == "com.acme.Loader" then loaders[#loaders + 1] = row end end
+    assert.equal(2, #loaders)
+    for _, row in ipairs(loaders) do assert.is_true(row.count > 0 and row.node >= 0) end -- itself and its classes
+    assert.matches("NODE +LOADER", helper.tidemark("consumers", jvm, "--by", "loader").out)
     r = helper.rows("consumers", "consumers", v8, "--by", "module")
     assert.equal(500 + 32 + 8 + 8, find(r, "name", "@acme/bus").retained_bytes)
     r = helper.rows("consumers", "consumers", v8, "--by", "global")

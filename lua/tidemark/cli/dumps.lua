@@ -83,6 +83,14 @@ function M.open(words, options)
   return g, problems
 end
 
+-- A table for people: no node is nothing, not -1.
+local function node_table(columns, rows)
+  for _, row in ipairs(rows) do
+    if row.node == -1 then row.node = nil end
+  end
+  return text.table(columns, rows)
+end
+
 --- Prints a table: aligned text under `head`, or what --csv and --json ask for.
 ---@param verb string  of the JSON schema
 ---@param columns table  of the text: see show.text.table
@@ -99,7 +107,7 @@ function M.show(options, verb, g, words, problems, t, columns, head)
   profiles.warn(problems)
   local rows = {}
   for i, row in t:rows() do rows[i] = row end
-  profiles.output(options, head .. text.table(columns, rows))
+  profiles.output(options, head .. node_table(columns, rows))
 end
 
 local function csv_cell(cell)
@@ -124,7 +132,7 @@ function M.show_rows(options, verb, g, words, problems, names, rows, columns, he
     return profiles.output(options, text.document(verb, all, text.array(rows)))
   end
   profiles.warn(problems)
-  profiles.output(options, columns and (head or "") .. text.table(columns, rows) or head)
+  profiles.output(options, columns and (head or "") .. node_table(columns, rows) or head)
 end
 
 --- Who holds most below a node, or below the roots. V8's dumps have nodes for roots, which hold nearly all and say nothing.

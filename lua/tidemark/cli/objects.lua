@@ -30,8 +30,8 @@ M.objects = {
   name = "objects", summary = "a heap dump by type: count, shallow and retained bytes", usage = "objects DUMP [OPTIONS]",
   examples = { "tidemark objects app.hprof", "tidemark objects page.heapsnapshot --order shallow --nodecount 30",
     "tidemark objects app.hprof --json" },
-  doc = "Retained bytes of a type are those that would go with all its objects, counted once. By default soft references count as\n"
-    .. "holding, weaker ones do not (--follow).",
+  doc = "Retained bytes of a type are what its objects retain, counted once. What only several of them hold together is in\n"
+    .. "`query DUMP \"g:where{type='T'}:retained()\"`, too. By default soft references count as holding, weaker ones do not (--follow).",
   options = dumps.options_with({ "order", "BY", "retained, shallow or count", choices = { "retained", "shallow", "count" }, default = "retained" },
     { "quick", "of a JVM dump, counts and shallow bytes only: one pass at the speed of the disk, and hardly any memory" },
     { "problems", "what could not be read or resolved: records, classes, references, counted" }),

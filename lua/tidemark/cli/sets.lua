@@ -54,13 +54,12 @@ M.object = {
     for i, row in t:rows() do
       if most > 0 and i > most then break end
       row.preview = row.node >= 0 and g:node(row.node).preview or ""
-      if not options.json then row.at = row.node >= 0 and row.node or "" end
       rows[i] = row
     end
     local head = headline(g, node) .. (#rows < #t and ("the first %d are shown (--nodecount)\n"):format(#rows) or "")
     local info = g:info()
     dumps.show_rows(options, "object", g, words, problems, names, rows, { { key = "name", title = "FIELD" }, { key = "value", title = "VALUE" },
-      number("at", "NODE"), { key = "type", title = "TYPE" },
+      number("node", "NODE"), { key = "type", title = "TYPE" },
       { key = "preview", title = "" } }, head, { roots = info.roots, edges = info.edges })
   end,
 }
@@ -70,17 +69,19 @@ M.consumers = {
   usage = "consumers DUMP --by KEY [OPTIONS]",
   examples = { "tidemark consumers app.hprof --by package", "tidemark consumers app.hprof --by thread",
     "tidemark consumers app.heapsnapshot --by module", "tidemark consumers app.goheap --by global" },
-  doc = "package is a tree of prefixes (Java, Go); loader every class loader; module the npm package of the script whose function holds;\n"
-    .. "context V8's global objects; global static fields, properties of global objects, Go's globals; root kinds of roots; thread\n"
-    .. "threads and goroutines. What several roots hold together is the row (several).",
+  doc = "package is a tree of prefixes (Java, Go); loader every class loader with its classes and their objects; module the npm package\n"
+    .. "of the script whose function holds; context V8's global objects; global static fields, properties of global objects, Go's\n"
+    .. "globals; root kinds of roots; thread threads and goroutines. What several roots hold together is the row (several).",
   options = dumps.options_with({ "by", "KEY", "type, package, loader, module, context, global, root or thread", default = "package",
     choices = { "type", "package", "loader", "module", "context", "global", "root", "thread", "heap" } }),
   run = function(options, words)
     local g, problems = dumps.open(words, options)
     local t, err = g:consumers(options.by, { nodecount = dumps.count(options), follow = options.follow })
     if not t then error(err, 0) end
-    dumps.show(options, "consumers", g, words, problems, t, { size("retained_bytes", "RETAINED"), size("shallow_bytes", "SHALLOW"),
-      number("count", "COUNT"), { key = "name", title = options.by:upper() } },
+    local columns = { size("retained_bytes", "RETAINED"), size("shallow_bytes", "SHALLOW"), number("count", "COUNT") }
+    if options.by == "loader" or options.by == "context" then columns[4] = number("node", "NODE") end
+    columns[#columns + 1] = { key = "name", title = options.by:upper() }
+    dumps.show(options, "consumers", g, words, problems, t, columns,
       ("%s reachable\n"):format(core.format(t.notes.reachable_bytes, "bytes")))
   end,
 }
