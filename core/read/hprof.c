@@ -632,6 +632,7 @@ tm_status hprof_open(hprof *h) {
 static tm_status read_all(hprof *h) {
   TM_TRY(hprof_open(h));
   TM_TRY(number_objects(h));
+  TM_TRY(hprof_weigh_by_address(h));
   hprof_set_layout(h);
   TM_TRY(hprof_lay_out_classes(h));
   TM_TRY(fill_columns(h));

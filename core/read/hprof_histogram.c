@@ -210,6 +210,7 @@ tm_status tm_hprof_histogram(tm_ctx *ctx, const tm_source *src, size_t row_count
   ctx->total = src->size;
   status = hprof_open(s->h);
   if (status == TM_OK) status = count(s, src);
+  if (status == TM_OK) status = hprof_weigh_by_address(s->h);
   if (status == TM_OK) {
     hprof_set_layout(s->h);
     status = hprof_lay_out_classes(s->h);

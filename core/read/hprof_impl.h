@@ -235,6 +235,8 @@ tm_status hprof_string(const hprof *h, uint64_t string_id, const char **out, siz
 // hprof_sizes.c: how large the VM makes objects, by the distances of neighbours.
 // Weighs an object by the one that follows it in the file.
 tm_status hprof_weigh(hprof *h, const hprof_object *object, const hprof_object *next);
+// Again by address, when neighbours in the file were none in the heap.
+tm_status hprof_weigh_by_address(hprof *h);
 void hprof_set_layout(hprof *h);     // header, oop, align and array_base from that evidence
 void hprof_size_instances(hprof *h); // of classes that are laid out
 uint64_t hprof_array_bytes(const hprof *h, uint8_t element, uint64_t count);

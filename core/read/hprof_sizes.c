@@ -7,11 +7,15 @@
 // Ids of a dump that no VM wrote need not be addresses. So distances count only where they agree
 // with the fields of many classes of different sizes, which chance or even spacing would not.
 //
-// One look at each pair of neighbours; classes are found by a cache in front of a map.
+// One look at each pair of neighbours in the file, or by address where the file's order says
+// nothing; classes are found by a cache in front of a map.
 //
 // Source: OpenJDK fieldLayoutBuilder.cpp, arrayOop.hpp (where elements begin), javaClasses.hpp
 // (fields that the VM adds).
 #include "read/hprof_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 enum {
   INSTANCE_MAX = 1 << 16, // no class has larger ones
@@ -93,6 +97,69 @@ static uint32_t choose_array_base(const hprof *h) {
     if (__builtin_popcountll(h->base_lengths[i]) >= TRUSTED_ARRAYS && h->base_votes[i] >= sum / 32)
       return array_bases[i];
   return 0;
+}
+
+// ---- neighbours by address ----
+
+// ZGC and others write objects in the order in which they are reached. Then the addresses around
+// one object are sorted, and these objects weighed by the next ones. Two more walks over the file.
+
+enum { WINDOW_BYTES = 64 << 20, WINDOW_OBJECTS = 1 << 21 };
+
+typedef TM_VEC(uint64_t) address_list;
+
+static int by_address(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return x < y ? -1 : x > y;
+}
+
+static tm_status list_window(hprof *h, address_list *near) {
+  hprof_walk w = {.h = h};
+  hprof_object o = {0};
+  uint64_t from = 0;
+  for (uint64_t seen = 0; hprof_next(&w, &o) && near->count < WINDOW_OBJECTS; seen++) {
+    if (!from && o.tag != HPROF_CLASS) from = o.id < WINDOW_BYTES ? 1 : o.id - WINDOW_BYTES;
+    if (from && o.id - from < 2ull * WINDOW_BYTES) TM_TRY(tm_vec_push(h->ctx, near, o.id));
+    if (seen % WINDOW_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, o.at));
+  }
+  if (near->count) qsort(near->items, near->count, sizeof *near->items, by_address);
+  return TM_OK;
+}
+
+static void forget_weights(hprof *h) {
+  h->narrow_arrays = h->wide_arrays = 0;
+  memset(h->base_votes, 0, sizeof h->base_votes);
+  memset(h->base_lengths, 0, sizeof h->base_lengths);
+  memset(h->measure_cache, 0, sizeof h->measure_cache);
+  h->measures.count = 0;
+  tm_idmap_free(h->ctx, &h->measure_index);
+  h->measure_index = (tm_idmap){0};
+}
+
+static tm_status weigh_window(hprof *h, const address_list *near) {
+  hprof_walk w = {.h = h};
+  hprof_object o = {0};
+  for (uint64_t seen = 0; hprof_next(&w, &o); seen++) {
+    const uint64_t *at =
+        near->count ? bsearch(&o.id, near->items, near->count, sizeof o.id, by_address) : NULL;
+    while (at && at + 1 < near->items + near->count && at[1] == o.id) at++;
+    if (at && at + 1 < near->items + near->count)
+      TM_TRY(hprof_weigh(h, &o, &(hprof_object){.id = at[1]}));
+    if (seen % WINDOW_OBJECTS == 0) TM_TRY(tm_ctx_tick(h->ctx, o.at));
+  }
+  return TM_OK;
+}
+
+tm_status hprof_weigh_by_address(hprof *h) {
+  if (h->id_bytes != 8 || choose_array_base(h)) return TM_OK;
+  address_list near = {0};
+  tm_status status = list_window(h, &near);
+  if (status == TM_OK) {
+    forget_weights(h);
+    status = weigh_window(h, &near);
+  }
+  tm_vec_free(h->ctx, &near);
+  return status;
 }
 
 void hprof_set_layout(hprof *h) {

@@ -77,6 +77,33 @@ describe("a JVM heap dump", function()
     assert.equal(10 * 32, r["app.Grown"].shallow_bytes)
   end)
 
+  it("sizes objects by their neighbours in the heap, when those in the file are others", function()
+    local expected = 0
+    local f = helper.write(dir .. "/scattered.hprof", hprof(function(w)
+      local number = w:class("app.Number", { fields = { { "n", "int" } } })
+      local list, at = {}, 0x90000000
+      for i = 1, 40 do
+        list[#list + 1] = { at, 3 * i } -- an array of that many bytes behind a header of 12 and a length of 4
+        at = at + 16 + (3 * i + 7) // 8 * 8
+        expected = expected + 16 + (3 * i + 7) // 8 * 8
+        list[#list + 1] = { at }
+        at = at + 16
+      end
+      for k = 1, #list do -- no two neighbours follow each other
+        local place, length = table.unpack(list[k * 37 % #list + 1])
+        local bytes = {}
+        for i = 1, length or 0 do bytes[i] = 1 end
+        w:place(place)
+        w:root("jni_global", length and w:primitive_array("byte", bytes) or w:new(number, { n = 1 }))
+      end
+    end))
+    for _, how in ipairs { {}, { "--quick" } } do
+      local r = by_type((helper.rows(how[1] and "objects-quick" or "objects", "objects", f, table.unpack(how))))
+      assert.equal(40 * 16, r["app.Number"].shallow_bytes)
+      assert.equal(expected, r["byte[]"].shallow_bytes)
+    end
+  end)
+
   it("counts by class in one pass as the graph does", function()
     local function same(dump)
       local expected = {}
