@@ -63,6 +63,8 @@ local stories = {
   ["session.leak"] = { { "session.left_bytes", "doc-7/image", 5, function() return 8 * MB end, 24 },
     { "session.left_count", "doc-7/image", 5, function() return 3 end, 24 },
     { "session.over", "doc-7/image", 5, function(i) return i * 5e9 end, 24 } },
+  ["js.growth"] = { { "v8.heap_used", "", 5, function(i) return (50 + i // 12 * 2 + i % 12) * MB end, 120 } },
+  ["page.growth"] = { { "dom.nodes", "", 5, function(i) return 4000 + 30 * i end, 120 } },
   ["go.heap_floor"] = { { "expvar.memstats.HeapAlloc", "", 5, function(i) return (100 + i // 12 * 4 + i % 12 * 10) * MB end, 480 } },
   ["pressure"] = { { "proc.rss", "", 1, function(i) return i < 30 and 700 * MB or 1000 * MB end, 60 } },
 }
