@@ -76,6 +76,13 @@ describe("growth by stable names", function()
     assert.equal("global / ", helper.rows("holders", "holders", folder .. "/1.heapsnapshot")[1].type)
   end)
 
+  it("compares dumps of one format only", function()
+    for _, command in ipairs { "growth", "diff" } do
+      local r = helper.tidemark(command, folder .. "/1.heapsnapshot", folder .. "/1.heapdump")
+      assert.same({ 2, true }, { r.code, r.err:find("1.heapdump is of another format (goheap) than those before it (v8heap)", 1, true) ~= nil })
+    end
+  end)
+
   it("takes --exe for Go dumps only", function()
     for _, command in ipairs { "growth", "diff" } do
       local r = helper.tidemark(command, folder .. "/1.heapsnapshot", folder .. "/3.heapsnapshot", "--exe", "/bin/true")

@@ -23,11 +23,20 @@ local function plain(step) return text.clean(step) end
 
 -- ---- growth ----
 
+-- Dumps of different runtimes have nothing in common.
+local function check_format(first, model, file)
+  if model.kind == "graph" and first and first ~= model.format then
+    fail(("%s is of another format (%s) than those before it (%s)"):format(file, model.format, first), "compare dumps of one program")
+  end
+  return first or model.kind == "graph" and model.format or nil
+end
+
 -- Each dump is reduced to its paths and closed before the next is read; the last is answered, too.
 local function summaries(files, first, options, problems)
-  local list, last = {}, nil
+  local list, last, format = {}, nil, nil
   for i, file in ipairs(files) do
     local model = i == 1 and first or profile.read(file, options, problems)
+    format = check_format(format, model, file)
     if not M.takes(model) then fail(("%s is a %s, no heap dump"):format(file, model.kind)) end
     local paths = model
     if model.kind == "graph" then
@@ -228,10 +237,11 @@ end
 function M.diff(options, words, first, problems)
   local by = options.by or "type"
   if options.exe then dumps.use_exe(first, options.exe, problems) end
-  local before = weigh(first, by, options.follow)
+  local before, format = weigh(first, by, options.follow), first.format
   first:close()
   local g = profile.read(words[2], options, problems)
   if g.kind ~= "graph" then fail(("%s is a %s, no heap dump"):format(words[2], g.kind)) end
+  check_format(format, g, words[2])
   if options.exe then dumps.use_exe(g, options.exe, problems) end
   local rows = differences(before, weigh(g, by, options.follow))
   local count = options.nodecount or (options.json or options.csv) and 0 or 20

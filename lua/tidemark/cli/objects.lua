@@ -73,7 +73,10 @@ local function merged(options, words)
   local n = t.notes
   if options.json or options.csv then return dumps.show(options, "path", g, words, problems, t) end
   profiles.warn(problems)
-  local out = { ("%d objects, reached over %d places\n"):format(n.members, n.places) }
+  local all = g:where { type = options.type }
+  if #all == 0 then return profiles.output(options, ("No object is of a type like '%s'.\n"):format(options.type)) end
+  local rest = #all > n.members and ("; nothing that holds (--follow) leads to %d more"):format(#all - n.members) or ""
+  local out = { ("%d objects, reached over %d places%s\n"):format(n.members, n.places, rest) }
   for _, row in t:rows() do
     local name = row.preview:find("^class ") and row.preview or row.type
     out[#out + 1] = ("%8d %10s  %s%s  %s\n"):format(row.count, core.format(row.bytes, "bytes"), ("  "):rep(row.depth), text.line(row.edge), text.line(name))
