@@ -113,10 +113,16 @@ static int compare_names(const function_key *a, const function_key *b) {
   return order ? order : compare_u64(a->info->name, b->info->name);
 }
 
+// pprof takes a node without address and line for a function of its own, whatever its column.
+static uint64_t own_column(const tm_node *n) {
+  return n->address || n->line ? 0 : (uint64_t)n->column;
+}
+
 static int compare_functions(const function_key *a, const function_key *b) {
   int order = compare_u64(a->caller, b->caller);
   if (!order) order = compare_u64(a->info->object, b->info->object);
-  return order ? order : compare_u64((uint64_t)a->info->start_line, (uint64_t)b->info->start_line);
+  if (!order) order = compare_u64((uint64_t)a->info->start_line, (uint64_t)b->info->start_line);
+  return order ? order : compare_u64(own_column(a->info), own_column(b->info));
 }
 
 static int compare_keys(const void *left, const void *right) {

@@ -333,6 +333,19 @@ static tm_status put_edge(dot *d, const tm_callgraph_edge *e, bool has_boxes) {
 
 // --- the whole ---
 
+// The legend's first entry, which is a comment of many lines at times.
+static size_t first_label(const report *r, const char *legend) {
+  const tm_profile *p = r->p;
+  const tm_mapping *m = p->mappings.items;
+  bool named =
+      p->mappings.count && (*tm_profile_text(p, m->file) || *tm_profile_text(p, m->build_id));
+  for (size_t i = 0; i < p->comments.count && !named; i++) {
+    const char *comment = tm_profile_text(p, p->comments.items[i]);
+    if (*comment != '#') return strlen(comment);
+  }
+  return strcspn(legend, "\n");
+}
+
 static tm_status put_legend(dot *d, const char *title, int title_length) {
   report *r = d->r;
   tm_bytes lines = {0};
@@ -342,7 +355,7 @@ static tm_status put_legend(dot *d, const char *title, int title_length) {
         tm_bytes_printf(r->ctx, &lines, "\nSee https://git.io/JfYMW for how to read the graph\n");
   const char *text = (const char *)lines.data;
   if (status == TM_OK) status = tm_bytes_printf(r->ctx, r->text, "subgraph cluster_L { \"");
-  if (status == TM_OK) status = put_escaped(r, text, strcspn(text, "\n"));
+  if (status == TM_OK) status = put_escaped(r, text, first_label(r, text));
   if (status == TM_OK)
     status = tm_bytes_printf(r->ctx, r->text, "\" [shape=box fontsize=16 label=\"");
   if (status == TM_OK) status = put_escaped(r, text, lines.size);

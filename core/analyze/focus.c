@@ -112,8 +112,15 @@ static bool matches_function(frame_match *m, uint32_t function) {
   return *verdict == 2;
 }
 
+// A profile without mappings has one of no name for pprof, which all its locations lie in.
+static bool matches_no_mapping(const frame_match *m, const tm_location *loc) {
+  const tm_profile *p = m->v->profile;
+  bool of_file = (size_t)(loc - m->v->locations.items) < p->locations.count; // no label's frame
+  return !p->mappings.count && of_file && tm_regex_match(m->regex, "", 0);
+}
+
 static bool matches_mapping(frame_match *m, const tm_location *loc) {
-  if (loc->mapping == TM_PROFILE_NONE) return false;
+  if (loc->mapping == TM_PROFILE_NONE) return matches_no_mapping(m, loc);
   uint8_t *verdict = &m->mappings[loc->mapping];
   if (!*verdict)
     *verdict =
@@ -289,6 +296,7 @@ void tm_view_fini(tm_view *v) {
 int64_t tm_view_total(const tm_view *v) {
   const tm_profile *p = v->profile;
   uint32_t base = tm_strtab_find(&p->strings, "pprof::base", 11);
+  if (base != UINT32_MAX && v->hidden_keys && v->hidden_keys[base]) base = UINT32_MAX;
   uint32_t yes = tm_strtab_find(&p->strings, "true", 4);
   uint64_t total = 0, base_total = 0;
   int64_t divisor = 0, base_divisor = 0;

@@ -21,6 +21,7 @@ typedef struct label_frames {
   tm_view *v;
   const char *unit;
   tm_idmap locations; // key name << 32 | text -> location
+  uint64_t last_id;   // of the locations so far
   char text[MAX_VALUES];
 } label_frames;
 
@@ -48,10 +49,9 @@ static tm_status pseudo_location(label_frames *f, uint32_t key_name, uint32_t te
   tm_view_function function = {.name = text, .file = key_name};
   tm_line line = {.function = (uint32_t)v->functions.count};
   tm_location loc = {.mapping = TM_PROFILE_NONE,
+                     .id = ++f->last_id,
                      .line_begin = (uint32_t)v->lines.count,
                      .line_end = (uint32_t)v->lines.count + 1};
-  const tm_location *last = v->locations.count ? &v->locations.items[v->locations.count - 1] : NULL;
-  loc.id = last ? last->id + 1 : 1;
   *out = (uint32_t)v->locations.count;
   TM_TRY(tm_vec_push(f->ctx, &v->functions, function));
   TM_TRY(tm_vec_push(f->ctx, &v->lines, line));
@@ -96,6 +96,8 @@ tm_status tm_view_add_label_frames(tm_ctx *ctx, tm_view *v, const tm_report_opti
   TM_TRY(parse_keys(ctx, v, o->tag_leaf, &leaves));
   if (!roots.count && !leaves.count) return TM_OK;
   label_frames f = {.ctx = ctx, .v = v, .unit = o->unit};
+  for (size_t i = 0; i < v->locations.count; i++)
+    if (v->locations.items[i].id > f.last_id) f.last_id = v->locations.items[i].id;
   tm_status status = rewrite(&f, &roots, &leaves);
   tm_idmap_free(ctx, &f.locations);
   return status;

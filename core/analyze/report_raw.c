@@ -176,10 +176,11 @@ static tm_status raw_location(report *r, const tm_location *loc) {
     const tm_view_function *fn = &v->functions.items[line->function];
     const char *name = tm_view_text(v, fn->name), *system = tm_view_text(v, fn->system_name);
     bool other = strcmp(name, system) != 0;
+    bool column = !r->o.no_inlines || r->o.show_columns;
     REPORT_PRINT(r, "%s%s %s:%lld:%lld s=%lld%s%s%s\n", i > begin ? "             " : "", name,
-                 tm_view_text(v, fn->file), (long long)line->line, (long long)line->column,
-                 (long long)fn->start_line, other ? "(" : "", other ? system : "",
-                 other ? ")" : "");
+                 tm_view_text(v, fn->file), (long long)line->line,
+                 column ? (long long)line->column : 0, (long long)fn->start_line, other ? "(" : "",
+                 other ? system : "", other ? ")" : "");
   }
   return TM_OK;
 }
@@ -190,7 +191,7 @@ static tm_status raw_mapping(report *r, const tm_mapping *m) {
                (unsigned long long)m->file_offset, tm_profile_text(r->p, m->file),
                tm_profile_text(r->p, m->build_id), m->has_functions ? "[FN]" : "",
                m->has_filenames ? "[FL]" : "", m->has_line_numbers ? "[LN]" : "",
-               m->has_inline_frames ? "[IN]" : "");
+               m->has_inline_frames && !r->o.no_inlines ? "[IN]" : "");
   return TM_OK;
 }
 

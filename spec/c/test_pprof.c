@@ -314,6 +314,69 @@ static void subtracts_a_base(void **state) {
   tm_bytes_free(&ctx, &b);
 }
 
+// Ids that fall, columns, a comment of two lines, no mapping: what `go tool pprof` prints of it.
+static tm_bytes odd_profile(void) {
+  tm_bytes b = {0}, body = {0};
+  MESSAGE(&b, 1, 1, 1, 2, 2);
+  MESSAGE(&b, 2, 1, 5, 1, 2, 2, 100);
+  put_int(&body, 1, 5);
+  MESSAGE(&body, 4, 1, 7, 3, 30);
+  MESSAGE(&body, 4, 1, 7, 2, 3, 3, 4);
+  put_data(&b, 4, body.data, body.size);
+  put_location(&b, 2, 9, 20);
+  MESSAGE(&b, 5, 1, 7, 2, 3, 4, 5);
+  MESSAGE(&b, 5, 1, 9, 2, 4, 4, 5);
+  put_strings(&b);
+  put_data(&b, 6, "one\ntwo", 7);
+  put_int(&b, 13, TM_COUNT(strings));
+  tm_bytes_free(&ctx, &body);
+  return b;
+}
+
+static void prints_odd_profiles_as_pprof_does(void **state) {
+  (void)state;
+  tm_bytes b = odd_profile();
+  tm_snapshot s = {0};
+  assert_int_equal(read_bytes(&b, &s), TM_OK);
+  tm_report_options o;
+  tm_report_options_init(&o);
+  assert_non_null(strstr(report(s.model, "raw", &o), "main.leaf main.go:0:30"));
+  assert_non_null(strstr(report(s.model, "dot", &o), "cluster_L { \"one\\ltwo\" [shape"));
+  assert_non_null(strstr(report(s.model, "callgrind", &o), "main.leaf [1/2]"));
+  o.tag_root = "key";
+  assert_non_null(strstr(report(s.model, "raw", &o), "\n     6: 0x0  key:0:0 s=0\n"));
+  tm_report_options_init(&o);
+  o.no_inlines = true;
+  const char *raw = report(s.model, "raw", &o);
+  assert_non_null(strstr(raw, "     5: 0x0 M=1 main.leaf main.go:3:0 s=0()\n"));
+  tm_report_options_init(&o);
+  o.ignore = "^$";
+  assert_non_null(strstr(report(s.model, "top", &o), "accounting for 0, 0% of 100B total\n"));
+  tm_snapshot_fini(&s);
+  tm_bytes_free(&ctx, &b);
+}
+
+// Once the labels are gone, nothing says which samples are the base's.
+static void hides_the_base_from_relative_percentages(void **state) {
+  (void)state;
+  tm_bytes b = small_profile();
+  tm_snapshot s = {0};
+  assert_int_equal(read_bytes(&b, &s), TM_OK);
+  const tm_profile *source = s.model;
+  tm_profile *both = NULL;
+  tm_combine_options how = {.diff_base = true};
+  assert_int_equal(tm_profile_combine(&ctx, &source, 1, &source, 1, &how, &both), TM_OK);
+  tm_report_options o;
+  tm_report_options_init(&o);
+  o.relative_percentages = true;
+  assert_non_null(strstr(report(both, "top", &o), "0% of 100B total\n"));
+  o.tag_show = "key";
+  assert_non_null(strstr(report(both, "top", &o), "0% of 200B total\n"));
+  tm_profile_free(both);
+  tm_snapshot_fini(&s);
+  tm_bytes_free(&ctx, &b);
+}
+
 static void reads_text_with_its_symbols(void **state) {
   (void)state;
   static const char text[] = "heap profile: 1: 1024 [2: 4096] @ heap/2\n"
@@ -395,6 +458,8 @@ int main(void) {
       cmocka_unit_test(keeps_every_field_on_a_round_trip),
       cmocka_unit_test(stops_a_gzip_bomb_at_the_cap),
       cmocka_unit_test(subtracts_a_base),
+      cmocka_unit_test(prints_odd_profiles_as_pprof_does),
+      cmocka_unit_test(hides_the_base_from_relative_percentages),
       cmocka_unit_test(reads_text_with_its_symbols),
       cmocka_unit_test(reads_a_goroutine_dump),
       cmocka_unit_test(writes_and_reads_collapsed_stacks),
