@@ -168,6 +168,41 @@ static uint64_t read_capacity(const tm_graph *g, uint32_t node, const char *path
   return (uint64_t)length.number;
 }
 
+// The sum of the field over the elements of the array at the path "cells.value".
+static int64_t sum_cells(const tm_graph *g, uint32_t node, const char *path) {
+  char name[FIELD_BYTES];
+  size_t n = strcspn(path, ".");
+  tm_field cells, value;
+  int64_t sum = 0;
+  if (!path[n] || n >= sizeof name) return 0;
+  memcpy(name, path, n);
+  name[n] = '\0';
+  if (!g->detail->field(g, node, name, &cells) || cells.node == TM_NODE_NONE) return 0;
+  for (uint32_t e = g->edge_begin[cells.node]; e < g->edge_begin[cells.node + 1]; e++)
+    if (g->detail->field(g, g->edge_to[e], path + n + 1, &value)) sum += value.number;
+  return sum;
+}
+
+// The count of elements by the words of tm_lint_fill_ratios; false when a field is not there.
+static bool read_size(const tm_graph *g, uint32_t node, const char *words, const char *array_field,
+                      int64_t *out) {
+  char first[FIELD_BYTES];
+  size_t n = strcspn(words, "+-");
+  tm_field size, other;
+  if (n >= sizeof first) return false;
+  memcpy(first, words, n);
+  first[n] = '\0';
+  if (!read_path(g, node, first, &size)) return false;
+  *out = size.number;
+  if (words[n] == '+') *out += sum_cells(g, node, words + n + 1);
+  if (words[n] != '-') return true;
+  if (!read_path(g, node, words + n + 1, &other)) return false;
+  *out -= other.number;
+  uint32_t array;
+  if (*out < 0) *out += (int64_t)read_capacity(g, node, array_field, &array);
+  return true;
+}
+
 static void add_collection(const tm_graph *g, const tm_domtree *t, uint32_t node, uint64_t size,
                            const char *array_field, tm_lint_fill *out) {
   uint32_t array;
@@ -197,9 +232,9 @@ tm_status tm_lint_fill_ratios(tm_ctx *ctx, const tm_graph *g, const tm_domtree *
   *out = (tm_lint_fill){.example = TM_NODE_NONE};
   if (!g->detail || !g->detail->field) return TM_OK;
   for (uint32_t n = tm_node_set_next(set, 0); n != TM_NODE_NONE; n = tm_node_set_next(set, n + 1)) {
-    tm_field size;
-    if (read_path(g, n, size_field, &size) && size.number >= 0)
-      add_collection(g, tree, n, (uint64_t)size.number, array_field, out);
+    int64_t size;
+    if (read_size(g, n, size_field, array_field, &size) && size >= 0)
+      add_collection(g, tree, n, (uint64_t)size, array_field, out);
     if (++seen % TICK == 0) TM_TRY(tm_ctx_tick(ctx, seen));
   }
   return TM_OK;

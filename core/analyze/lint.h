@@ -33,7 +33,8 @@ typedef struct tm_lint_fill {
   uint64_t example_bytes; // its waste
 } tm_lint_fill;
 
-// size_field is a path ("map.size"). TM_E_CANCELLED.
+// size_field is a path ("map.size"); "base+cells.value" adds a field of all elements of an array,
+// "tail-head" is how far two places in the array lie apart, around its end. TM_E_CANCELLED.
 TM_NODISCARD tm_status tm_lint_fill_ratios(tm_ctx *ctx, const tm_graph *graph,
                                            const tm_domtree *tree, const tm_node_set *set,
                                            const char *size_field, const char *array_field,

@@ -132,6 +132,29 @@ describe("lint", function()
     assert.same({ "com.acme.Plugin", 2 }, { twice.type, twice.count })
   end)
 
+  it("counts what a map has in cells, and a deque around the end of its array", function()
+    local path = helper.write(dir .. "/counts.hprof", hprof(function(w)
+      local cell = w:class("java.util.concurrent.ConcurrentHashMap$CounterCell", { fields = { { "value", "long" } } })
+      local map = w:class("java.util.concurrent.ConcurrentHashMap",
+        { fields = { { "baseCount", "long" }, { "counterCells", "object" }, { "table", "object" } } })
+      local deque = w:class("java.util.ArrayDeque", { fields = { { "elements", "object" }, { "head", "int" }, { "tail", "int" } } })
+      local function places(n)
+        local list = {}
+        for i = 1, n do list[i] = 0 end
+        return w:object_array(w:class("[Ljava.lang.Object;"), list)
+      end
+      local cells = w:object_array(w:class("[Lcells;"), { w:new(cell, { value = 20 }), 0, w:new(cell, { value = 9 }) })
+      w:root("jni_global", w:new(map, { baseCount = -5, counterCells = cells, table = places(32) }))
+      w:root("jni_global", w:new(deque, { elements = places(16), head = 14, tail = 3 }))
+      w:root("jni_global", w:new(deque, { elements = places(16), head = 7, tail = 7 }))
+    end))
+    local rows = all(helper.rows("lint", "lint", path), "check", "collections")
+    assert.same({ { "java.util.ArrayDeque", 2 }, { "java.util.concurrent.ConcurrentHashMap", 1 } },
+      { { rows[1].type, rows[1].count }, { rows[2].type, rows[2].count } })
+    assert.matches("50 %% empty .* 16 %% of 32 places used", rows[1].text) -- five
+    assert.matches("0 %% empty .* 75 %% of 32 places used", rows[2].text) -- 24
+  end)
+
   it("counts references whose referent nothing else holds", function()
     local path = helper.write(dir .. "/weak.hprof", hprof(function(w)
       local reference = w:class("java.lang.ref.Reference", { fields = { { "referent", "object" } } })
