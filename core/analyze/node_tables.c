@@ -94,7 +94,7 @@ tm_status tm_node_rows_table(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t
 size_t tm_type_package(const char *name) {
   size_t length = strlen(name);
   bool go = length > 2 && strcmp(name + length - 2, " B") == 0; // "... 512 B": a function of Go
-  size_t end = strcspn(name, "([{ "), dot = 0;
+  size_t end = strcspn(name, "([{< "), dot = 0;
   size_t slash = 0;
   for (size_t i = 0; go && i < end; i++)
     if (name[i] == '/') slash = i;

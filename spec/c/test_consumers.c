@@ -81,8 +81,8 @@ static tm_graph *named(tm_ctx *ctx, graph_edge *edges, uint32_t m, const char *c
 
 static void sums_packages_by_prefix(void **unused) {
   (void)unused;
-  static const char *const names[] = {"com.acme.App", "com.acme.db.Pool[]", "com.other.X", "int[]",
-                                      "net/http.(*conn).serve 512 B"};
+  static const char *const names[] = {"com.acme.App", "com.acme.db.Pool[]", "com.other.X",
+                                      "map<string,*main.T>", "net/http.(*conn).serve 512 B"};
   tm_ctx ctx;
   tm_ctx_init(&ctx, NULL);
   graph_edge edges[] = {{0, 1}, {1, 2}, {2, 3}, {0, 4}};

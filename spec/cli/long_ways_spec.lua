@@ -1,6 +1,7 @@
 -- What people see of odd objects: texts of every letter, nodes that are not there, long lists, great arrays.
 local helper = require "spec.support.helper"
 local hprof = require "spec.support.hprof_writer"
+local v8heap = require "spec.support.v8heap_writer"
 
 local LINKS <const> = 500
 
@@ -78,6 +79,15 @@ describe("what people see", function()
     assert.equal(3, #links)
     assert.equal(LINKS - 2, links[3].piled_count)
     assert.matches("int%[%]", out("topology", file))
+  end)
+
+  it("says nothing twice", function()
+    local w = v8heap()
+    w:edge(w:root("object", "Session", 100), "property", "part", w:node("object", "Part", 10))
+    local v8 = helper.write(helper.folder() .. "/twice.heapsnapshot", w:text())
+    assert.equal(1, select(2, out("object", v8, "5"):gsub("Session", "")))
+    assert.equal(2, select(2, out("object", v8, "5"):gsub("Part", ""))) -- as value and type
+    assert.equal(1, select(2, out("holders", v8):gsub("Session", "")))
   end)
 
   it("shows the first elements of a great array", function()

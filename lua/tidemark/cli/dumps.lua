@@ -83,10 +83,11 @@ function M.open(words, options)
   return g, problems
 end
 
--- A table for people: no node is nothing, not -1.
+-- A table for people: no node is nothing, not -1, and nothing is said twice.
 local function node_table(columns, rows)
   for _, row in ipairs(rows) do
     if row.node == -1 then row.node = nil end
+    if row.preview and (row.preview == row.type or row.preview == row.value) then row.preview = nil end
   end
   return text.table(columns, rows)
 end

@@ -20,7 +20,8 @@ end
 
 local function headline(g, node)
   local o = g:node(node)
-  return ("#%d %s%s: %s, retains %s%s\n"):format(node, text.line(o.type), o.preview ~= "" and " " .. text.cut(text.line(o.preview), 80) or "",
+  local told = o.preview ~= "" and o.preview ~= o.type
+  return ("#%d %s%s: %s, retains %s%s\n"):format(node, text.line(o.type), told and " " .. text.cut(text.line(o.preview), 80) or "",
     core.format(o.shallow_bytes, "bytes"), core.format(o.retained_bytes, "bytes"), o.reachable and "" or ", unreachable")
 end
 
