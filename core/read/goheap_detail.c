@@ -43,7 +43,7 @@ static const char *held_label(const tm_graph *g, uint32_t node, uint32_t wanted)
 static void write_slot(const goheap *h, uint32_t node, const goheap_object *o, uint64_t offset,
                        char *out, size_t size) {
   uint32_t type = h->typed ? h->typed[node] : TM_GO_NO_TYPE;
-  uint64_t header = h->typed && goheap_header_of(h, o) ? h->pointer_bytes : 0;
+  uint64_t header = h->typed && goheap_header_of(h, o) ? GOHEAP_HEADER_BYTES : 0;
   snprintf(out, size, "+%" PRIu64, offset);
   if (type >= (h->types ? h->types->types.count : 0) || offset < header) return;
   uint64_t one = h->types->types.items[type].size, in = offset - header;
@@ -85,7 +85,7 @@ static uint32_t places(const tm_graph *g, uint32_t node, uint32_t *out, uint32_t
   if (!goheap_object_of(h, node, &o)) return 0;
   uint32_t type = h->typed ? h->typed[node] : TM_GO_NO_TYPE, n = 0;
   bool typed = h->types && type < h->types->types.count && h->types->types.items[type].size;
-  uint64_t header = h->typed && goheap_header_of(h, &o) ? h->pointer_bytes : 0;
+  uint64_t header = h->typed && goheap_header_of(h, &o) ? GOHEAP_HEADER_BYTES : 0;
   uint64_t element = typed ? h->types->types.items[type].size : o.contents.size;
   bool elements = !typed && o.contents.size > (uint64_t)UNTYPED_FIELDS * h->pointer_bytes;
   goheap_slots slots = goheap_slots_of(h, o.fields, o.contents.size);

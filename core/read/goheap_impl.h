@@ -142,6 +142,8 @@ tm_status goheap_close_goroutine(goheap *h); // none at hand is fine
 // Behind the last: turns the times since when they wait into how long that is.
 void goheap_count_waits(goheap *h);
 
+enum { GOHEAP_HEADER_BYTES = 8 }; // of the type in front of an object, also where pointers have 4
+
 // ---- goheap_types.c ----
 // The type of an object that has no name of its own: by the runtime's type, or by its shape.
 tm_status goheap_type_of(goheap *h, const goheap_object *o, const uint8_t *fields_end,

@@ -15,7 +15,6 @@ enum {
   LITERAL_WORDS = 16, // objects up to so many words are spelled out
   LOOK_WORDS = 64,
   LONGEST_PERIOD = 16,
-  HEADER_BYTES = 8, // the type in front of objects
   SMALLEST_LARGE = 32 << 10
 };
 
@@ -104,7 +103,7 @@ uint64_t goheap_header_of(const goheap *h, const goheap_object *o) {
       || size > SMALLEST_LARGE)
     return 0;
   goheap_slots slots = goheap_slots_of(h, o->fields, size);
-  if (!goheap_next_slot(&slots, &first) || first < HEADER_BYTES) return 0;
+  if (!goheap_next_slot(&slots, &first) || first < GOHEAP_HEADER_BYTES) return 0;
   return goheap_pointer(h, o->contents.data);
 }
 

@@ -96,7 +96,7 @@ static tm_status lead(typing *y, uint64_t address, uint32_t type, uint64_t count
   uint64_t fit = (o.contents.size - offset) / size;
   if (!fit) return TM_OK; // it is smaller than its type: not of this type
   if (!count || count > fit) count = fit;
-  if (offset && !(offset == y->h->pointer_bytes && has_header(y, &o)))
+  if (offset && !(offset == GOHEAP_HEADER_BYTES && has_header(y, &o)))
     return lead_inside(y, address, type, count);
   uint32_t known = y->h->typed[node];
   // First met as one value, by a pointer to its first element, then as several, by a slice.
@@ -339,13 +339,14 @@ static tm_status from_globals(typing *y) {
 
 static tm_status from_headers(typing *y) {
   goheap *h = y->h;
+  uint32_t smallest = 8 * h->pointer_bytes * h->pointer_bytes;
   for (uint32_t node = 0; node < h->graph->node_count; node++) {
     goheap_object o;
     if (node % TICK_VALUES == 0) TM_TRY(tm_ctx_tick(y->ctx, h->at[node]));
-    if (h->graph->size[node] <= 512 || !goheap_object_of(h, node, &o)) continue;
+    if (h->graph->size[node] <= smallest || !goheap_object_of(h, node, &o)) continue;
     uint32_t type = runtime_type(y, goheap_header_of(h, &o));
     if (type == TM_GO_NO_TYPE) continue;
-    TM_TRY(lead(y, o.address + h->pointer_bytes, type, 0));
+    TM_TRY(lead(y, o.address + GOHEAP_HEADER_BYTES, type, 0));
     TM_TRY(drain(y));
   }
   return TM_OK;
@@ -357,7 +358,7 @@ static tm_status from_headers(typing *y) {
 static tm_status name_node(typing *y, uint32_t node, const goheap_object *o, uint32_t type) {
   char name[512];
   uint32_t id;
-  uint64_t header = has_header(y, o) ? y->h->pointer_bytes : 0;
+  uint64_t header = has_header(y, o) ? GOHEAP_HEADER_BYTES : 0;
   if (type == STRING_LETTERS) {
     snprintf(name, sizeof name, "string data");
   } else {

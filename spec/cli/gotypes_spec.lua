@@ -46,6 +46,21 @@ describe("types of a Go heap dump", function()
     end)
   end
 
+  it("have their fields where they are when pointers have four bytes, too", function()
+    if helper.shell("GOARCH=386 go version").code ~= 0 then pending("no Go here") return end
+    local built, exe, dump = pcall(make, "GOARCH=386 CGO_ENABLED=0 go", "")
+    if not built then pending("programs of 32 bits do not run here") return end
+    local g <close> = assert(core.read(dump))
+    assert(g:use_exe(exe))
+    local sessions = g:where { type = "main.session" }:nodes()
+    assert.equal(100, #sessions)
+    for _, node in ipairs(sessions) do
+      local in_map = false
+      for _, row in g:incoming(node, {}):rows() do in_map = in_map or row.edge:find("%.slots%[%d%]%.elem$") ~= nil end
+      assert.is_true(in_map)
+    end
+  end)
+
   it("are refused from a program that is another one, or has none", function()
     local dump = helper.write(folder .. "/small", goheap(function(w)
       w:object(0xc000000000, 32, {})
