@@ -14,7 +14,7 @@ enum {
   NAME_BYTES = 512,
   LITERAL_WORDS = 16, // objects up to so many words are spelled out
   LOOK_WORDS = 64,
-  LONGEST_PERIOD = 16,
+  LONGEST_PERIOD = 34, // words of a bucket of map[string]string, before Go 1.24
   SMALLEST_LARGE = 32 << 10
 };
 
@@ -63,7 +63,7 @@ static void write_shape(const goheap *h, const goheap_object *o, char *out, size
     snprintf(out, size, "%s", shape);
     return;
   }
-  for (uint32_t period = 1; period <= LONGEST_PERIOD; period++) {
+  for (uint32_t period = 1; period <= LONGEST_PERIOD && 2 * period <= words; period++) {
     uint64_t element = bits & ((UINT64_C(1) << period) - 1);
     if (!element || !repeats(h, o, element, period)) continue;
     // a single element that holds all pointers repeats nothing
@@ -138,10 +138,10 @@ tm_status goheap_type_of(goheap *h, const goheap_object *o, const uint8_t *field
 
 // ---- families ----
 
-// Whether words are those of an array: a pattern that repeats, or pointers alone, which the
-// directories of maps are.
+// Whether words are those of an array: a pattern that repeats or is long, or pointers alone, which
+// the directories of maps are.
 static bool is_array(const char *shape) {
-  return shape[0] == '(' || !shape[strspn(shape, "p")];
+  return shape[0] == '(' || strstr(shape, ".. ") || !shape[strspn(shape, "p")];
 }
 
 // A slice that grows goes from spelled out pointers to a type in front and, above 32 KiB, to a

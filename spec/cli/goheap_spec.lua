@@ -166,6 +166,26 @@ describe("a Go heap dump", function()
     assert.is_true(g:node(g:find(A)).reachable) -- though the goroutine before it is a root
   end)
 
+  it("is named by the shape of what repeats twice, as buckets of maps do", function()
+    local function name(words, slots)
+      local g = assert(core.read { bytes = goheap(function(w)
+        w:object(A, 8 * words, slots)
+        w:data(0x500000, { [0] = A })
+      end, { version = "go1.19" }) })
+      return g:objects({})[1].type
+    end
+    local function buckets(count, keys, width) -- tophash, keys with a pointer first, values without, overflow
+      local slots = {}
+      for b = 0, count - 1 do
+        for k = 0, keys - 1 do slots[8 * (b * width + 1 + 2 * k)] = B end
+        slots[8 * (b * width + width - 1)] = B
+      end
+      return count * width, slots
+    end
+    assert.equal("208 B -p-p-p-p-p-p-p-p---------p", name(buckets(1, 8, 26)))
+    assert.equal("832 B (-p-p-p-p-p-p-p-p---------p)*", name(buckets(4, 8, 26)))
+  end)
+
   it("passes over slots that go back or out of their object", function()
     local g = assert(core.read { bytes = goheap(function(w)
       w:object(B, 16, {})
