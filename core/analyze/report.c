@@ -196,7 +196,7 @@ tm_status report_graph(report *r) {
 
 static tm_status override(report *r, const verb *v) {
   tm_report_options *o = &r->o;
-  if (!o->unit || !*o->unit) o->unit = "minimum";
+  if (!o->unit) o->unit = "minimum";
   if (v->granularity) o->granularity = v->granularity;
   if (o->node_count < 0) o->node_count = v->node_count;
   if (v->untrimmed || !o->trim) {
@@ -243,6 +243,17 @@ tm_status tm_report(tm_ctx *ctx, const tm_profile *profile, const char *name,
   report r = {.ctx = ctx, .p = profile, .o = *options, .verb = name, .text = text, .table = table};
   tm_status status = prepare(&r, v);
   if (status == TM_OK) status = v->run(&r);
+  tm_flatcum_fini(&r.nodes);
+  tm_view_fini(&r.view);
+  tm_regex_free(r.symbol);
+  return status;
+}
+
+tm_status tm_report_topproto(tm_ctx *ctx, const tm_profile *profile,
+                             const tm_report_options *options, tm_profile **out) {
+  report r = {.ctx = ctx, .p = profile, .o = *options, .verb = "top"};
+  tm_status status = prepare(&r, &verbs[0]);
+  if (status == TM_OK) status = report_topproto(&r, out);
   tm_flatcum_fini(&r.nodes);
   tm_view_fini(&r.view);
   tm_regex_free(r.symbol);

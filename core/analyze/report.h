@@ -24,4 +24,8 @@
 TM_NODISCARD tm_status tm_report(tm_ctx *ctx, const tm_profile *profile, const char *verb,
                                  const tm_report_options *options, tm_bytes *text, tm_table *table);
 
+// The rows of top as a profile of types cum and flat. Free with tm_profile_free.
+TM_NODISCARD tm_status tm_report_topproto(tm_ctx *ctx, const tm_profile *profile,
+                                          const tm_report_options *options, tm_profile **out);
+
 #endif

@@ -46,6 +46,7 @@ tm_status report_weblist(report *r);
 tm_status report_dot(report *r);
 tm_status report_svg(report *r);
 tm_status report_callgrind(report *r);
+tm_status report_topproto(report *r, tm_profile **out);
 
 // The table unit of the sample values.
 tm_unit report_unit(const report *r);

@@ -1,6 +1,7 @@
 // core.read, and profiles for trusted Lua: reports, combinations, growth over many, writers. The
 // options of a report are pprof's, by name, in one Lua table; an unknown name is an error that
 // names the nearest.
+#include "analyze/filtered.h"
 #include "analyze/flame.h"
 #include "analyze/growth.h"
 #include "analyze/merge.h"
@@ -157,16 +158,36 @@ static tm_status write_profile(tm_ctx *ctx, const tm_profile *p, const char *for
   if (strcmp(format, "collapsed") == 0) return tm_write_collapsed(ctx, p, value, out);
   if (strcmp(format, "speedscope") == 0) return tm_write_speedscope(ctx, p, "", out);
   return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET,
-                 "no profile is written as \"%s\"; there are pprof, proto, collapsed, speedscope",
+                 "no profile is written as \"%s\"; there are pprof, proto, topproto, "
+                 "collapsed, speedscope",
                  format);
 }
 
-// p:write(format, sample_index) -> bytes
+static tm_status write_filtered(tm_ctx *ctx, const tm_profile *p, const char *format,
+                                const tm_report_options *o, tm_bytes *out) {
+  const char *value = o->sample_index ? o->sample_index : "";
+  tm_profile *left = NULL;
+  bool top = strcmp(format, "topproto") == 0;
+  if (!top && !tm_report_options_filter(o)) return write_profile(ctx, p, format, value, out);
+  TM_TRY(top ? tm_report_topproto(ctx, p, o, &left) : tm_profile_filtered(ctx, p, o, &left));
+  tm_status status = write_profile(ctx, left, top ? "pprof" : format, top ? "" : value, out);
+  tm_profile_free(left);
+  return status;
+}
+
+// p:write(format, sample_index or options) -> bytes; with options: what their filters leave.
 static int profile_write(lua_State *L) {
   const tm_profile *p = tm_lua_check_profile(L, 1);
-  const char *format = luaL_checkstring(L, 2), *value = luaL_optstring(L, 3, "");
+  const char *format = luaL_checkstring(L, 2);
+  lua_settop(L, 3);
+  tm_report_options o;
+  tm_report_options_init(&o);
+  if (lua_istable(L, 3))
+    read_options(L, 3, NULL, &o);
+  else
+    o.sample_index = luaL_optstring(L, 3, "");
   tm_lua_work *work = tm_lua_push_work(L);
-  if (write_profile(&work->ctx, p, format, value, &work->bytes) != TM_OK)
+  if (write_filtered(&work->ctx, p, format, &o, &work->bytes) != TM_OK)
     return tm_lua_failed(L, &work->ctx);
   lua_pushlstring(L, work->bytes.data ? (const char *)work->bytes.data : "", work->bytes.size);
   tm_lua_end_work(work);

@@ -717,11 +717,12 @@ function Profile:info() end
 ---@return string
 function Profile:report(word, options) end
 
----pprof, proto, collapsed or speedscope
+---pprof, proto, topproto, collapsed or speedscope; what the filters leave
 ---@param word string
+---@param options? table  {focus=}
 ---@return string|nil
 ---@return { code: string, message: string, advice: string? }? error
-function Profile:write(word) end
+function Profile:write(word, options) end
 
 ---which value a name means
 ---@param word string

@@ -539,7 +539,7 @@ end)
 docs.type("tidemark.Profile", "a profile that was read", {
   { "info", "p:info() -> table", "types, counts, time and period" },
   { "report", 'p:report("top", {focus=}) -> Table, text', "a verb's rows, and the text that pprof prints" },
-  { "write", 'p:write("pprof") -> bytes', "pprof, proto, collapsed or speedscope" },
+  { "write", 'p:write("pprof", {focus=}) -> bytes', "pprof, proto, topproto, collapsed or speedscope; what the filters leave" },
   { "sample_index", 'p:sample_index("inuse_space") -> index, type, unit', "which value a name means" },
   { "flame", 'p:flame{title=} -> text', "a flame graph as SVG or a page" },
   { "close", "p:close()", "frees it now" },

@@ -157,6 +157,35 @@ describe("a profile command", function()
     assert.same(sorted(stacks), sorted(back))
   end)
 
+  it("writes what the filters leave, as pprof does", function()
+    local source = helper.write(dir .. "/filters.folded", "main;a;b 60\nmain;c 30\nmain;a 10\n")
+    local function left(...)
+      local out = dir .. "/left.pb.gz"
+      assert.equal(0, helper.tidemark("convert", source, "-o", out, ...).code)
+      return helper.tidemark("convert", out, "--to", "collapsed").out
+    end
+    assert.equal("main;a;b 60\nmain;a 10\n", left("--focus", "^a$"))
+    assert.equal("main;c 30\n", left("--ignore", "^a$"))
+    assert.equal("main;b 60\nmain;c 30\nmain 10\n", left("--hide", "^a$"))
+    assert.equal("main;c 15\n", left("--focus", "c", "--divide-by", "2"))
+    assert.equal("main;c 30\n", helper.tidemark("convert", source, "--to", "collapsed", "--focus", "c").out)
+    local top = dir .. "/top.pb.gz"
+    assert.equal(0, helper.tidemark("convert", source, "--to", "topproto", "-o", top, "--nodecount", "2").code)
+    local flat = helper.rows("top", "top", top, "--sample-index", "flat")
+    assert.same({ "b", 60, "c", 30 }, { flat[1].name, flat[1].flat, flat[2].name, flat[2].flat })
+    local _, cum = core.read(top):report("top", { sample_index = "cum" }, "text")
+    assert.matches("60 66.67%% 66.67%%", cum)
+  end)
+
+  it("scales nothing when the unit is empty", function()
+    local heap = helper.write(dir .. "/unit.pb", writer { types = { "space/bytes" }, { "main", 4096 } })
+    assert.matches("4096B   100%%", helper.tidemark("top", heap, "--unit=").out)
+    local script = helper.write(dir .. "/unit.pprof", ("focus=main\nunit=\ntop >%s/unit.txt\nproto >%s/unit.pb.gz\n"):format(dir, dir))
+    assert.equal(0, helper.shell(helper.command("pprof", heap) .. " < " .. helper.quote(script)).code)
+    assert.matches("4096B   100%%", helper.read(dir .. "/unit.txt"))
+    assert.equal(1, core.read(dir .. "/unit.pb.gz"):info().samples)
+  end)
+
   it("says with inspect what a file is and how it is broken", function()
     local whole = helper.read(packed)
     local cut = helper.write(dir .. "/cut.pb.gz", whole:sub(1, #whole // 2))

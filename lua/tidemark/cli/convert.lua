@@ -8,7 +8,7 @@ local text = require "tidemark.show.text"
 
 -- Each answers bytes, or nil and an error.
 local function written(format)
-  return function(p, report) return p:write(format, report.sample_index) end
+  return function(p, report) return p:write(format, report) end
 end
 local function reported(verb)
   return function(p, report)
@@ -31,10 +31,12 @@ local function flamed(form)
   return function(p, report) return p:flame(form, report) end
 end
 
-local writers = { pprof = written "pprof", proto = written "proto", collapsed = written "collapsed", speedscope = written "speedscope",
+local writers = { pprof = written "pprof", proto = written "proto", topproto = written "topproto",
+  collapsed = written "collapsed", speedscope = written "speedscope",
   csv = tabled "csv", json = tabled "json", text = reported "top", raw = reported "raw",
   dot = reported "dot", svg = reported "svg", callgrind = reported "callgrind", flame = flamed "html", ["flame-svg"] = flamed "svg" }
-local names = { "pprof", "proto", "collapsed", "speedscope", "csv", "json", "text", "raw", "dot", "svg", "callgrind", "flame", "flame-svg" }
+local names = { "pprof", "proto", "topproto", "collapsed", "speedscope", "csv", "json", "text", "raw", "dot", "svg", "callgrind", "flame",
+  "flame-svg" }
 
 local by_ending = { ["pb.gz"] = "pprof", gz = "pprof", pprof = "pprof", pb = "proto", folded = "collapsed", collapsed = "collapsed",
   ["speedscope.json"] = "speedscope", csv = "csv", json = "json", txt = "text", dot = "dot",

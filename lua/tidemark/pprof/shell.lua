@@ -27,7 +27,8 @@ local commands = {
   svg = { verb = "svg", file = "svg", doc = "the call graph as a picture" },
   flame = { flame = "html", file = "html", doc = "the flame graph as a page" },
   callgrind = { verb = "callgrind", file = "callgrind", doc = "for KCachegrind" },
-  proto = { write = "pprof", file = "pb.gz", doc = "the profile as pprof file, filters not applied" },
+  proto = { write = "pprof", file = "pb.gz", doc = "the profile as the filters leave it, as pprof file" },
+  topproto = { write = "topproto", file = "pb.gz", doc = "the functions and their values as pprof file" },
   collapsed = { write = "collapsed", doc = "one line a stack" },
   speedscope = { write = "speedscope", file = "speedscope.json", doc = "for speedscope.app" },
   csv = { verb = "top", as = "csv", doc = "the functions as CSV" },
@@ -37,7 +38,7 @@ M.commands = commands
 
 -- Words that pprof gives to viewers of other makers: what to use instead.
 local elsewhere = { web = "svg", gv = "svg", evince = "svg", eog = "svg", png = "svg", gif = "svg", pdf = "svg", ps = "svg",
-  kcachegrind = "callgrind", topproto = "proto" }
+  kcachegrind = "callgrind" }
 
 local granularities = { addresses = true, filefunctions = true, files = true, functions = true, lines = true }
 
@@ -230,7 +231,7 @@ end
 
 function Shell:output(call)
   local command, report = call.command, self:report_options(call)
-  if command.write then return self.p:write(command.write, report.sample_index) end
+  if command.write then return self.p:write(command.write, report) end
   if command.flame then return self.p:flame(command.flame, report) end
   local t, out = self.p:report(command.verb, report, command.as and "table" or "text")
   if type(out) ~= "string" then return nil, out end
