@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REACHED = 1, STOPPED = 2, TARGET = 4, TICK_STEPS = 1 << 18 };
+enum { REACHED = 1, STOPPED = 2, TARGET = 4, HELD = 8, TICK_STEPS = 1 << 18 };
 
 typedef struct target {
   uint32_t node, wait;
@@ -27,6 +27,7 @@ typedef struct proof {
   TM_VEC(target) targets;
   TM_VEC(uint32_t) todo; // nodes whose edges are to be followed
   uint64_t steps;
+  uint32_t doubtful; // waits that only an object to which nothing leads could end
 } proof;
 
 static void proof_fini(proof *p) {
@@ -126,6 +127,66 @@ static tm_status mark(proof *p) {
     TM_TRY(reach_children(p, p->waits->finalized.items[i]));
     TM_TRY(drain(p));
   }
+  return TM_OK;
+}
+
+// ---- cleanups ----
+
+static tm_status hold(proof *p, uint32_t node) {
+  if (p->flags[node] & (REACHED | HELD)) return TM_OK;
+  p->flags[node] |= HELD;
+  return tm_vec_push(p->ctx, &p->todo, node);
+}
+
+static tm_status hold_children(proof *p, uint32_t node) {
+  const tm_graph *g = p->graph;
+  for (uint32_t e = g->edge_begin[node]; e < g->edge_begin[node + 1]; e++)
+    TM_TRY(hold(p, g->edge_to[e]));
+  return TM_OK;
+}
+
+// All that those lead to who wait.
+static tm_status hold_of_waiters(proof *p) {
+  const tm_waits *w = p->waits;
+  for (uint32_t i = 0; i < w->items.count; i++) {
+    if (p->released[i]) continue;
+    const tm_wait *one = &w->items.items[i];
+    TM_TRY(hold_children(p, p->graph->goroutines.items[one->goroutine].node));
+    for (uint32_t k = one->target_begin; k < one->target_end; k++)
+      TM_TRY(hold(p, w->targets.items[k]));
+    for (uint32_t k = one->hidden_begin; k < one->hidden_end; k++) {
+      TM_TRY(hold(p, w->hidden.items[k]));
+      TM_TRY(hold_children(p, w->hidden.items[k]));
+    }
+  }
+  while (p->todo.count) {
+    if (++p->steps % TICK_STEPS == 0) TM_TRY(tm_ctx_tick(p->ctx, 0));
+    TM_TRY(hold_children(p, p->todo.items[--p->todo.count]));
+  }
+  return TM_OK;
+}
+
+static uint32_t count_leaked(const proof *p) {
+  uint32_t count = 0;
+  for (size_t i = 0; i < p->waits->items.count; i++) count += !p->released[i];
+  return count;
+}
+
+// What nothing leads to is garbage, or held by a cleanup that may wake somebody with it: no proof.
+static tm_status mark_for_cleanups(proof *p) {
+  const tm_waits *w = p->waits;
+  uint32_t before = count_leaked(p);
+  if (!w->cleanups || !before) return TM_OK;
+  TM_TRY(hold_of_waiters(p));
+  size_t start = 0;
+  for (uint32_t node = 0; node < p->graph->node_count; node++) {
+    bool starts = start < w->starts.count && w->starts.items[start] == node;
+    start += starts;
+    if (starts || p->flags[node] & (REACHED | HELD)) continue;
+    TM_TRY(reach(p, node));
+    TM_TRY(drain(p));
+  }
+  p->doubtful = before - count_leaked(p);
   return TM_OK;
 }
 
@@ -277,6 +338,7 @@ static tm_status write_notes(proof *p, const leaked *l, tm_table *out) {
   TM_TRY(tm_table_note_int(p->ctx, out, "goroutines", (int64_t)p->graph->goroutines.count));
   TM_TRY(tm_table_note_int(p->ctx, out, "examined", (int64_t)p->waits->items.count));
   TM_TRY(tm_table_note_int(p->ctx, out, "leaked", (int64_t)l->samples.count));
+  TM_TRY(tm_table_note_int(p->ctx, out, "doubtful", p->doubtful));
   TM_TRY(tm_table_note_int(p->ctx, out, "retained_bytes", (int64_t)sum));
   return tm_table_note_int(p->ctx, out, "shared_bytes", (int64_t)l->bytes[0]);
 }
@@ -325,6 +387,7 @@ tm_status tm_goroutine_proof(tm_ctx *ctx, const tm_graph *graph, const tm_waits 
   tm_status status = p.flags && p.released ? TM_OK : TM_E_NOMEM;
   if (status == TM_OK) status = index_targets(&p);
   if (status == TM_OK) status = mark(&p);
+  if (status == TM_OK) status = mark_for_cleanups(&p);
   if (status == TM_OK) status = make_table(&p, profile, options, out);
   proof_fini(&p);
   return status;

@@ -37,8 +37,9 @@ typedef struct tm_proof_options {
 // known), retained_bytes (of heap objects that only goroutines of this row hold), stack_bytes,
 // waits_on (type of what the first one waits for; "nothing" when nothing can wake it), goroutine
 // (id of the first one), stack. profile is of tm_goroutine_profile, symbolized or not. Notes:
-// goroutines, leaked, examined (waits that were understood), retained_bytes (of all leaked ones),
-// shared_bytes (held by several rows, part of that). O(nodes + edges). TM_E_NOMEM, TM_E_CANCELLED.
+// goroutines, leaked, doubtful (a cleanup, or else nobody, could wake them: not in the table),
+// examined (waits that were understood), retained_bytes (of all leaked ones), shared_bytes (held by
+// several rows, part of that). O(nodes + edges). TM_E_NOMEM, TM_E_CANCELLED.
 TM_NODISCARD tm_status tm_goroutine_proof(tm_ctx *ctx, const tm_graph *graph, const tm_waits *waits,
                                           const tm_profile *profile,
                                           const tm_proof_options *options, tm_table *out);

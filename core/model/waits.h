@@ -18,13 +18,18 @@ typedef struct tm_waits {
   TM_VEC(uint32_t) targets;   // nodes
   TM_VEC(uint32_t) hidden;    // nodes of the runtime's own queues, whose edges count once it wakes
   TM_VEC(uint32_t) finalized; // nodes whose finalizer may use what they refer to
-} tm_waits;                   // zero-initialise
+  // Whether the program has cleanups, which dumps do not show: they may hold any object that
+  // nothing else leads to, but for those in starts (what a goroutine was started with).
+  bool cleanups;
+  TM_VEC(uint32_t) starts; // nodes, ascending
+} tm_waits;                // zero-initialise
 
 static inline void tm_waits_fini(tm_ctx *ctx, tm_waits *waits) {
   tm_vec_free(ctx, &waits->items);
   tm_vec_free(ctx, &waits->targets);
   tm_vec_free(ctx, &waits->hidden);
   tm_vec_free(ctx, &waits->finalized);
+  tm_vec_free(ctx, &waits->starts);
 }
 
 #endif

@@ -210,6 +210,40 @@ static tm_status seek(finder *f) {
   return status;
 }
 
+// ---- cleanups ----
+
+// Who calls cleanups is there from the first one on. In Go 1.24 it is also who calls finalizers.
+static bool has_cleanups(const finder *f) {
+  bool old = strncmp(f->h->version, "go1.24", 6) == 0;
+  const char *caller = old ? "runtime.runfinq" : "runtime.runCleanups";
+  for (size_t i = 0; i < f->graph->frames.count; i++)
+    if (strcmp(tm_graph_text(f->graph, f->graph->frames.items[i].function), caller) == 0)
+      return true;
+  return false;
+}
+
+// The closures that goroutines were started with are garbage from then on, and common.
+static tm_status find_starts(finder *f) {
+  const tm_graph *graph = f->graph;
+  tm_idmap entries = {0};
+  tm_status status = TM_OK;
+  for (size_t i = 0; status == TM_OK && i < graph->goroutines.count; i++) {
+    const tm_graph_goroutine *g = &graph->goroutines.items[i];
+    for (uint32_t k = g->frame_begin; status == TM_OK && k < g->frame_end; k++)
+      if (k + 2 >= g->frame_end) // the outermost two: below runtime.goexit
+        status = tm_idmap_put(f->ctx, &entries, graph->frames.items[k].entry, 0);
+  }
+  for (uint32_t node = 0; status == TM_OK && node < graph->node_count; node++) {
+    goheap_object o;
+    if (!goheap_object_of(f->h, node, &o) || o.contents.size < f->h->pointer_bytes) continue;
+    uint64_t word = goheap_pointer(f->h, o.contents.data);
+    if (word && tm_idmap_get(&entries, word) != TM_IDMAP_NONE)
+      status = tm_vec_push(f->ctx, &f->out->starts, node);
+  }
+  tm_idmap_free(f->ctx, &entries);
+  return status;
+}
+
 // ---- all ----
 
 bool tm_goheap_version(const tm_graph *graph, const char **out_version, uint32_t *out_pointer) {
@@ -251,5 +285,6 @@ tm_status tm_goheap_waits(tm_ctx *ctx, const tm_graph *graph, const tm_go_layout
     status = tm_vec_push(ctx, &out->finalized, f.h->finalized.items[i]);
   if (status == TM_OK && f.sought.count) status = seek(&f);
   tm_idmap_free(ctx, &f.sought);
-  return status;
+  out->cleanups = has_cleanups(&f);
+  return status == TM_OK && out->cleanups ? find_starts(&f) : status;
 }

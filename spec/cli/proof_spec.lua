@@ -45,6 +45,30 @@ describe("proof", function()
     end
   end)
 
+  -- A cleanup's closure: nothing in the dump refers to it. Offsets of Go 1.26, 64-bit.
+  it("accuses nobody whom a cleanup may wake, which dumps do not show", function()
+    local function dump(cleanups, code)
+      return goheap(function(w)
+        w:memstats()
+        w:object(G, 448, { [320] = SUDOG })
+        w:object(SUDOG, 112, { [0] = G, [96] = CHAN })
+        w:object(CHAN, 112, { [56] = SUDOG })
+        w:object(KEPT, 64, { [0] = code, [8] = CHAN })
+        w:goroutine(G, 7, "chan receive")
+        w:frame("runtime.gopark", {})
+        w:frame("main.stuck", { [16] = CHAN })
+        w:goroutine(OTHER, 8, "cleanup wait")
+        w:frame(cleanups and "runtime.runCleanups" or "runtime.runFinalizers", {})
+      end, { version = "go1.26.1" })
+    end
+    local doc, code = proof(dump(true, 0x402000))
+    assert.same({ 0, 0, 1 }, { code, doc.meta.leaked, doc.meta.doubtful })
+    doc, code = proof(dump(false, 0x402000)) -- who has no cleanups has garbage
+    assert.same({ 1, 1, 0 }, { code, doc.meta.leaked, doc.meta.doubtful })
+    doc = proof(dump(true, 0x401000)) -- what a goroutine was started with is garbage, too
+    assert.same({ 1, 0 }, { doc.meta.leaked, doc.meta.doubtful })
+  end)
+
   it("refuses a version that it does not know, loudly", function()
     local result = helper.tidemark("proof", write(stuck { version = "go1.99.1" }))
     assert.equal(6, result.code)

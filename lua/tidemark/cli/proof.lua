@@ -6,6 +6,13 @@ local profiles = require "tidemark.cli.profiles"
 local proof = require "tidemark.report.proof"
 local text = require "tidemark.show.text"
 
+-- Goroutines that the proof left out because of what dumps do not show.
+local function doubt(n)
+  if n.doubtful == 0 then return "" end
+  return ("%d more wait for what only objects lead to that nothing refers to: garbage, or held by a cleanup (runtime.AddCleanup), which dumps do not show.\n"
+    .. "Call runtime.GC() before debug.WriteHeapDump, then garbage is out of it.\n"):format(n.doubtful)
+end
+
 local function sentence(n)
   if n.leaked == 0 then return ("None of %d goroutines is proven to be leaked (%d of them wait for others).\n"):format(n.goroutines, n.examined) end
   return ("%d of %d goroutines can never run again: nothing that still runs leads to what they wait for. They alone hold %s.\n"):format(n.leaked,
@@ -54,7 +61,7 @@ return {
     profiles.warn(problems)
     local rows = {}
     for i, row in t:rows() do rows[i] = row end
-    local cols, out = columns(rows), { sentence(t.notes) }
+    local cols, out = columns(rows), { sentence(t.notes), doubt(t.notes) }
     if options.stacks then
       for _, row in ipairs(rows) do
         out[#out + 1] = text.table(cols, { row })
