@@ -158,6 +158,33 @@ static tm_status write_holders(tm_ctx *ctx, const tm_graph *g, const tm_domtree 
   return TM_OK;
 }
 
+typedef TM_VEC(holder) holder_list;
+
+static tm_status add_children(tm_ctx *ctx, const tm_domtree *t, const tm_domchildren *c, uint32_t v,
+                              holder_list *list) {
+  for (uint32_t i = c->begin[v]; i < c->begin[v + 1]; i++)
+    TM_TRY(tm_vec_push(ctx, list, (holder){c->child[i], t->retained[c->child[i]]}));
+  return TM_OK;
+}
+
+// V8's dumps have nodes for its roots, which hold nearly all and say nothing: who hangs on them
+// stands in.
+static tm_status open_roots(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t,
+                            const tm_domchildren *c, holder_list *list) {
+  for (size_t i = 0; i < list->count;) {
+    holder at = list->items[i];
+    uint32_t node = t->vertex[at.vertex];
+    if (tm_graph_size(g, node) || at.retained / 9 < t->retained[0] / 10
+        || strcmp(tm_graph_type_name(g, node), "(synthetic)") != 0) {
+      i++;
+      continue;
+    }
+    list->items[i] = list->items[--list->count];
+    TM_TRY(add_children(ctx, t, c, at.vertex, list));
+  }
+  return TM_OK;
+}
+
 tm_status tm_objects_dominated(tm_ctx *ctx, const tm_graph *g, const tm_domtree *t,
                                const tm_domchildren *c, uint32_t parent, size_t row_count,
                                tm_table *out) {
@@ -168,17 +195,13 @@ tm_status tm_objects_dominated(tm_ctx *ctx, const tm_graph *g, const tm_domtree 
     v = t->number[parent];
     if (!v) return add_node_columns(ctx, out, "children", TM_CELL_INT); // holds nothing alive
   }
-  size_t n = c->begin[v + 1] - c->begin[v];
-  holder *list = tm_alloc(ctx, (n + 1) * sizeof *list);
-  if (!list) return TM_E_NOMEM;
-  for (size_t i = 0; i < n; i++) {
-    uint32_t child = c->child[c->begin[v] + i];
-    list[i] = (holder){child, t->retained[child]};
-  }
-  if (n) qsort(list, n, sizeof *list, by_retained);
-  size_t shown = row_count && row_count < n ? row_count : n;
-  tm_status status = write_holders(ctx, g, t, c, list, shown, out);
-  tm_free(ctx, list, (n + 1) * sizeof *list);
+  holder_list list = {0};
+  tm_status status = add_children(ctx, t, c, v, &list);
+  if (status == TM_OK && !v) status = open_roots(ctx, g, t, c, &list);
+  if (list.count) qsort(list.items, list.count, sizeof *list.items, by_retained);
+  size_t shown = row_count && row_count < list.count ? row_count : list.count;
+  if (status == TM_OK) status = write_holders(ctx, g, t, c, list.items, shown, out);
+  tm_vec_free(ctx, &list);
   return status;
 }
 

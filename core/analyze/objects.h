@@ -28,7 +28,8 @@ TM_NODISCARD tm_status tm_objects_path(tm_ctx *ctx, const tm_graph *graph, const
 
 // The biggest single holders: children of the virtual root (parent TM_NODE_NONE) or of a node in
 // the dominator tree, by retained bytes. Columns: node, type, shallow_bytes, retained_bytes,
-// children, preview. row_count 0 = all.
+// children, preview. Of V8's dumps, whose roots are nodes that hold nearly all, below these.
+// row_count 0 = all.
 TM_NODISCARD tm_status tm_objects_dominated(tm_ctx *ctx, const tm_graph *graph,
                                             const tm_domtree *tree, const tm_domchildren *children,
                                             uint32_t parent, size_t row_count, tm_table *out);

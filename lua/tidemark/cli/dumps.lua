@@ -136,19 +136,6 @@ function M.show_rows(options, verb, g, words, problems, names, rows, columns, he
   profiles.output(options, columns and (head or "") .. node_table(columns, rows) or head)
 end
 
---- Who holds most below a node, or below the roots. V8's dumps have nodes for roots, which hold nearly all and say nothing.
-function M.holders(g, node, how)
-  local t, err = g:dominated(node, how)
-  if not t then error(err, 0) end
-  local all, first = not node and g:node(0), t[1]
-  while all and first and first.type == "(synthetic)" and first.shallow_bytes == 0 and first.retained_bytes > 0.9 * all.retained_bytes do
-    t, err = g:dominated(first.node, how)
-    if not t then error(err, 0) end
-    first = t[1]
-  end
-  return t
-end
-
 --- A column of bytes, and one of counts.
 function M.size(key, title) return { key = key, title = title, unit = "bytes", right = true } end
 function M.number(key, title) return { key = key, title = title, right = true } end

@@ -201,7 +201,7 @@ end
 -- { name = { count, shallow_bytes, retained_bytes } } of all types, or of the objects that nothing but the roots dominates, by their type.
 local function weigh(g, by, follow)
   local t, err
-  if by == "dominator" then t = dumps.holders(g, nil, { nodecount = 0, follow = follow }) else t, err = g:objects { nodecount = 0, follow = follow } end
+  if by == "dominator" then t, err = g:dominated(nil, { nodecount = 0, follow = follow }) else t, err = g:objects { nodecount = 0, follow = follow } end
   if not t then error(err, 0) end
   local out = {}
   for _, row in t:rows() do

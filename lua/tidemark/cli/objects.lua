@@ -56,7 +56,8 @@ M.holders = {
   run = function(options, words)
     local parent = table.remove(words, 2)
     local g, problems = dumps.open(words, options)
-    local t = dumps.holders(g, parent and dumps.node(g, parent), { follow = options.follow, nodecount = dumps.count(options) })
+    local t, err = g:dominated(parent and dumps.node(g, parent), { follow = options.follow, nodecount = dumps.count(options) })
+    if not t then error(err, 0) end
     dumps.show(options, "holders", g, words, problems, t, { size("retained_bytes", "RETAINED"), size("shallow_bytes", "SHALLOW"),
       number("children", "HOLDS"), number("node", "NODE"), { key = "type", title = "TYPE" }, { key = "preview", title = "" } }, "")
   end,
