@@ -536,7 +536,7 @@ static const struct {
                     {"objects", "nodes=3", "!no option 'nodes=3'"},
                     {"holders", NULL, "\"retained_bytes\":48"},
                     {"holders", "node=0", "\"node\":1"},
-                    {"holders", "follow=strong", "\"children\":1"},
+                    {"holders", "follow=strong", "\"children\":0"},
                     {"path", "node=1", "\"node\":1,\"type\":\"Session\""},
                     {"path", "id=3", "\"node\":1,\"type\":\"Session\""},
                     {"path", "id=7", "!'7'"},
