@@ -147,7 +147,9 @@ static tm_status make_key(census *c, const seen *s, uint32_t *key) {
   size_t count = c->frames.count;
   const char *state = *s->state ? common_word(s->state) : state_of_stack(frames, count);
   if (!*state && s->waiting) state = "waiting";
-  const char *entry = *s->entry ? s->entry : entry_of(frames, count);
+  // Old traces say that main's goroutine begins in the runtime.
+  bool told = *s->entry && (!count || strcmp(s->entry, "runtime.main") != 0);
+  const char *entry = told ? s->entry : entry_of(frames, count);
   const frame *site = site_of(frames, count);
   TM_TRY(tm_strtab_intern(c->ctx, &c->texts, state, strlen(state), &key[STATE]));
   TM_TRY(tm_strtab_intern(c->ctx, &c->texts, entry, strlen(entry), &key[ENTRY]));

@@ -60,6 +60,19 @@ describe("a Go trace of version 1", function()
     end)
   end
 
+  it("calls the main goroutine as later ones do", function()
+    local list = records()
+    for _, e in ipairs(list) do
+      if e[1] == "GoCreate" and #e > 4 then e[5] = nil end
+      if e[1] == "String" and e[2] == 1 then e[3] = "runtime.main" end
+    end
+    local t = core.read { bytes = gotrace1(19, list) }
+    local by_state = {}
+    for _, row in t:goroutines({}):rows() do by_state[row.state] = row end
+    assert.equal("main.main", by_state.runnable.entry)
+    assert.equal("runtime.main", by_state.waiting.entry) -- without a stack nothing else is known
+  end)
+
   it("has regions, tasks, logs, counters and collections", function()
     local t = assert(core.read { bytes = (fixed(19)) })
     local regions = t:regions()
