@@ -68,8 +68,8 @@ pattern {
   doc = "HTTP responses whose bodies nobody reads to the end or closes: each keeps a connection and two goroutines",
   -- A connection that rests in the pool waits for the network; one with an unread body waits in a select.
   where = { { focus = "^net/http\\.\\(\\*persistConn\\)\\.readLoop$", state = "select*" } },
-  say = "{target} leaks HTTP responses: {value:count} bodies are neither read to the end nor closed, {delta:count} more in {steps} snapshots; "
-    .. "close every response: defer resp.Body.Close()",
+  say = "{target} leaks HTTP responses: {value:count} bodies are neither read to the end nor closed (connections of {site}), "
+    .. "{delta:count} more in {steps} snapshots; close every response: defer resp.Body.Close()",
   tests = tests("55 bodies are neither read", { stack = read_loop, created_by = "net/http.(*Transport).dialConn", state = "select" },
     { { what = "connections that rest", stack = read_loop .. ";bufio.(*Reader).Peek;internal/poll.runtime_pollWait",
       created_by = "net/http.(*Transport).dialConn", state = "IO wait" } }),
@@ -79,8 +79,8 @@ pattern {
   id = "go.uncancelled_contexts", by = "created_by",
   doc = "contexts that nobody cancels: each keeps a goroutine that waits for its parent",
   where = { { focus = "^context\\.\\(\\*cancelCtx\\)\\.propagateCancel\\.", blocked = true }, { focus = "^context\\.propagateCancel\\.", blocked = true } },
-  say = "{target} leaks contexts: {value:count} are never cancelled, {delta:count} more in {steps} snapshots; call the cancel function that "
-    .. "context.With... gave: defer cancel()",
+  say = "{target} leaks contexts: {value:count} are never cancelled ({site}), {delta:count} more in {steps} snapshots; call the cancel function "
+    .. "that context.With... gave: defer cancel()",
   tests = tests("55 are never cancelled",
     { stack = "runtime.goexit;context.(*cancelCtx).propagateCancel.func2", created_by = "context.(*cancelCtx).propagateCancel", state = "select" }),
 }
@@ -109,7 +109,7 @@ tm.rule {
     local leaks = frame:monotonic { steps = c.p.steps, min_delta = c.p.delta }:top(c.p.most)
     return leaks:each(function(row)
       number = number + 1
-      local kind = row.key:match("time%.(%a+)[^;]*$") or row.key:match("time%.(%a+)")
+      local kind = row.key:match("time%.(%u%a*)") -- what the program called: NewTicker has its timer made by time.newTimer
       return c:finding { level = "warn", key = row.key, value = row.last, unit = "count", delta = row.delta, steps = row.steps, kind = kind,
         site = row.key:match("([^;]+);time%.") or row.key, trace = leaks:stack(number) }
     end)
@@ -125,6 +125,9 @@ tm.rule {
     return {
       { name = "names who makes tickers", snapshots = heaps({ 1000, 2000, 3000, 4000, 5000, 6000 }, "main.main;main.poll;time.NewTicker"),
         expect = { { at = "20m", is = "inactive" }, { at = "26m", is = "firing", level = "warn", text = "time.NewTicker by main.poll" } } },
+      { name = "names what the program called, since Go 1.23",
+        snapshots = heaps({ 1000, 2000, 3000, 4000, 5000, 6000 }, "main.main;main.poll;time.NewTicker;time.newTimer"),
+        expect = { { at = "26m", is = "firing", level = "warn", text = "time.NewTicker by main.poll" } } },
       { name = "is quiet about other objects", never = true, snapshots = heaps({ 1000, 2000, 3000, 4000, 5000, 6000, 7000 }, "main.main;main.grow") },
       { name = "is quiet about a warm-up that ends", never = true,
         snapshots = heaps({ 1000, 9000, 9000, 9000, 9000, 9000, 9000 }, "main.main;main.poll;time.NewTicker") },
