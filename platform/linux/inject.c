@@ -324,7 +324,7 @@ static int rank_of_call(long long number, uint64_t futex_operation, bool in_libc
     return 1;
   case SYS_epoll_wait:
   case SYS_epoll_pwait:
-  case 441: // epoll_pwait2
+  case 441:                 // epoll_pwait2
   case SYS_restart_syscall: // of a timed wait, out of which it was taken before; locks have no time
     return 2;
   case SYS_futex:
