@@ -201,7 +201,7 @@ static tm_status read_sample(java_reader *r, tm_text t, bool *taken) {
   if (r->heap) {
     tm_label l = {.numeric = true, .number = values[1] / values[0]};
     TM_TRY(tm_profile_intern(r->lg->ctx, p, "bytes", 5, &l.key));
-    if (l.number) TM_TRY(tm_vec_push(r->lg->ctx, &p->labels, l));
+    TM_TRY(tm_vec_push(r->lg->ctx, &p->labels, l));
     TM_TRY(tm_legacy_unsample(r->lg, &values[0], &values[1], HEAP_RATE_BYTES));
   } else if (p->period) {
     values[0] = (int64_t)((uint64_t)values[0] * (uint64_t)p->period);

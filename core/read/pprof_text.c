@@ -16,7 +16,8 @@ typedef struct text_reader {
   // of the sample being read, whose locations may still get lines
   bool in_block, symbolized;
   int64_t values[4];
-  int64_t block_size; // bytes of one object, for the label; 0 = no label
+  bool sized;         // of a heap: has the label
+  int64_t block_size; // bytes of one object, for the label; 0 = no object
 } text_reader;
 
 // --- samples ---
@@ -43,7 +44,7 @@ static tm_status end_block(text_reader *r) {
   r->in_block = false;
   if (r->symbolized) drop_unnamed_ends(p, tm_profile_stack_begin(p, p->sample_count));
   r->symbolized = false;
-  if (r->block_size) {
+  if (r->sized) {
     tm_label l = {.key = r->bytes_key, .numeric = true, .number = r->block_size};
     TM_TRY(tm_vec_push(r->lg->ctx, &p->labels, l));
   }
@@ -201,6 +202,7 @@ static tm_status read_heap_sample(text_reader *r, const heap_header *header) {
   tm_text t = text_trim(r->lg->l.line);
   if (!read_counts(&t, &h)) return tm_legacy_bad_line(r->lg, "a heap sample of another shape");
   r->block_size = 0;
+  r->sized = true;
   int64_t *at = r->values;
   if (header->has_alloc) {
     TM_TRY(heap_pair(r, header, h.alloc_count, h.alloc_bytes, at));

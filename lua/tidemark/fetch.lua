@@ -165,6 +165,7 @@ end
 local function explain(err, options)
   if err.code == "limit" then
     local advice = "give --max-size if the app is to be trusted, e.g. --max-size 4GiB"
+    if err.message:find("redirected", 1, true) or err.message:find("the headers", 1, true) then advice = "is this the app's pprof address?" end
     return nil, { code = err.code, message = err.message, advice = advice }
   elseif err.code == "format" then
     return nil, { code = err.code, message = err.message, advice = "is this the app's HTTP port?" }

@@ -206,7 +206,8 @@ static void reads_heaps_of_tcmalloc(void **state) {
 static void reads_growth_without_scaling(void **state) {
   (void)state;
   expect_text("heap profile:      2:      320 [     5:   1000] @ growthz\n"
-              "     1:      128 [     3:      600] @ 0x1001\n",
+              "     1:      128 [     3:      600] @ 0x1001\n"
+              "     0:        0 [     1:       64] @ 0x1001\n",
               "pprof-text",
               "PeriodType: space bytes\n"
               "Period: 1\n"
@@ -214,6 +215,8 @@ static void reads_growth_without_scaling(void **state) {
               "objects/count space/bytes\n"
               "          1        128: 1 \n"
               "                bytes:[128]\n"
+              "          0          0: 1 \n"
+              "                bytes:[0]\n"
               "Locations\n"
               "     1: 0x1000 M=1 \n"
               "Mappings\n"

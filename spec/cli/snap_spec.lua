@@ -166,6 +166,10 @@ describe("an app with pprof", function()
     refuses(3, "--max-size", server.url .. "/endless", "heap", "--max-size", "1MiB")
   end)
 
+  with_server("asks for the address when it leads in circles", function()
+    refuses(3, "redirected more than 5 times\n  is this the app's pprof address?", server.url .. "/circle", "heap")
+  end)
+
   with_server("is asked with the Host header and the password it wants", function()
     refuses(5, "--host-header ''", server.url .. "/host", "heap")
     assert.equal(0, snap(server.url .. "/host", "heap", "--host-header", "").code)

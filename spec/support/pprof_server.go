@@ -3,6 +3,7 @@
 //
 //	/app     the same, behind a prefix        /hang    never answers         /stall   stops within the answer
 //	/none    404 for everything               /page    a web page everywhere /garbage random bytes as a profile
+//	/circle  redirects to itself
 //	/noise   no HTTP at all                   /huge    2 GB, said before     /endless 2 GB, not said
 //	/busy    a CPU profile runs already       /host    only an empty Host    /token   wants a password
 //
@@ -75,6 +76,7 @@ func misbehave() {
 		w.Write(junk)
 	})
 	http.HandleFunc("/noise/", noise)
+	http.HandleFunc("/circle/", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusFound) })
 	http.HandleFunc("/huge/", func(w http.ResponseWriter, _ *http.Request) { announce(w, 2000000000); flood(w, 2000000000) })
 	http.HandleFunc("/endless/", func(w http.ResponseWriter, _ *http.Request) { announce(w, 0); flood(w, 2000000000) })
 }
