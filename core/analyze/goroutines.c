@@ -115,11 +115,16 @@ static const frame *site_of(const frame *frames, size_t count) {
   return count ? &frames[0] : NULL;
 }
 
+// What stands around the first function of the program. Go's own texts leave out what the compiler
+// makes of `go f(x)`, main.start.gowrap1 (since Go 1.22 it has that name), so all do.
+static bool is_wrapper(const char *function) {
+  const char *dot = strrchr(function, '.');
+  return strcmp(function, "runtime.goexit") == 0 || strcmp(function, "runtime.main") == 0
+         || (dot && starts(dot, ".gowrap"));
+}
+
 static const char *entry_of(const frame *frames, size_t count) {
-  while (count > 1
-         && (strcmp(frames[count - 1].function, "runtime.goexit") == 0
-             || strcmp(frames[count - 1].function, "runtime.main") == 0))
-    count--;
+  while (count > 1 && is_wrapper(frames[count - 1].function)) count--;
   return count ? frames[count - 1].function : "";
 }
 
@@ -153,7 +158,9 @@ static tm_status make_key(census *c, const seen *s, uint32_t *key) {
   const frame *site = site_of(frames, count);
   TM_TRY(tm_strtab_intern(c->ctx, &c->texts, state, strlen(state), &key[STATE]));
   TM_TRY(tm_strtab_intern(c->ctx, &c->texts, entry, strlen(entry), &key[ENTRY]));
-  TM_TRY(tm_strtab_intern(c->ctx, &c->texts, s->creation, strlen(s->creation), &key[CREATION]));
+  // The first goroutine has no creator: the runtime's start calls newproc itself.
+  const char *creation = strcmp(s->creation, "runtime.newproc") == 0 ? "" : s->creation;
+  TM_TRY(tm_strtab_intern(c->ctx, &c->texts, creation, strlen(creation), &key[CREATION]));
   c->text.size = 0;
   if (site) TM_TRY(frame_text(c, site, ""));
   TM_TRY(intern_text(c, &key[SITE]));

@@ -17,6 +17,8 @@ local function stuck(options)
     w:goroutine(G, 7, options.reason or "chan receive")
     w:frame("runtime.gopark", {})
     w:frame("main.stuck", { [16] = CHAN, [24] = OTHER })
+    w:frame("main.start.gowrap1", {}) -- made by the compiler: go stuck(x)
+    w:frame("runtime.goexit", {})
     w:data(0x500000, { [16] = options.global and CHAN or 0 })
     if options.finalizer then w:finalizer(KEPT, 0x401000) end
   end, { version = options.version or "go1.21.0" })
@@ -35,6 +37,7 @@ describe("proof", function()
     assert.equal(1, doc.meta.leaked)
     local row = doc.rows[1]
     assert.same({ 1, "chan receive", "main.stuck", 7, 96 + 96 + 1024 }, { row.count, row.state, row.site, row.goroutine, row.retained_bytes })
+    assert.equal("main.stuck", row.entry)
   end)
 
   it("accuses nobody whose channel a global or a finalizer reaches, or who waits for the world", function()

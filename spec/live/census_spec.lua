@@ -44,6 +44,7 @@ describe("census", function()
         assert.same({ 300, "chan receive", "main.main" }, { stuck.count, stuck.state, stuck.creation })
         assert.matches("main.stuck main.go:13", stuck.site, 1, true)
         assert.equal(5, nap.count)
+        for _, row in ipairs(rows) do assert.is_true(row.entry ~= "main.main" or row.creation == "", "main is begun by nobody") end
         local status = helper.read("/proc/" .. pid .. "/status")
         assert.matches("TracerPid:\t0", status, 1, true)
         local all = helper.rows("census", "census", pid, "--system")
