@@ -176,6 +176,10 @@ static tm_status parse_hex(parser *p, uint32_t *out) {
   return TM_OK;
 }
 
+static bool is_octal(uint8_t c) {
+  return c >= '0' && c <= '7';
+}
+
 // The code point of an escape behind its backslash.
 static tm_status parse_escape(parser *p, uint32_t *out) {
   if (p->at == p->end) return bad(p, "it ends in a backslash");
@@ -192,12 +196,13 @@ static tm_status parse_escape(parser *p, uint32_t *out) {
     return parse_hex(p, out);
   }
   if (c == 'p' || c == 'P') return bad(p, "\\p classes are not supported");
-  if (c == '0') {
-    p->at++;
+  if (c == '0' || (is_octal(c) && p->end - p->at > 1 && is_octal(p->at[1]))) {
     *out = 0;
+    for (int i = 0; i < 3 && p->at < p->end && is_octal(*p->at); i++)
+      *out = *out * 8 + (uint32_t)(*p->at++ - '0');
     return TM_OK;
   }
-  bool word = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+  bool word = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c >= 0x80;
   if (word) return bad(p, "an unknown escape");
   *out = tm_regex_rune(&p->at, p->end);
   return TM_OK;
@@ -494,6 +499,17 @@ static tm_status parse_quoted(parser *p) {
   return TM_OK;
 }
 
+// A brace where nothing can be repeated: literal text, unless counts stand in it.
+static tm_status parse_brace(parser *p) {
+  int min, max;
+  bool found;
+  p->at--;
+  TM_TRY(parse_counts(p, &min, &max, &found));
+  if (found) return bad(p, "nothing to repeat");
+  p->at++;
+  return emit_rune(p, '{');
+}
+
 static tm_status parse_atom(parser *p) {
   uint8_t c = *p->at;
   if (c == '(') {
@@ -534,6 +550,8 @@ static tm_status parse_atom(parser *p) {
   case '+':
   case '?':
     return bad(p, "nothing to repeat");
+  case '{':
+    return parse_brace(p);
   default:
     return emit_rune(p, rune);
   }

@@ -86,6 +86,10 @@ static void answers_as_re2_does(void **state) {
       {"(|a)b", "b", true},
       {"(a*)*b", "aaaab", true},
       {"a*?b", "aab", true},
+      {"^\\101\\0$", "A", false},
+      {"^\\1012$", "A2", true},
+      {"^\\07$", "\a", true},
+      {"^{a}{,2}$", "{a}{,2}", true},
   };
   for (size_t i = 0; i < TM_COUNT(rows); i++)
     if (match(rows[i].pattern, rows[i].text) != rows[i].found)
@@ -94,10 +98,17 @@ static void answers_as_re2_does(void **state) {
 
 static void refuses_with_a_reason(void **state) {
   (void)state;
-  static const char *const wrong[] = {
-      "(",    ")",     "[a",    "*a",   "a**", "\\",           "a{2,1}",   "a{1001}",
-      "\\pL", "[b-a]", "(?=a)", "\\x4", "\\8", "(?i)\xc3\xa9", "[[:no:]]", "((a{999}){999}){9}",
-      "a\xff"};
+  static const char *const wrong[] = {"(",        ")",
+                                      "[a",       "*a",
+                                      "a**",      "\\",
+                                      "a{2,1}",   "a{1001}",
+                                      "\\pL",     "[b-a]",
+                                      "(?=a)",    "\\x4",
+                                      "\\8",      "(?i)\xc3\xa9",
+                                      "[[:no:]]", "((a{999}){999}){9}",
+                                      "a\xff",    "\\1",
+                                      "{2}",      "a*{2}",
+                                      "a{2}{2}",  "\\\xc3\xa9"};
   for (size_t i = 0; i < TM_COUNT(wrong); i++) {
     tm_regex *re;
     tm_ctx_clear(&ctx);
