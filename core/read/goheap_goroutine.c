@@ -133,6 +133,7 @@ tm_status goheap_close_goroutine(goheap *h) {
   TM_TRY(name_goroutine(h));
   for (size_t i = 0; i < h->frames.count; i++) TM_TRY(hold_slots(h, &h->frames.items[i]));
   if (!g->waits) doubt_leaf_frames(h);
+  look_into(h, h->next_closure);
   TM_TRY(hold_stack_objects(h));
   h->frames.count = 0;
   return TM_OK;
@@ -172,7 +173,8 @@ tm_status goheap_open_goroutine(goheap *h, const goheap_record *r) {
     tm_root root = {.node = g.node, .thread = g.node, .label = label, .kind = TM_ROOT_THREAD};
     TM_TRY(tm_vec_push(h->ctx, &h->graph->roots, root));
   }
-  return add_held(h, r->number[8], label); // the closure that it runs next
+  h->next_closure = r->number[8];
+  return add_held(h, h->next_closure, label);
 }
 
 tm_status goheap_add_frame(goheap *h, const goheap_record *r) {
@@ -194,9 +196,14 @@ tm_status goheap_add_call(goheap *h, const goheap_record *r) {
   uint32_t id;
   bool is_defer = r->tag == GOHEAP_DEFER;
   snprintf(label, sizeof label, "%s, %s", is_defer ? "defer" : "panic", h->goroutine_text);
+  // Both may lie on the stack, too, as a closure that is deferred once usually does.
+  uint64_t pointers[] = {r->number[0], r->number[is_defer ? 4 : 3]};
   TM_TRY(intern(h, label, &id));
-  TM_TRY(add_held(h, r->number[0], id));
-  return add_held(h, r->number[is_defer ? 4 : 3], id);
+  for (size_t i = 0; i < TM_COUNT(pointers); i++) {
+    look_into(h, pointers[i]);
+    TM_TRY(add_held(h, pointers[i], id));
+  }
+  return TM_OK;
 }
 
 // The dump does not say when it was made. A collection notes the time in goroutines that it finds

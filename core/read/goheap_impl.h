@@ -115,6 +115,7 @@ typedef struct goheap {
   // the goroutine whose frames are being read: the last of graph->goroutines
   bool in_goroutine;
   uint32_t goroutine;       // its node, or TM_NODE_NONE
+  uint64_t next_closure;    // which it runs next, in the heap or on its stack
   char goroutine_text[160]; // "goroutine 12 [chan receive]"
   TM_VEC(goheap_stack_frame) frames;
 } goheap;

@@ -20,6 +20,13 @@ local function stuck(options)
     w:frame("main.start.gowrap1", {}) -- made by the compiler: go stuck(x)
     w:frame("runtime.goexit", {})
     w:data(0x500000, { [16] = options.global and CHAN or 0 })
+    local late = options.defer or options.panic or options.closure
+    if late then -- a closure in the frame of another, of which the map of pointers says nothing
+      w:goroutine(OTHER, 8, "sleep", options.closure)
+      w:frame("main.holder", { [16] = 0 }, { [8] = CHAN })
+    end
+    if options.defer then w:defer(0x6000, options.defer) end
+    if options.panic then w:panic(0x6000, options.panic) end
     if options.finalizer then w:finalizer(KEPT, 0x401000) end
   end, { version = options.version or "go1.21.0" })
 end
@@ -41,11 +48,13 @@ describe("proof", function()
   end)
 
   it("accuses nobody whose channel a global or a finalizer reaches, or who waits for the world", function()
-    for _, options in ipairs { { global = true }, { finalizer = true }, { reason = "IO wait" }, { reason = "sleep" } } do
+    for _, options in ipairs { { global = true }, { finalizer = true }, { reason = "IO wait" }, { reason = "sleep" },
+      { defer = 0x7008 }, { panic = 0x7008 }, { closure = 0x7008 } } do
       local doc, code = proof(stuck(options))
       assert.equal(0, code)
       assert.equal(0, doc.meta.leaked)
     end
+    assert.equal(1, proof(stuck { defer = 0x5000 }).meta.leaked)
   end)
 
   -- A cleanup's closure: nothing in the dump refers to it. Offsets of Go 1.26, 64-bit.

@@ -60,8 +60,8 @@ return function(build, options)
   function w.goroutine(_, address, id, reason, ctxt)
     put("\4", varints(address, 0x7000, id, 0x401000, reason and 4 or 1, 0, 0, 0), text(reason or ""), varints(ctxt or 0, 0, 0, 0))
   end
-  function w.frame(_, name, slots)
-    local contents, fields = range(nil, slots or {})
+  function w.frame(_, name, slots, words)
+    local contents, fields = range(nil, slots or {}, words)
     put("\5", varints(0x7000, 0, 0), contents, varints(0x401000, 0x401010, 0x401010), text(name), fields)
   end
   function w.defer(_, address, fn) put("\14", varints(address, 0, 0x7000, 0x401000, fn, 0x401000, 0)) end
