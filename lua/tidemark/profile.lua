@@ -79,6 +79,24 @@ local function report_name(name)
   return report_names[name]
 end
 
+local filters = { "focus", "ignore", "hide", "show", "show_from", "prune_from", "tagfocus", "tagignore", "tagshow", "taghide" }
+
+--- Which filters of a report match nothing, in pprof's words: a slip of the pen shows as a report that lacks what was asked for.
+---@param p userdata
+---@param report table
+---@return string[]
+function M.idle_filters(p, report)
+  local set = {}
+  for _, name in ipairs(filters) do
+    local value = report[name]
+    set[name] = value ~= "" and value or nil
+  end
+  if next(set) == nil then return {} end
+  set.tagroot, set.tagleaf, set.sample_index = report.tagroot, report.tagleaf, report.sample_index
+  local t = p:report("comments", set, "table") -- filters, and counts nothing
+  return t and t.notes.warnings or {}
+end
+
 --- The options of core's reports in a command's options.
 ---@param options table
 ---@return table

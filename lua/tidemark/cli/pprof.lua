@@ -27,6 +27,10 @@ return {
     local bad = false
     local s = shell.new(p, {
       write = function(out) io.write(out) end,
+      warn = function(line)
+        io.stdout:flush()
+        io.stderr:write(text.clean(line), "\n")
+      end,
       complain = function(problem)
         bad = true
         io.stdout:flush()

@@ -106,6 +106,7 @@ function M.print(verb, p, about, options, report, schema)
     output(options, t:csv())
   else
     warn(options, about.problems)
+    warn(options, options.quiet and {} or profile.idle_filters(p, report))
     output(options, options.output and out or paint(out))
   end
 end

@@ -5,6 +5,7 @@
 -- Source of the grammar: the interactive mode of github.com/google/pprof.
 local args = require "tidemark.cli.args"
 local core = require "tidemark.core"
+local profile = require "tidemark.profile"
 local text = require "tidemark.show.text"
 
 local M = {}
@@ -161,10 +162,10 @@ end
 
 local function joined(a, b) return a and a .. "|" .. b or b end
 
--- Splits "top 5 json -fmt >x | less": the pipe must stand alone, since a regexp may hold |.
+-- Splits "top 5 json -fmt >x | less": a space stands before the pipe, since a regexp may hold |.
 local function words_of(line)
   local words, pipe = {}, nil
-  local at = line:find("%s|%s")
+  local at = line:find("%s|")
   if at then line, pipe = line:sub(1, at - 1), line:sub(at + 2):match("^%s*(.-)%s*$") end
   for word in line:gmatch("%S+") do words[#words + 1] = word end
   return words, pipe
@@ -232,6 +233,9 @@ end
 function Shell:output(call)
   local command, report = call.command, self:report_options(call)
   if command.write then return self.p:write(command.write, report) end
+  if self.io.warn then
+    for _, line in ipairs(profile.idle_filters(self.p, report)) do self.io.warn(line) end
+  end
   if command.flame then return self.p:flame(command.flame, report) end
   local t, out = self.p:report(command.verb, report, command.as and "table" or "text")
   if type(out) ~= "string" then return nil, out end

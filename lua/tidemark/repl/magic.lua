@@ -276,7 +276,8 @@ command("pprof", "pprof FILE...", "pprof's own shell over profiles; quit comes b
   local ok, shell = pcall(require, "tidemark.pprof.shell")
   if not ok then fail("this build has no pprof shell") end
   local p = require("tidemark.profile").open(words, {})
-  repl:nested(shell.new(p, { write = io.write, complain = function(problem) repl:complain(problem) end }))
+  repl:nested(shell.new(p, { write = io.write, warn = function(line) io.stderr:write(text.clean(line), "\n") end,
+    complain = function(problem) repl:complain(problem) end }))
 end)
 
 command("help", "help [NAME]", "these commands, or what a name means", function(repl, words)
