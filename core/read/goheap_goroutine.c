@@ -115,11 +115,14 @@ static tm_status name_goroutine(goheap *h) {
   return tm_vec_push(h->ctx, &h->names, (goheap_mark){h->goroutine, id});
 }
 
-// A goroutine that was stopped between two instructions: up to its first own frame.
+// A goroutine that was stopped between two instructions: up to its first own frame, and the one
+// behind it, where its arguments lie when they are not in registers (386, Go before 1.17).
 static void doubt_leaf_frames(goheap *h) {
+  bool own = false;
   for (size_t i = 0; i < h->frames.count; i++) {
     h->frames.items[i].all_of_it = true;
-    if (!is_runtime(tm_graph_text(h->graph, h->frames.items[i].function))) return;
+    if (own) return;
+    own = !is_runtime(tm_graph_text(h->graph, h->frames.items[i].function));
   }
 }
 

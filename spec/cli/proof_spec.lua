@@ -25,6 +25,12 @@ local function stuck(options)
       w:goroutine(OTHER, 8, "sleep", options.closure)
       w:frame("main.holder", { [16] = 0 }, { [8] = CHAN })
     end
+    if options.arguments then -- of one that was stopped anywhere: in the frame of its caller
+      w:goroutine(OTHER, 8)
+      w:frame("runtime.asyncPreempt", {})
+      w:frame("main.busy", {})
+      w:frame("main.caller", { [16] = 0 }, { [8] = CHAN })
+    end
     if options.defer then w:defer(0x6000, options.defer) end
     if options.panic then w:panic(0x6000, options.panic) end
     if options.finalizer then w:finalizer(KEPT, 0x401000) end
@@ -49,7 +55,7 @@ describe("proof", function()
 
   it("accuses nobody whose channel a global or a finalizer reaches, or who waits for the world", function()
     for _, options in ipairs { { global = true }, { finalizer = true }, { reason = "IO wait" }, { reason = "sleep" },
-      { defer = 0x7008 }, { panic = 0x7008 }, { closure = 0x7008 } } do
+      { defer = 0x7008 }, { panic = 0x7008 }, { closure = 0x7008 }, { arguments = true } } do
       local doc, code = proof(stuck(options))
       assert.equal(0, code)
       assert.equal(0, doc.meta.leaked)
