@@ -111,7 +111,8 @@ static bool has_input_source(const tm_rule_input *input, const tm_target_facts *
   if (strcmp(input->kind, "snapshots") == 0 && strncmp(input->metric, "dump.", 5) == 0)
     return true; // fed by whoever takes a dump
   if (strcmp(input->kind, "snapshots") == 0 && strncmp(input->metric, "agent.", 6) == 0)
-    return true; // an agent may come at any time
+    return true;                                               // an agent may come at any time
+  if (strcmp(input->metric, "trace.chrome") == 0) return true; // likewise an inspector
   if (strcmp(input->kind, "snapshots") == 0)
     return facts->pid == 0 || (facts->endpoint && *facts->endpoint);
   if (strcmp(input->kind, "series") != 0 && strcmp(input->kind, "gauge") != 0

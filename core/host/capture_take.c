@@ -32,7 +32,7 @@ typedef struct capture {
   uint64_t id;
   tm_taken_fn done;
   void *ud;
-  char pid[24], endpoint[300], kind[40], seconds[24];
+  char word[300], endpoint[300], kind[40], seconds[24];
   char read[READ_BYTES];
 } capture;
 
@@ -175,34 +175,39 @@ static void adopt(capture *c, uv_handle_t *handle) {
 
 static void fill_leaks_args(capture *c, const tm_capture_options *o, const char *args[ARGS_MAX]) {
   size_t n = 0;
-  snprintf(c->pid, sizeof c->pid, "%lld", (long long)tm_target_get_facts(c->target)->pid);
-  snprintf(c->seconds, sizeof c->seconds, "%g", o->seconds);
+  snprintf(c->word, sizeof c->word, "%lld", (long long)tm_target_get_facts(c->target)->pid);
   args[n++] = "/proc/self/exe";
   args[n++] = "leaks";
-  args[n++] = c->pid;
+  args[n++] = c->word;
   if (o->seconds > 0) args[n++] = "--seconds";
   if (o->seconds > 0) args[n++] = c->seconds;
   args[n] = NULL;
 }
 
 static void fill_args(capture *c, const tm_capture_options *o, const char *args[ARGS_MAX]) {
+  snprintf(c->seconds, sizeof c->seconds, "%g", o->seconds);
   if (strcmp(o->kind, "leaks") == 0) {
     fill_leaks_args(c, o, args);
     return;
   }
   const tm_target_facts *facts = tm_target_get_facts(c->target);
   size_t n = 0;
-  snprintf(c->pid, sizeof c->pid, "%lld", (long long)facts->pid);
+  if (o->word)
+    snprintf(c->word, sizeof c->word, "%s", o->word);
+  else
+    snprintf(c->word, sizeof c->word, "%lld", (long long)facts->pid);
   snprintf(c->endpoint, sizeof c->endpoint, "%s", facts->endpoint ? facts->endpoint : "");
   snprintf(c->kind, sizeof c->kind, "%s", o->kind);
   args[n++] = "/proc/self/exe";
   args[n++] = "snap";
-  args[n++] = c->pid;
+  args[n++] = c->word;
   args[n++] = c->kind;
   if (*c->endpoint) args[n++] = "--endpoint";
   if (*c->endpoint) args[n++] = c->endpoint;
   if (o->folder) args[n++] = "--dir";
   if (o->folder) args[n++] = o->folder;
+  if (o->seconds > 0) args[n++] = "--seconds";
+  if (o->seconds > 0) args[n++] = c->seconds;
   if (o->redact) args[n++] = "--redact";
   if (o->json) args[n++] = "--paths";
   if (o->json) args[n++] = "--json";

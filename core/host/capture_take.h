@@ -8,8 +8,9 @@
 typedef struct tm_capture_options {
   const char *kind;   // as `tidemark snap` names it; "dump" fits every runtime; "leaks"
   const char *folder; // where its file goes (made if need be); NULL = the working folder
+  const char *word;   // what `tidemark snap` is told of the target; NULL = its pid
   bool redact, json;  // json: the answer is the document of `tidemark snap --json`
-  double seconds;     // of "leaks": how long it looks; 0 = its own
+  double seconds;     // how long "leaks" looks and a trace takes; 0 = its own
   uint64_t timeout_ns;
 } tm_capture_options;
 

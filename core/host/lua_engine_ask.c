@@ -67,6 +67,8 @@ static int engine_capture(lua_State *L) {
   lua_settop(L, 4);
   tm_capture_options options = {.kind = option_string(L, 3, "kind"),
                                 .folder = option_string(L, 3, "folder"),
+                                .word = option_string(L, 3, "word"),
+                                .seconds = (double)option_integer(L, 3, "seconds", 0),
                                 .redact = option_true(L, 3, "redact"),
                                 .json = true};
   options.timeout_ns = (uint64_t)option_integer(L, 3, "timeout_ns", 1800000000000);

@@ -162,7 +162,24 @@ static int engine_tell(lua_State *L) {
   return 0;
 }
 
-// e:feed_snapshot(id, metric, time_ns, bytes): a profile of any known format; of "trace." a trace
+// The numbers of a table at index, which no file carries, into a profile's stats.
+static tm_status add_stats(lua_State *L, int index, tm_ctx *ctx, tm_profile *p) {
+  if (!lua_istable(L, index)) return TM_OK;
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    tm_profile_stat stat = {.value = lua_tonumber(L, -1)};
+    bool is_stat = lua_type(L, -2) == LUA_TSTRING && lua_isnumber(L, -1);
+    const char *name = is_stat ? lua_tostring(L, -2) : NULL;
+    lua_pop(L, 1);
+    if (!name) continue;
+    TM_TRY(tm_profile_intern(ctx, p, name, strlen(name), &stat.name));
+    TM_TRY(tm_vec_push(ctx, &p->stats, stat));
+  }
+  return TM_OK;
+}
+
+// e:feed_snapshot(id, metric, time_ns, bytes [, stats]): a profile of any known format; of "trace."
+// a trace, or what was made of one with its stats (of profile:info())
 static int engine_feed_snapshot(lua_State *L) {
   lua_engine *e = tm_lua_check_engine(L);
   tm_target *target = tm_lua_check_target(L, e, 2);
@@ -174,7 +191,10 @@ static int engine_feed_snapshot(lua_State *L) {
   tm_profile *profile = NULL;
   tm_ctx *ctx = tm_engine_ctx(e->engine);
   tm_ctx_clear(ctx);
+  lua_settop(L, 6);
   tm_status status = tm_shot_read(ctx, metric, bytes, size, &profile);
+  if (status == TM_OK && (status = add_stats(L, 6, ctx, profile)) != TM_OK)
+    tm_profile_free(profile);
   if (status == TM_OK)
     status = tm_engine_feed_snapshot(e->engine, target, metric, time_ns, profile);
   if (status != TM_OK) return tm_lua_failed(L, ctx);
@@ -236,6 +256,29 @@ engine_tracks(lua_State *L) { // e:tracks(id) -> list of {metric, key, unit, las
 static tm_track *check_track(lua_State *L, lua_engine *e) {
   return tm_target_track(tm_lua_check_target(L, e, 2), luaL_checkstring(L, 3),
                          luaL_optstring(L, 4, ""));
+}
+
+typedef struct wish {
+  const char *metric;
+  uint64_t every_ns; // 0 = nobody wants it
+} wish;
+
+static void find_wish(void *ud, const tm_demand *demand) {
+  wish *w = ud;
+  if (strcmp(demand->metric, w->metric) != 0) return;
+  if (!w->every_ns || demand->every_ns < w->every_ns) w->every_ns = demand->every_ns;
+}
+
+static int engine_wanted(lua_State *L) { // e:wanted(id, metric) -> how often, ns; nil: nobody does
+  lua_engine *e = tm_lua_check_engine(L);
+  const tm_target *target = tm_lua_check_target(L, e, 2);
+  wish w = {.metric = luaL_checkstring(L, 3)};
+  tm_target_each_demand(target, find_wish, &w);
+  if (w.every_ns)
+    lua_pushinteger(L, (lua_Integer)w.every_ns);
+  else
+    lua_pushnil(L);
+  return 1;
 }
 
 static int engine_last(lua_State *L) { // e:last(id, metric, key) -> value, time_ns, unit
@@ -337,6 +380,7 @@ const luaL_Reg tm_lua_target_methods[] = {{"watch", engine_watch},
                                           {"feed_snapshot", engine_feed_snapshot},
                                           {"now", engine_now},
                                           {"demand", engine_demand},
+                                          {"wanted", engine_wanted},
                                           {"last", engine_last},
                                           {"series", engine_series},
                                           {"trend", engine_trend},

@@ -536,10 +536,19 @@ static bool head_has(const uint8_t *head, size_t size, const char *word) {
   return memmem(head, size, word, strlen(word)) != NULL;
 }
 
+// Events of a CPU profiler have all the words of a V8 profile.
+static bool begins_with_events(const uint8_t *at, size_t size) {
+  static const char key[] = "\"traceEvents\"";
+  size_t i = 0;
+  while (i < size && is_space(at[i])) i++;
+  return size - i >= sizeof key - 1 && memcmp(at + i, key, sizeof key - 1) == 0;
+}
+
 static unsigned probe_chrome_json(const uint8_t *head, size_t size) {
   size_t at = size >= 3 && memcmp(head, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
   while (at < size && is_space(head[at])) at++;
   if (at == size || (head[at] != '[' && head[at] != '{')) return 0;
+  if (head[at] == '{' && begins_with_events(head + at + 1, size - at - 1)) return 120;
   if (head[at] == '{' && head_has(head, size, "\"traceEvents\"")) return 60;
   // what may stand before the events, at any length
   static const char *const before[] = {"\"displayTimeUnit\"", "\"dataOrigin\"",

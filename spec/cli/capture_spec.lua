@@ -248,6 +248,15 @@ describe("a Node", function()
     redacts(path, "secret-token-77")
   end)
 
+  with_node("gives a trace, whose events of a CPU profiler make it no CPU profile", function(target)
+    local path = helper.folder() .. "/app.trace.json"
+    snap(target, "trace", "--seconds", "1", "-o", path)
+    local t, err = core.read(path)
+    assert.is_nil(err)
+    assert.equal("chrome", t.format)
+    assert.is_true(t:info().slices > 0)
+  end)
+
   with_node("gives sampled allocations, counters and a collection", function(target)
     local path = helper.folder() .. "/app.heapprofile"
     snap(target, "sampling", "--seconds", "1", "-o", path)
@@ -329,6 +338,12 @@ describe("an inspector that misbehaves", function()
       refused(case[1], case[2], fake(mode), "heap", "-o", dir .. "/x", "--timeout", "1s")
       assert.same({}, core.list(dir))
     end
+  end)
+
+  with_python("gives a trace in pieces, whether it says that it is complete before its answer or behind it", function()
+    local path = helper.folder() .. "/page.json"
+    snap(fake "good", "trace", "--seconds", "0.2", "-o", path)
+    assert.equal(8, #core.json_decode(helper.tidemark("tasks", path, "--json").out).rows)
   end)
 
   with_python("is not asked for what would not fit", function()

@@ -99,6 +99,25 @@ describe("V8 of a watched program", function()
     assert.matches("has %d000 nodes and 1 MiB of JS", found.text)
   end)
 
+  it("has short traces of pages taken, for the rules that want some", function()
+    local page = fake "good"
+    if not page then return pending "no Python here" end
+    local _, result = watch("chrome:" .. page.value, "--for", "22s", "--plain")
+    assert.equal(0, result.code, result.err)
+    assert.matches("HIGH ui.long_tasks: python3: 8 tasks over 50 ms in draw http://x/app.js:9, 960 ms of 2.22 s", result.out)
+    assert.matches("1 trace of pages, 3 s each: traced for %d+%.?%d* %% of the time, 2", result.out)
+    assert.is_nil(result.out:find("no trace of the page", 1, true))
+  end)
+
+  it("says once that a page gives no trace", function()
+    local page = fake "untraced"
+    if not page then return pending "no Python here" end
+    local _, result = watch("chrome:" .. page.value, "--for", "20s", "--plain")
+    assert.equal(0, result.code, result.err)
+    assert.equal(1, select(2, result.out:gsub("no trace of the page: ", "")))
+    assert.is_nil(result.out:find("of pages", 1, true))
+  end)
+
   it("holds up nobody when it never answers", function()
     local page = fake "deaf"
     if not page then return pending "no Python here" end

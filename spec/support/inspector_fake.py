@@ -2,7 +2,8 @@
 
 Answers /json/version and /json/list as Node does and opens one WebSocket after the other. To the first request of a kind it does what
 MODE says: good, error, hang, garbage, claim (a frame of 2 GB), cut (hangs up within a chunk), text (a chunk that is no text). Its page
-grows by 1,000 nodes with each question. deaf: from the second connection on it never answers; leaves: it hangs up behind an answer.
+grows by 1,000 nodes with each question. deaf: from the second connection on it never answers; leaves: it hangs up behind an answer. Its traces hold eight tasks of 120 ms;
+untraced: the stream of one ends before it began.
 """
 import base64, hashlib, json, os, socket, struct, sys, threading
 
@@ -36,6 +37,17 @@ def read_request(conn):
 
 
 SNAPSHOT = '{"snapshot":{"meta":{}},"text":"\\u00fc \\"quoted\\""}'
+
+
+def task(i):
+    at = 1000000 + i * 300000
+    name = {"functionName": "draw", "url": "http://x/app.js", "lineNumber": 9}
+    return [{"name": "RunTask", "cat": "toplevel", "ph": "X", "ts": at, "dur": 120000, "pid": 1, "tid": 1},
+            {"name": "FunctionCall", "cat": "devtools.timeline", "ph": "X", "ts": at + 10, "dur": 119000, "pid": 1, "tid": 1, "args": {"data": name}}]
+
+
+MAIN = {"name": "thread_name", "ph": "M", "pid": 1, "tid": 1, "args": {"name": "CrRendererMain"}}
+TRACE = json.dumps({"traceEvents": [MAIN] + [e for i in range(8) for e in task(i)]})
 
 
 def chunk(text):
@@ -78,11 +90,22 @@ def serve_socket(conn):
             result = {"documents": 1, "nodes": 1000 * count["looks"], "jsEventListeners": 7}
         if method == "HeapProfiler.takeHeapSnapshot":
             snapshot(conn)
+        if method == "IO.read":
+            count["read"] = count.get("read", 0) + 1000
+            result = {"data": TRACE[count["read"] - 1000 : count["read"]], "eof": count["read"] >= len(TRACE)}
+            if MODE == "untraced":
+                result = {"data": "", "eof": True}
+        if method == "Tracing.end":
+            count["read"] = 0
+            conn.sendall(frame('{"method":"Tracing.tracingComplete","params":{"dataLossOccurred":false,"stream":"1"}}'))
         if MODE == "error" and method == "HeapProfiler.takeHeapSnapshot":
             conn.sendall(frame(json.dumps({"id": request["id"], "error": {"code": -32601, "message": "wasn't found"}})))
         else:
             conn.sendall(frame('{"id":%d,"result":%s}' % (request["id"], json.dumps(result))))
         if MODE == "leaves" and method == "Memory.getDOMCounters":
+            conn.shutdown(socket.SHUT_WR)
+            while conn.recv(4096):  # what is closed over unread bytes takes its own last words back
+                pass
             return
 
 

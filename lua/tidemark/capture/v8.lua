@@ -138,6 +138,100 @@ local function sampling(t, options, path)
   end)
 end
 
+-- ---- traces ----
+
+-- What `tidemark tasks`, `asyncs`, `counters` and `frames` look at.
+local page_categories = { "-*", "toplevel", "blink.user_timing", "blink.console", "devtools.timeline", "devtools.timeline.async", "latencyInfo",
+  "loading", "v8.execute",
+  "disabled-by-default-devtools.timeline", "disabled-by-default-devtools.timeline.stack", "disabled-by-default-devtools.timeline.frame",
+  "disabled-by-default-v8.cpu_profiler", "disabled-by-default-v8.gc" }
+local node_categories = { "node", "node.async_hooks", "node.perf", "v8", "disabled-by-default-v8.cpu_profiler" }
+local PIECE_BYTES <const> = 1 << 20
+
+local function write_piece(file, text)
+  local ok, problem = file:write(text)
+  return ok and true, { code = "io", message = "cannot write the trace: " .. tostring(problem) }
+end
+
+-- A page's trace lies in a stream of the browser.
+local function drain_stream(session, handle, file)
+  while true do
+    local piece, err = session:ask("IO.read", { handle = handle, size = PIECE_BYTES }, { timeout_ns = 60 * SECOND })
+    if not piece then return nil, err end
+    if piece.base64Encoded then return nil, { code = "unsupported", message = "the browser packs its trace, which was not asked for" } end
+    local ok, problem = write_piece(file, tostring(piece.data or ""))
+    if not ok then return nil, problem end
+    if piece.eof then
+      session:call("IO.close", { handle = handle })
+      return true
+    end
+  end
+end
+
+local function trace_page(session, seconds, file)
+  local said, err = session:call("Tracing.start", { transferMode = "ReturnAsStream", streamFormat = "json",
+    traceConfig = { recordMode = "recordUntilFull", includedCategories = page_categories } })
+  if said then said, err = core.pause(math.ceil(seconds * SECOND)) end
+  local complete -- comes before or behind the answer
+  local how = { timeout_ns = 60 * SECOND, on_event = function(event, text)
+    if event == "Tracing.tracingComplete" then complete = core.json_decode(text) end
+  end }
+  if said then said, err = session:call("Tracing.end", nil, how) end
+  while said and not complete do
+    local of, event, text = session:next(how)
+    if event then how.on_event(event, text) elseif not of then said, err = nil, text end
+  end
+  if not said then return nil, err end
+  local stream = type(complete.params) == "table" and complete.params.stream
+  if not stream then return nil, { code = "format", message = "the browser tells of no stream with its trace" } end
+  return drain_stream(session, stream, file)
+end
+
+-- Node sends the events themselves, of which the last come after it said that it was complete (Node 20): until it is silent.
+local function trace_node(session, seconds, file)
+  local first, problem = true, nil
+  local function on_event(event, text)
+    local events = event == "NodeTracing.dataCollected" and text:match('^{"method":"NodeTracing.dataCollected","params":{"value":%[(.*)%]}}%s*$')
+    if not events or events == "" then return end
+    local ok
+    ok, problem = write_piece(file, (first and "" or ",") .. events)
+    first = false
+    if not ok then return false, problem end
+  end
+  local how = { timeout_ns = 60 * SECOND, on_event = on_event }
+  local said, err = write_piece(file, '{"traceEvents":[')
+  if said then said, err = session:call("NodeTracing.start", { traceConfig = { includedCategories = node_categories } }, how) end
+  if said then said, err = core.pause(math.ceil(seconds * SECOND)) end
+  if said then said, err = session:call("NodeTracing.stop", nil, how) end
+  local silence = { timeout_ns = SECOND }
+  while said do
+    local of, event, text = session:next(silence)
+    if not of and not event then
+      if text.code ~= "timeout" then said, err = nil, text end
+      break
+    end
+    if event and on_event(event, text) == false then said, err = nil, problem end
+  end
+  if not said then return nil, err end
+  return write_piece(file, "]}")
+end
+
+local function trace(t, options, path)
+  local seconds = options.seconds or 5
+  return with_session(t, function(session, about)
+    local record = about and about.type == "node" and trace_node or trace_page
+    local bytes, problem = files.through(path, function(part)
+      local file, why = io.open(part, "wb")
+      if not file then return nil, { code = "io", message = "cannot write " .. why } end
+      local ok, err = record(session, seconds, file)
+      file:close()
+      return ok, err
+    end)
+    if not bytes then return nil, problem end
+    return { file = path, bytes = bytes, seconds = seconds }
+  end)
+end
+
 -- ---- numbers ----
 
 local function used_of(session)
@@ -269,10 +363,11 @@ end
 M.kinds = {
   heap = { what = "a heap snapshot, behind a collection; the program stands still, and takes about ten times its heap", ending = ".heapsnapshot", run = heap },
   sampling = { what = "where live memory is allocated, sampled for --seconds", ending = ".heapprofile", run = sampling },
+  trace = { what = "a trace of --seconds (5): tasks, frames, asyncs, collections; `tidemark tasks FILE`", ending = ".trace.json", run = trace },
   gc = { what = "a collection", run = gc },
   counters = { what = "the heap's size; nodes, documents and listeners of a page", run = counters },
 }
-M.order = { "heap", "sampling", "gc", "counters" }
+M.order = { "heap", "sampling", "trace", "gc", "counters" }
 M.dump = "heap"
 M.with_session = with_session
 

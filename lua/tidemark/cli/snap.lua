@@ -18,7 +18,7 @@ local options = {
   { "dir", "DIR", "the folder for files that are named here (made if need be)" },
   { "gz", "let the JVM compress its dump (JDK 16 and later)" },
   { "force", "dump though memory or disk are short" },
-  { "paths", "keep the type paths of a heap dump beside it, as FILE.paths.pb.gz: what growth over dumps needs" },
+  { "paths", "keep the type paths of a heap dump beside it, as FILE.paths.pb.gz: what growth over dumps needs; of a trace what rules compare" },
   { "malloc-kind", "KIND", "malloc: blocks of the allocator, mmap: large mappings, or all", choices = { "malloc", "mmap", "all" }, default = "malloc" },
   { "since-epoch", "N", "malloc: only blocks since the N-th `tidemark malloc PID mark`", kind = "integer" },
   { "min-age", "DUR", "malloc: only blocks that live so long already", kind = "duration" },
@@ -145,14 +145,16 @@ local function print_capture(row, opts)
   if row.note then io.stderr:write("tidemark: ", row.note, "\n") end
 end
 
--- The dump may be pruned; its paths are some tens of kB.
+-- What rules compare of it: of a dump its type paths, of a browser's trace its tasks, operations and counters. The file may be pruned;
+-- this is some tens of kB.
 local function keep_paths(row)
   local g, err = core.read(row.file)
-  if not g or g.kind ~= "graph" then
+  if not g or g.kind ~= "graph" and g.kind ~= "timeline" then
     row.problem = err and err.message
     return
   end
-  local p, problem = g:paths {}
+  local kind = g.kind
+  local p, problem = (kind == "graph" and g.paths or g.snapshot)(g)
   row.format = g.format
   g:close()
   if not p then
@@ -161,6 +163,7 @@ local function keep_paths(row)
   end
   local path = row.file .. ".paths.pb.gz"
   local ok, bad = core.write_private(path, p:write("pprof"))
+  row.stats = kind == "timeline" and p:info().stats or nil
   if ok then row.paths = path else row.problem = bad.message end
 end
 
@@ -267,7 +270,7 @@ return {
   doc = "KIND: heap, allocs, goroutine, cpu, mutex, block, threadcreate, trace, goroutineleak, or the name of a profile that the app\n"
     .. "made (`tidemark attach` lists them). Files are readable by you alone. `tidemark top FILE` shows one.\n"
     .. "jvm:PID has dump, dump-all, histogram, histogram-all, gc, memory. node:PORT, node:PID and chrome:PORT[/TITLE] have heap,\n"
-    .. "sampling, gc, counters. A Go app with tidemark's agent has heapdump, flight, gc, free-os-memory, sessions.\n"
+    .. "sampling, trace, gc, counters. A Go app with tidemark's agent has heapdump, flight, gc, free-os-memory, sessions.\n"
     .. "malloc: the native heap of a process with tidemark's malloc agent (`tidemark run --malloc`). handles: who opened what it holds.\n"
     .. "A plain PID works where the runtime can be seen. `tidemark objects FILE` shows a heap dump.",
   options = options,

@@ -59,6 +59,7 @@ local function by_runtime(word)
   if t.runtime ~= "v8" then return t.pid end
   local pid, err = capture.runtimes.v8.process(t)
   if not pid then fail(err.message, err.code == "argument" and 2 or 4, err.advice) end
+  t.word = word
   return pid, t
 end
 

@@ -110,7 +110,12 @@ local function summary(s, options, reason, meta)
     io.write("  ", text.level(r.level, text.pad(r.level, 8)), " ", text.pad(r.state, 8), " ", text.clean(r.text), "\n")
   end
   if #s.evidence > 0 then io.write(("  %d pieces of evidence taken\n"):format(#s.evidence)) end
-  local own = s.engine:stats()
+  local own, pages = s.engine:stats(), v8_watch.traces(s)
+  if pages then
+    io.write(("  %d trace%s of pages, %s each: traced for %s of the time, %s\n"):format(pages.count, pages.count == 1 and "" or "s",
+      core.format(pages.traced_ns // pages.count, "ns"), core.format(pages.traced_ns / math.max(own.uptime_ns, 1), "ratio"),
+      core.format(pages.bytes, "bytes")))
+  end
   if own.traces > 0 then
     io.write(("  %d trace%s of %s each: traced for %s of the time, %s read with %s of CPU\n"):format(own.traces, own.traces == 1 and "" or "s",
       core.format(own.traced_ns // own.traces, "ns"), core.format(own.traced_ns / math.max(own.uptime_ns, 1), "ratio"),
