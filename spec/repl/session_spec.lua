@@ -112,7 +112,8 @@ describe("a session", function()
     assert.same({ 0, "" }, { r.code, r.err })
     assert.matches("^heap graph %(hprof, 304 objects%)\n", r.out)
     assert.matches("set of 300 objects\nnode  type +shallow_bytes  retained_bytes  edge    preview\n", r.out, 1)
-    assert.matches(" 303  java.lang.Class +8 B +7.06 KiB  static +class app.App\n 302  app.Item%[%] +2.37 KiB +7.05 KiB  cache +300 elements\n +%d+  app.Item +16 B +16 B  %[%d+%]\n", r.out)
+    assert.matches(" 303  java.lang.Class +8 B +7.06 KiB  static +class app.App\n 302  app.Item%[%] +2.37 KiB +7.05 KiB  cache +300 elements\n"
+      .. " +%d+  app.Item +16 B +16 B  %[%d+%]\n", r.out)
     assert.matches('"one app.Item[] in static app.App.cache holds 7.05 KiB (100 %) in 300 app.Item (4.69 KiB)"', r.out, 1, true)
   end)
 
