@@ -108,10 +108,24 @@ static bool fits(const tm_go_layout *n) {
   return n->g_stack != TM_GO_ABSENT;
 }
 
+// Data of another build lie elsewhere: a look would find nothing, or wrong names.
+static tm_status check_same(tm_ctx *ctx, const tm_go_census *c, const char *exe, const char *own) {
+  tm_binary *runs;
+  TM_TRY(tm_binary_open(ctx, own, &runs));
+  bool same = tm_binary_same_places(c->binary, runs);
+  tm_binary_free(runs);
+  if (same) return TM_OK;
+  return tm_fail(ctx, TM_E_ARG, TM_NO_OFFSET,
+                 "%s is another build than the program that runs: name the file that was stripped "
+                 "(other flags of the linker move the data, too)",
+                 exe);
+}
+
 static tm_status open_census(tm_ctx *ctx, tm_go_census *c, int64_t pid, const char *exe) {
   char own[64];
   snprintf(own, sizeof own, "/proc/%" PRId64 "/exe", pid);
-  if (!exe) exe = own;
+  bool named = exe != NULL;
+  if (!named) exe = own;
   TM_TRY(tm_plat_open(ctx, NULL, NULL, &c->plat));
   TM_TRY(tm_proc_open(ctx, c->plat, pid, &c->proc));
   TM_TRY(tm_go_layout_of_binary(ctx, exe, &c->layout));
@@ -121,6 +135,7 @@ static tm_status open_census(tm_ctx *ctx, tm_go_census *c, int64_t pid, const ch
   if (!c->layout.allgs || c->layout.g_bytes > 4096 || !fits(&c->layout))
     return tm_fail(ctx, TM_E_FORMAT, TM_NO_OFFSET, "%s does not say where its goroutines are", exe);
   TM_TRY(tm_binary_open(ctx, exe, &c->binary));
+  if (named) TM_TRY(check_same(ctx, c, exe, own));
   TM_TRY(find_bias(ctx, c));
   return read_reasons(ctx, c);
 }

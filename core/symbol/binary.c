@@ -263,6 +263,14 @@ const char *tm_binary_debug_link(const tm_binary *b) {
   return b->debug_link;
 }
 
+bool tm_binary_same_places(const tm_binary *a, const tm_binary *b) {
+  bool same = a->segments.count == b->segments.count;
+  for (size_t i = 0; same && i < a->segments.count; i++)
+    same = a->segments.items[i].address == b->segments.items[i].address
+           && a->segments.items[i].bytes == b->segments.items[i].bytes;
+  return same;
+}
+
 static bool is_linked(const tm_binary *b, uint64_t address) {
   for (size_t i = 0; i < b->segments.count; i++) {
     const segment *s = &b->segments.items[i];

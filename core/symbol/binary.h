@@ -26,6 +26,10 @@ const char *tm_binary_path(const tm_binary *binary);
 const char *tm_binary_build_id(const tm_binary *binary);   // hexadecimal, "" = none
 const char *tm_binary_debug_link(const tm_binary *binary); // .gnu_debuglink, "" = none
 
+// Whether code and data of both lie at the same places: of a program and a stripped copy they do,
+// of two builds hardly ever.
+bool tm_binary_same_places(const tm_binary *a, const tm_binary *b);
+
 // The file's own address of a profile's address within a mapping; false outside of its code.
 // Source: ELF program headers; a mapping maps file bytes, a segment says where those were linked.
 bool tm_binary_address(const tm_binary *binary, const tm_mapping *mapping, uint64_t address,

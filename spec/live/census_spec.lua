@@ -62,6 +62,22 @@ describe("census", function()
     end)
   end)
 
+  it("looks into a program by a copy of its file, and refuses another build", function()
+    if helper.shell("go version").code ~= 0 then pending("no Go here") return end
+    with_sleeper("go", "-ldflags=-w", function(pid, program)
+      local folder = program:match("^(.*)/")
+      assert.equal(0, helper.shell(helper.go(folder) .. "go build -o whole main.go").code)
+      local result = helper.tidemark("census", pid, "--exe", folder .. "/whole")
+      assert.equal(2, result.code)
+      assert.matches("another build", result.err, 1, true)
+    end)
+    with_sleeper("go", "", function(pid, program)
+      local copy = program .. ".copy"
+      assert.equal(0, helper.shell(("cp %s %s"):format(program, copy)).code)
+      assert.equal(306, select(2, helper.rows("census", "census", pid, "--exe", copy)).alive)
+    end)
+  end)
+
   it("says why it cannot look: stripped, no Go, gone", function()
     if helper.shell("go version").code == 0 then
       with_sleeper("go", "-ldflags=-w", function(pid)
