@@ -1,6 +1,6 @@
 // What the formats share: everything is copied except ranges that a format's walk names. The walk
-// sees only the input, so it can be read as a parser; memory does not grow with the dump (V8: two
-// bits for each string).
+// sees only the input, so it can be read as a parser; memory does not grow with the dump but for
+// its names (V8: two bits for each string; HPROF: an entry for each name).
 #include "write/redact_impl.h"
 
 #include <string.h>
@@ -88,6 +88,7 @@ tm_status tm_redact(tm_ctx *ctx, const void *data, size_t size, tm_redact_fn fn,
   r->out = out;
   ctx->total = size;
   tm_status status = rewrite(r);
+  tm_idmap_free(ctx, &r->names);
   tm_free(ctx, r, sizeof *r);
   return status;
 }

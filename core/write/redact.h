@@ -1,7 +1,8 @@
 // Heap dumps without their contents, so that they can be given away: the same objects, references,
 // types, sizes and lengths, and none of the data. Formats: HPROF, V8 heap snapshots, Go heap dumps.
 //
-// Blanked: HPROF - elements of primitive arrays (which are the contents of strings, too). V8 -
+// Blanked: HPROF - elements of primitive arrays (which are the contents of strings, too), strings
+// of the table of symbols that name no class, field, method, source file, thread or heap. V8 -
 // texts of strings (scripts are strings, too) and sources of regular expressions. Go - every word
 // that is no pointer, of objects, globals and stack frames.
 // Kept: names of types, fields, functions and threads' ids; HPROF also single numbers in fields; V8

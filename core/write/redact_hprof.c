@@ -1,11 +1,16 @@
-// HPROF: a walk over records and sub-records; of primitive arrays the elements become zeros.
-// Source: hprof_b_spec.h and heapDumper.cpp of OpenJDK; Android's tags of perflib.
+// HPROF: two walks over records and sub-records. The first learns which strings are names: of
+// classes, fields, methods, source files, threads and heaps. In the second the elements of
+// primitive arrays become zeros and all other strings question marks: a JVM dumps its whole table
+// of symbols, with the constants in the program's code. Source: hprof_b_spec.h and heapDumper.cpp
+// of OpenJDK; Android's tags of perflib.
 #include "base/cursor.h"
 #include "write/redact_impl.h"
 
 #include <string.h>
 
+enum { UTF8 = 0x01, LOAD_CLASS = 0x02, STACK_FRAME = 0x04, START_THREAD = 0x0a };
 enum { HEAP_DUMP = 0x0c, HEAP_SEGMENT = 0x1c, RECORD_HEAD = 9 };
+enum { HEAP_INFO = 0xfe };
 enum { CLASS_DUMP = 0x20, INSTANCE = 0x21, OBJECT_ARRAY = 0x22, PRIM_ARRAY = 0x23 };
 
 // Bytes of a sub-record without contents: ids count in the first figure, fixed bytes in the second.
@@ -41,7 +46,49 @@ static size_t size_of(uint8_t type, size_t id_bytes) {
   }
 }
 
-static void skip_class(tm_cursor *c, size_t id_bytes) {
+// A walk: of the first, r->out is left alone.
+typedef struct walk {
+  redactor *r;
+  size_t id_bytes;
+  bool is_first;
+} walk;
+
+static uint64_t get_id(tm_cursor *c, size_t id_bytes) {
+  return id_bytes == 8 ? tm_get_u64be(c) : tm_get_u32be(c);
+}
+
+static tm_status take_name(walk *w, tm_cursor *c) {
+  uint64_t id = get_id(c, w->id_bytes);
+  if (!w->is_first || !c->ok) return TM_OK;
+  return tm_idmap_put(w->r->ctx, &w->r->names, id, 1);
+}
+
+static tm_status take_names(walk *w, tm_cursor *c, uint8_t tag) {
+  if (tag == LOAD_CLASS) {
+    tm_get_bytes(c, 4 + w->id_bytes + 4);
+    return take_name(w, c);
+  }
+  if (tag == STACK_FRAME) {
+    tm_get_bytes(c, w->id_bytes);
+    for (int i = 0; i < 3; i++) TM_TRY(take_name(w, c)); // method, signature, source file
+    return TM_OK;
+  }
+  tm_get_bytes(c, 4 + w->id_bytes + 4);                // START_THREAD
+  for (int i = 0; i < 3; i++) TM_TRY(take_name(w, c)); // thread, group, its parent
+  return TM_OK;
+}
+
+static tm_status blank_string(walk *w, tm_cursor *c) {
+  uint64_t id = get_id(c, w->id_bytes);
+  if (w->is_first || !c->ok || tm_idmap_get(&w->r->names, id) == 1) return TM_OK;
+  size_t size = tm_cursor_left(c), at = (size_t)tm_cursor_offset(c);
+  if (!size) return TM_OK;
+  w->r->out->blanked_count++;
+  return redact_blank(w->r, at, size, size, '?');
+}
+
+static tm_status walk_class(walk *w, tm_cursor *c) {
+  size_t id_bytes = w->id_bytes;
   tm_get_bytes(c, 7 * id_bytes + 8);
   for (uint16_t n = tm_get_u16be(c); n && c->ok; n--) {
     tm_get_u16be(c);
@@ -50,16 +97,21 @@ static void skip_class(tm_cursor *c, size_t id_bytes) {
     tm_get_bytes(c, size);
   }
   for (uint16_t n = tm_get_u16be(c); n && c->ok; n--) {
-    tm_get_bytes(c, id_bytes);
+    TM_TRY(take_name(w, c));
     size_t size = size_of(tm_get_u8(c), id_bytes);
     c->ok = c->ok && size;
     tm_get_bytes(c, size);
   }
-  uint16_t fields = tm_get_u16be(c);
-  tm_get_bytes(c, (id_bytes + 1) * fields);
+  for (uint16_t n = tm_get_u16be(c); n && c->ok; n--) {
+    TM_TRY(take_name(w, c));
+    tm_get_u8(c);
+  }
+  return TM_OK;
 }
 
-static tm_status blank_array(redactor *r, tm_cursor *c, size_t id_bytes) {
+static tm_status blank_array(walk *w, tm_cursor *c) {
+  redactor *r = w->r;
+  size_t id_bytes = w->id_bytes;
   tm_get_bytes(c, id_bytes + 4);
   uint64_t count = tm_get_u32be(c);
   size_t element = size_of(tm_get_u8(c), id_bytes);
@@ -70,6 +122,7 @@ static tm_status blank_array(redactor *r, tm_cursor *c, size_t id_bytes) {
   size_t at = (size_t)tm_cursor_offset(c);
   size_t size = (size_t)count * element;
   tm_get_bytes(c, size);
+  if (w->is_first) return TM_OK;
   r->out->blanked_count++;
   return redact_blank(r, at, size, size, 0);
 }
@@ -83,13 +136,15 @@ static bool skip_root(tm_cursor *c, uint8_t tag, size_t id_bytes) {
   return false;
 }
 
-static tm_status walk_heap(redactor *r, tm_cursor *c, size_t id_bytes) {
+static tm_status walk_heap(walk *w, tm_cursor *c) {
+  redactor *r = w->r;
+  size_t id_bytes = w->id_bytes;
   while (tm_cursor_left(c)) {
     uint64_t at = tm_cursor_offset(c);
     uint8_t tag = tm_get_u8(c);
     TM_TRY(redact_tick(r, at));
     if (tag == PRIM_ARRAY) {
-      TM_TRY(blank_array(r, c, id_bytes));
+      TM_TRY(blank_array(w, c));
     } else if (tag == INSTANCE) {
       tm_get_bytes(c, 2 * id_bytes + 4);
       tm_get_bytes(c, tm_get_u32be(c));
@@ -98,7 +153,10 @@ static tm_status walk_heap(redactor *r, tm_cursor *c, size_t id_bytes) {
       uint64_t count = tm_get_u32be(c);
       tm_get_bytes(c, (size_t)(count + 1) * id_bytes);
     } else if (tag == CLASS_DUMP) {
-      skip_class(c, id_bytes);
+      TM_TRY(walk_class(w, c));
+    } else if (tag == HEAP_INFO) {
+      tm_get_u32be(c);
+      TM_TRY(take_name(w, c));
     } else if (!skip_root(c, tag, id_bytes)) {
       return redact_bad(r, at, "an unknown kind of sub-record");
     }
@@ -114,15 +172,24 @@ static size_t length_of(const tm_cursor *c, uint8_t tag, uint32_t length) {
   return wrapped ? left : length;
 }
 
-tm_status redact_hprof(redactor *r) {
-  const uint8_t *end = memchr(r->data, 0, r->size < 64 ? r->size : 64);
-  size_t head = end ? (size_t)(end - r->data) + 1 : 0;
-  if (!end || r->size < head + 12) return redact_bad(r, 0, "the header ends early");
-  tm_cursor c = tm_cursor_of(r->data + head, r->size - head, head);
-  size_t id_bytes = tm_get_u32be(&c);
-  if (id_bytes != 4 && id_bytes != 8) return redact_bad(r, head, "ids of neither 4 nor 8 bytes");
-  tm_get_bytes(&c, 8);
-  r->out->format = "hprof";
+static tm_status walk_record(walk *w, uint8_t tag, tm_cursor *body) {
+  switch (tag) {
+  case UTF8:
+    return blank_string(w, body);
+  case LOAD_CLASS:
+  case STACK_FRAME:
+  case START_THREAD:
+    return take_names(w, body, tag);
+  case HEAP_DUMP:
+  case HEAP_SEGMENT:
+    return walk_heap(w, body);
+  default:
+    return TM_OK;
+  }
+}
+
+static tm_status walk_records(walk *w, tm_cursor c) {
+  redactor *r = w->r;
   while (tm_cursor_left(&c)) {
     uint64_t at = tm_cursor_offset(&c);
     TM_TRY(redact_tick(r, at));
@@ -133,9 +200,23 @@ tm_status redact_hprof(redactor *r) {
     size_t length = length_of(&c, tag, said);
     size_t start = (size_t)tm_cursor_offset(&c);
     if (!tm_get_bytes(&c, length)) return redact_bad(r, at, "the dump ends in a record");
-    if (tag != HEAP_DUMP && tag != HEAP_SEGMENT) continue;
-    tm_cursor heap = tm_cursor_of(r->data + start, length, start);
-    TM_TRY(walk_heap(r, &heap, id_bytes));
+    tm_cursor body = tm_cursor_of(r->data + start, length, start);
+    TM_TRY(walk_record(w, tag, &body));
   }
   return TM_OK;
+}
+
+tm_status redact_hprof(redactor *r) {
+  const uint8_t *end = memchr(r->data, 0, r->size < 64 ? r->size : 64);
+  size_t head = end ? (size_t)(end - r->data) + 1 : 0;
+  if (!end || r->size < head + 12) return redact_bad(r, 0, "the header ends early");
+  tm_cursor c = tm_cursor_of(r->data + head, r->size - head, head);
+  walk w = {.r = r, .id_bytes = tm_get_u32be(&c), .is_first = true};
+  if (w.id_bytes != 4 && w.id_bytes != 8)
+    return redact_bad(r, head, "ids of neither 4 nor 8 bytes");
+  tm_get_bytes(&c, 8);
+  r->out->format = "hprof";
+  TM_TRY(walk_records(&w, c));
+  w.is_first = false;
+  return walk_records(&w, c);
 }

@@ -2,6 +2,7 @@
 #ifndef TM_WRITE_REDACT_IMPL_H
 #define TM_WRITE_REDACT_IMPL_H
 
+#include "base/idmap.h"
 #include "write/redact.h"
 
 enum { REDACT_BUFFER_BYTES = 1 << 16 };
@@ -16,6 +17,7 @@ typedef struct redactor {
   tm_redacted *out;
   size_t filled;
   uint64_t ticks;
+  tm_idmap names; // HPROF: ids of strings that name something
   uint8_t buffer[REDACT_BUFFER_BYTES];
 } redactor;
 

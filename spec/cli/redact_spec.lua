@@ -22,6 +22,7 @@ end
 local dumps = {
   hprof = function()
     return hprof(function(w)
+      w:string "jdbc:user:pw@db" -- a constant of the code, in the table of symbols
       local node = w:class("app.Node", { fields = { { "next", "object" }, { "n", "int" } } })
       local text = w:primitive_array("byte", { ("secret text"):byte(1, -1) })
       w:primitive_array("long", { 0x1122334455667788, 7 })
@@ -44,11 +45,11 @@ local dumps = {
 }
 
 describe("redaction", function()
-  it("blanks arrays of a JVM's dump, and nothing else", function()
+  it("blanks arrays of a JVM's dump and strings that name nothing, and nothing else", function()
     local bytes = dumps.hprof()
     local clean, done = redact(bytes)
-    assert.same({ format = "hprof", blanked_count = 2, blanked_bytes = 11 + 16 }, done)
-    local want = bytes:gsub("secret text", ("\0"):rep(11)):gsub((">I8I8"):pack(0x1122334455667788, 7), ("\0"):rep(16))
+    assert.same({ format = "hprof", blanked_count = 3, blanked_bytes = 11 + 16 + 15 }, done)
+    local want = bytes:gsub("secret text", ("\0"):rep(11)):gsub("jdbc:user:pw@db", ("?"):rep(15)):gsub((">I8I8"):pack(0x1122334455667788, 7), ("\0"):rep(16))
     assert.equal(want, clean)
     assert.is_truthy(clean:find("\1\2\3\4", 1, true)) -- a number in a field
   end)

@@ -36,6 +36,8 @@ return function(build, options)
   local function value(kind, v) return kind == "object" and id(v or 0) or packs[kind]:pack(v or 0) end
 
   local w = {}
+  --- A string of the table of symbols; answers its id.
+  function w.string(_, text) return string_id(text) end
   --- A class: options super (a class id), loader, fields { { name, type } }, statics { { name, type, value } }. Answers its id.
   function w.class(_, name, o)
     o = o or {}
