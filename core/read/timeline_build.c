@@ -218,7 +218,8 @@ static tm_status begin_owned(tm_ctx *ctx, tm_tl_builder *b, uint64_t key, uint8_
   tm_tl_async like = {.kind = kind, .repeats = a->repeats, .detail = a->url, .page = a->initiator};
   if (kind == TM_TL_TIMER && a->has_timeout) {
     char text[64];
-    int n = snprintf(text, sizeof text, "%s %g ms", a->repeats ? "every" : "after", a->timeout_ms);
+    int n =
+        snprintf(text, sizeof text, "%s %.10g ms", a->repeats ? "every" : "after", a->timeout_ms);
     TM_TRY(tm_strtab_intern(ctx, &b->timeline->strings, text, (size_t)n, &like.detail));
   }
   TM_TRY(place_of(ctx, b, a->caller, a->caller_url, a->caller_line, &like.owner));

@@ -21,7 +21,7 @@ local events = {
   mark("TimerInstall", 5000, { timerId = 1, singleShot = false, timeout = 10,
     stackTrace = { { functionName = "start", url = "http://x/t.js", lineNumber = 3 }, { functionName = "outer", url = "u", lineNumber = 9 } } }),
   mark("TimerInstall", 5001, { timerId = 2, singleShot = false }),
-  mark("TimerInstall", 5002, { timerId = 3, singleShot = true }), mark("TimerInstall", 5003, { timerId = 4, singleShot = true, timeout = 20 }),
+  mark("TimerInstall", 5002, { timerId = 3, singleShot = true }), mark("TimerInstall", 5003, { timerId = 4, singleShot = true, timeout = 3000000 }),
   slice("TimerFire", 110000, 10, { timerId = 1 }), slice("TimerFire", 111000, 10, { timerId = 1 }), mark("TimerRemove", 120000, { timerId = 2 }),
   slice("TimerFire", 130000, 10, { timerId = 3 }),
   mark("WebSocketCreate", 6000, { identifier = 1, url = "ws://x/open" }), mark("WebSocketCreate", 6000, { identifier = 2, url = "ws://x/shut" }),
@@ -102,7 +102,7 @@ describe("a trace of Chrome", function()
     table.sort(found)
     assert.same({ "async never ", "async twice ", "eventsource ResourceSendRequest http://x/events",
       "fetch ResourceSendRequest http://x/never", "request ResourceSendRequest http://x/image",
-      "timer TimerInstall after 20 ms", "timer TimerInstall every 10 ms",
+      "timer TimerInstall after 3000000 ms", "timer TimerInstall every 10 ms",
       "websocket WebSocketCreate ws://x/open" }, found)
     local timer = rows[4990000]
     assert.same({ 2, 1, "start http://x/t.js:3" }, { timer.fired, timer.repeats, timer.owner })
