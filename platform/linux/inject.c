@@ -424,7 +424,7 @@ static tm_status try_thread(tm_ctx *ctx, const tm_inject_plan *plan, const candi
   uint64_t began = j->t.seen_running_ns; // until then it ran, or waited for its turn
   if (is_stopped && tm_inject_save(&j->t) && may_be_taken(&j->t, c))
     status = use(ctx, j, options, &is_busy, out);
-  if (!j->t.is_gone) ptrace(PTRACE_DETACH, j->t.tid, NULL, NULL);
+  tm_inject_let_go(&j->t);
   pay(&j->t);
   *out_lock = j->lock;
   if (is_stopped) out->stopped_ns += tm_clock_mono_ns() - began;

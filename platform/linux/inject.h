@@ -81,6 +81,10 @@ tm_inject_stop tm_inject_wait(tm_inject_thread *t, uint64_t timeout_ns, int *out
 // Stops it. Signals that come in between are delivered as ever.
 tm_inject_stop tm_inject_interrupt(tm_inject_thread *t, uint64_t timeout_ns);
 
+// Detaches, stopped or not: who was not stopped in time (a busy machine) still comes to it, and
+// must not wait there for us, nor be taken for traced by somebody else.
+void tm_inject_let_go(tm_inject_thread *t);
+
 // What it holds, and back. A system call in which it waited is begun again, unless a signal waits
 // for the thread that would have ended it.
 bool tm_inject_save(tm_inject_thread *t);

@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SECOND_NS = 1000000000 };
+enum { SECOND_NS = 1000000000, LET_GO_S = 10 };
 
 tm_inject_stop tm_inject_wait(tm_inject_thread *t, uint64_t timeout_ns, int *out_signal) {
   uint64_t until = tm_clock_mono_ns() + timeout_ns;
@@ -55,6 +55,14 @@ tm_inject_stop tm_inject_interrupt(tm_inject_thread *t, uint64_t timeout_ns) {
     if (s != TM_INJECT_OTHER) return s;
     if (ptrace(PTRACE_CONT, t->tid, NULL, (void *)(intptr_t)number) != 0) return TM_INJECT_GONE;
   }
+}
+
+void tm_inject_let_go(tm_inject_thread *t) {
+  int number = 0;
+  if (t->is_gone || ptrace(PTRACE_DETACH, t->tid, NULL, NULL) == 0) return;
+  tm_inject_stop s = tm_inject_wait(t, (uint64_t)LET_GO_S * SECOND_NS, &number);
+  if (s == TM_INJECT_OURS) ptrace(PTRACE_DETACH, t->tid, NULL, NULL);
+  if (s == TM_INJECT_OTHER) ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(intptr_t)number);
 }
 
 // ---- what it holds ----

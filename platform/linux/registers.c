@@ -16,7 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TRIES = 50000, WAIT_NS = 20000 }; // a second and more: a busy machine is slow, not stuck
+// A second and more for each of ten times: a busy machine is slow, not stuck.
+enum { TRIES = 50000, WAIT_NS = 20000, PATIENCE = 10 };
 
 // Waits for the stop that was asked for; *out_signal: what came before it and must be passed on.
 static bool has_stopped(pid_t tid, int *out_signal) {
@@ -63,7 +64,12 @@ static int read_thread(pid_t tid, tm_registers *out) {
   struct iovec here = {&general, sizeof general};
   int signal = 0;
   if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) != 0) return errno;
-  if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) != 0 || !has_stopped(tid, &signal)) return ESRCH;
+  if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) != 0) return ESRCH;
+  if (!has_stopped(tid, &signal)) { // it still comes to it, and must not wait there for us
+    for (int i = 0; i < PATIENCE && !has_stopped(tid, &signal); i++) continue;
+    ptrace(PTRACE_DETACH, tid, NULL, (void *)(intptr_t)signal);
+    return ESRCH;
+  }
   int err = ptrace(PTRACE_GETREGSET, tid, (void *)(intptr_t)NT_PRSTATUS, &here) == 0 ? 0 : errno;
   struct user_regs_struct restarted = general;
   if (!err) begin_again(tid, &restarted, signal);

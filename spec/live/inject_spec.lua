@@ -187,6 +187,21 @@ describe("inject", function()
     end)
   end
 
+  it("lets a thread go that did not stop in time, for it seldom gets a core", function()
+    if helper.shell("command -v chrt").code ~= 0 then return pending "no chrt here" end
+    local app = agent.start("chrt --idle 0 " .. program .. " spin 3", false)
+    local busy = {}
+    for i = 1, 6 do busy[i] = io.popen("exec timeout 8 sh -c 'while :; do :; done'") end
+    for _ = 1, 3 do -- left traced by itself, the next one was refused
+      local row, err = inject(app.pid)
+      assert.is_nil(err and err:match("[^\n]*may not be traced"))
+      if row then core.malloc_agent(app.pid, "detach") end
+    end
+    for _, one in ipairs(busy) do one:close() end
+    assert.equal("ok", app.read())
+    app.stop()
+  end)
+
   it("refuses the dead, the kernel's, the traced and the valgrinded, in one line", function()
     assert(os.execute(("sh -c 'sleep 0 & echo $! > %s/dead.pid; exec sleep 20' & echo $! > %s/parent.pid"):format(folder, folder)))
     core.pause(300000000)
